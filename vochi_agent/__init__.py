@@ -1,0 +1,3 @@
+"""vochi-agent: a companion daemon for Asterisk."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,256 @@
+"""The configuration as frozen tables: one class a TOML table, one attribute a key, the contract's defaults.
+
+Invariant: a table is data. It knows no file, no environment and no other table; what tables must agree on is in
+`checks`, how they are read in `reading`.
+"""
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, SecretStr
+from pydantic_core import core_schema
+
+from vochi_agent.config import values as v
+
+__all__ = [
+    "CRM_TABLES",
+    "Agent",
+    "AsteriskConfig",
+    "Chat",
+    "Config",
+    "CrmConfig",
+    "DaemonConfig",
+    "DatabaseConfig",
+    "Department",
+    "Enterprise",
+    "FastAgiConfig",
+    "HttpConfig",
+    "Line",
+    "LogConfig",
+    "RetailCrmConfig",
+    "Table",
+    "TelegramConfig",
+]
+
+NO_SECRET = SecretStr("")
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, and a key that it does not have is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=True)
+
+
+class DaemonConfig(Table):
+    """`[daemon]`.
+
+    Attributes:
+        timezone: For texts; everything is stored in UTC.
+        state_dir: Where the embedded database and the spool live.
+        instance: Differs when several daemons serve one PBX; part of the name of the heartbeat's global variable.
+    """
+
+    timezone: v.Timezone = "UTC"
+    state_dir: v.AbsolutePath = Path("/var/lib/vochi-agent")
+    instance: v.Instance = "a"
+
+
+class LogConfig(Table):
+    """`[log]`."""
+
+    level: v.LogLevel = "info"
+    format: v.LogFormat = "json"
+    mask_phones: v.Flag = True
+
+
+class DatabaseConfig(Table):
+    """`[database]`: `embedded`, or the URL of a PostgreSQL (it may hold a password: never print it)."""
+
+    url: v.DatabaseUrl = Field(default="embedded", repr=False)
+    pool_size: v.PoolSize = 10
+    migrate: v.Flag = True
+
+
+class FastAgiConfig(Table):
+    """`[fastagi]`; `deadline_s` bounds the whole answer."""
+
+    listen: v.ListenAddress = v.Address("127.0.0.1", 4577)
+    allow: tuple[v.Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    deadline_s: v.AgiDeadline = 1.5
+
+
+class HttpConfig(Table):
+    """`[http]`; `public_url` is how people and CRMs reach it from outside."""
+
+    listen: v.ListenAddress = v.Address("127.0.0.1", 8070)
+    public_url: v.OptionalHttpUrl = ""
+
+
+class TelegramConfig(Table):
+    """`[telegram]`; without a token (here or in an enterprise) no card is sent."""
+
+    token: v.BotToken = NO_SECRET
+    api_url: v.HttpUrl = "https://api.telegram.org"
+    proxy: v.ProxyUrl = Field(default="", repr=False)
+    card: v.CardMode = "auto"
+
+
+class AsteriskConfig(Table):
+    """`[enterprises.asterisk]`: the one PBX of an enterprise."""
+
+    ami: v.HostAndPort
+    ami_username: v.Name
+    ami_secret: v.RequiredSecret
+    ari: v.OptionalHttpUrl = ""
+    ari_username: v.Text = ""
+    ari_password: v.Secret = NO_SECRET
+    cel: v.RecordPlace = Field(default="", repr=False)
+    cdr: v.RecordPlace = Field(default="", repr=False)
+    recordings: v.PathText = ""
+
+
+class Line(Table):
+    """`[[enterprises.lines]]`: a trunk, or one number of a trunk.
+
+    Attributes:
+        id: Stored in `customers.last_line` and `calls.line`.
+        endpoint: Channels of this trunk; several lines may share one.
+        dids: Dialled numbers that enter here; by default the id.
+        number: Its own number in E.164, "" when unknown.
+        dial_prefix: Digits put before the number when dialling out through it.
+        number_rule: `incoming_transform` rules, first match wins.
+        caller_name: Parts of the name on the handset, in order; empty: the name is never touched.
+        route: Whom to ring first, tried in order.
+    """
+
+    id: v.LineId
+    endpoint: v.Endpoint
+    dids: tuple[v.Did, ...] = Field(default_factory=lambda line: (line["id"],) if "id" in line else ())
+    number: v.PhoneNumber = ""
+    dial_prefix: v.DialPrefix = ""
+    label: v.Text = ""
+    shop: v.Text = ""
+    number_rule: v.NumberRules = ()
+    caller_name: tuple[v.NamePart, ...] = ("customer",)
+    route: tuple[v.RouteStep, ...] = ()
+    ring_s: v.RingSeconds = 30
+
+
+class Agent(Table):
+    """`[[enterprises.agents]]`: facts about an extension; extensions exist without being listed.
+
+    Attributes:
+        endpoint: Where the extension is when that is not TECH/extension; "" for the default.
+        mobile: E.164; a trunk leg dialled to it is this agent.
+    """
+
+    extension: v.Extension
+    name: v.Text = ""
+    endpoint: v.OptionalEndpoint = ""
+    mobile: v.PhoneNumber = ""
+    follow_me: v.OptionalExtension = ""
+    charset: v.Charset = "utf-8"
+    name_width: v.NameWidth = 60
+
+
+class Department(Table):
+    """`[[enterprises.departments]]`: an internal number that is no person."""
+
+    number: v.Extension
+    label: v.Text = ""
+
+
+class CrmConfig(Table):
+    """`[enterprises.crm.<name>]`: what every CRM needs. `agents`: the CRM's user id -> extension."""
+
+    url: v.HttpUrl
+    api_key: v.Secret = NO_SECRET
+    webhook_secret: v.Secret = NO_SECRET
+    timeout_s: v.CrmTimeout = 1.2
+    rps: v.RequestRate = 10.0
+    agents: v.CrmAgents = Field(default_factory=lambda: MappingProxyType({}))
+
+
+class RetailCrmConfig(CrmConfig):
+    """`[enterprises.crm.retailcrm]`: every request needs the key."""
+
+    api_key: v.RequiredSecret
+
+
+# A new CRM is one line here and, when it needs keys of its own, one class above.
+CRM_TABLES: Mapping[str, type[CrmConfig]] = {
+    "retailcrm": RetailCrmConfig,
+    "uon": CrmConfig,
+    "moysklad": CrmConfig,
+    "bitrix24": CrmConfig,
+    "amocrm": CrmConfig,
+}
+
+
+class _CrmTables:
+    """Annotates a mapping as `[enterprises.crm.*]`: each table is read by the class that `CRM_TABLES` names."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        tables = {
+            name: core_schema.typed_dict_field(handler.generate_schema(table), required=False)
+            for name, table in CRM_TABLES.items()
+        }
+        return core_schema.no_info_after_validator_function(
+            MappingProxyType, core_schema.typed_dict_schema(tables, extra_behavior="forbid")
+        )
+
+
+class Chat(Table):
+    """`[[enterprises.chats]]`: a Telegram chat and the calls it is told about.
+
+    Attributes:
+        topic: `message_thread_id` of a forum topic, 0 for none.
+        lines: Line ids; empty means all.
+    """
+
+    id: v.ChatId
+    topic: v.TopicId = 0
+    directions: tuple[v.CallDirection, ...] = ("in", "out")
+    missed_only: v.Flag = False
+    lines: tuple[v.LineId, ...] = ()
+    mask_phones: v.Flag = False
+
+
+class Enterprise(Table):
+    """`[[enterprises]]`: a company with its PBX, lines, people, CRMs and chats.
+
+    Attributes:
+        country: ISO 3166 code; how national numbers are read.
+        timezone: `load` fills in `[daemon] timezone` when the file has none.
+        primary_source: Whose names win; `load` fills in the one CRM there is, else "manual".
+        telegram_token: `load` fills in the token of `[telegram]` when the file has none.
+        crm: Name of the CRM -> its table.
+    """
+
+    number: v.EnterpriseNumber
+    name: v.Text = ""
+    country: v.Country
+    timezone: v.OptionalTimezone = ""
+    primary_source: v.Source = ""
+    telegram_token: v.BotToken = NO_SECRET
+    asterisk: AsteriskConfig
+    lines: tuple[Line, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    departments: tuple[Department, ...] = ()
+    crm: Annotated[Mapping[str, CrmConfig], _CrmTables()] = Field(default_factory=lambda: MappingProxyType({}))
+    chats: tuple[Chat, ...] = ()
+
+
+class Config(Table):
+    """The whole configuration, one immutable value."""
+
+    daemon: DaemonConfig = DaemonConfig()
+    log: LogConfig = LogConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    fastagi: FastAgiConfig = FastAgiConfig()
+    http: HttpConfig = HttpConfig()
+    telegram: TelegramConfig = TelegramConfig()
+    enterprises: tuple[Enterprise, ...] = ()

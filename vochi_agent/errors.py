@@ -1,0 +1,104 @@
+"""Every exception the agent raises on purpose, split by what the caller does next.
+
+VochiError
+├── ConfigError             the configuration is wrong: say every problem, exit 2
+├── PortTaken               a listener cannot bind: say who holds the port, exit 2
+├── NotReachable            something outside does not answer: wait, or exit 3 in a one-shot command
+│   ├── ConnectionLost      a connection that worked is gone; whatever was pending has failed
+│   ├── StoreUnavailable    PostgreSQL is away: keep the data, try again
+│   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
+│       └── CrmPaused       it failed so often that we leave it alone for a while: do not retry now
+├── LoginRefused            the PBX does not accept our AMI user: slow retry, one alarm
+├── ActionFailed            the PBX answered `Response: Error` to an action
+├── ProtocolError           bytes that break the wire format
+│   ├── RemoteProtocolError they sent them: drop the connection
+│   └── LocalProtocolError  we were about to send them: a bug or an attack, nothing was sent
+├── CrmRejected             a CRM understood and said no: park it and show it
+└── CrmAuthFailed           a CRM refuses our key: longest wait, one alarm
+
+Policy tests the class, never the text.
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ActionFailed",
+    "ConfigError",
+    "ConnectionLost",
+    "CrmAuthFailed",
+    "CrmPaused",
+    "CrmRejected",
+    "CrmUnavailable",
+    "LocalProtocolError",
+    "LoginRefused",
+    "NotReachable",
+    "PortTaken",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "StoreUnavailable",
+    "VochiError",
+]
+
+
+class VochiError(Exception):
+    """The root of the tree above."""
+
+
+class ConfigError(VochiError):
+    """The configuration cannot be used. `problems` holds one plain sentence a mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class PortTaken(VochiError):
+    """A listener could not bind its address; the message names who holds it."""
+
+
+class NotReachable(VochiError):
+    """Something outside this process does not answer."""
+
+
+class ConnectionLost(NotReachable):
+    """A connection ended; what was pending on it has failed and is not repeated."""
+
+
+class StoreUnavailable(NotReachable):
+    """PostgreSQL is away or refuses connections."""
+
+
+class CrmUnavailable(NotReachable):
+    """A CRM did not give a usable answer this time."""
+
+
+class CrmPaused(CrmUnavailable):
+    """Our circuit breaker of this CRM is open; nothing was sent."""
+
+
+class LoginRefused(VochiError):
+    """The AMI login was refused; repeating it soon would only fill the PBX's log."""
+
+
+class ActionFailed(VochiError):
+    """The PBX answered an AMI action with `Response: Error`."""
+
+
+class ProtocolError(VochiError):
+    """Abstract: bytes that break a wire format."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent bytes that break the wire format; the connection is beyond repair."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We were asked to send bytes that break the wire format; nothing was sent."""
+
+
+class CrmRejected(VochiError):
+    """A CRM understood the request and refused it; repeating it changes nothing."""
+
+
+class CrmAuthFailed(VochiError):
+    """A CRM refuses our credentials."""
