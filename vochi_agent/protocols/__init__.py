@@ -1,0 +1,1 @@
+"""Bytes to messages and back, for the daemon and the simulator alike. Pure."""
