@@ -1,0 +1,1 @@
+"""What several test folders share: the laboratory of real programs and stand-in servers."""
