@@ -1,0 +1,310 @@
+"""The call machine under streams that no PBX should send and all PBXs do: cut, repeated, reordered, interleaved."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vochi_agent.asterisk.translate_ami import VARIABLES, WANTED, translate
+from vochi_agent.calls import events as ev
+from vochi_agent.calls.events import Origin
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, Direction, Phase, Reason, Status
+from vochi_agent.calls.tracker import SILENT_CALL_S, Tracker
+from vochi_agent.config import load
+from vochi_agent.protocols.ami import AmiReader
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/ami.raw"))
+LAYOUT = Layout(load(SCENARIOS / "lab.toml").enterprises[0])
+# Asterisk itself shows the events of different channels in any order within a few milliseconds.
+JITTER_S = 0.005
+
+relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def read(name, chunks=(1 << 20,)):
+    reader = AmiReader(WANTED, variables=VARIABLES)
+    data = (SCENARIOS / name / "ami.raw").read_bytes()
+    events, at, turn = [], 0, 0
+    while at < len(data):
+        size = chunks[turn % len(chunks)]
+        events += [event for message in reader.receive_data(data[at : at + size]) if (event := translate(message, 0.0))]
+        at, turn = at + size, turn + 1
+    return events
+
+
+EVENTS = {name: read(name) for name in NAMES}
+
+
+def records(events, *, close=True):
+    tracker = Tracker(LAYOUT)
+    updates = [update for event in events for update in tracker.receive(event)]
+    if close:
+        updates += tracker.close(max((event.at for event in events), default=0.0))
+    calls = {}
+    for update in updates:
+        if isinstance(update, CallFinished):
+            calls[update.call.linkedid] = update.call
+        elif isinstance(update, CallMerged):
+            calls.pop(update.linkedid, None)
+    return calls
+
+
+WHOLE = {name: records(EVENTS[name], close=False) for name in NAMES}
+
+
+@relaxed
+@given(name=st.sampled_from(NAMES), chunks=st.lists(st.integers(1, 3000), min_size=1, max_size=20))
+def test_any_chunking_of_the_stream_gives_the_same_events(name, chunks):
+    """TCP may cut the stream anywhere."""
+    assert read(name, chunks) == EVENTS[name]
+
+
+@relaxed
+@given(data=st.data(), name=st.sampled_from(NAMES))
+def test_lost_and_repeated_events_never_give_two_records_of_one_customer(data, name):
+    """Whatever is lost or repeated: no exception, at most one record a linkedid and a customer, no call left open."""
+    events = EVENTS[name]
+    times = data.draw(st.lists(st.sampled_from((0, 1, 1, 1, 2)), min_size=len(events), max_size=len(events)))
+    damaged = [event for event, count in zip(events, times, strict=True) for _ in range(count)]
+    tracker = Tracker(LAYOUT)
+    told = [update for event in damaged for update in tracker.receive(event)]
+    told += tracker.close(max((event.at for event in damaged), default=0.0))
+
+    finished = {update.call.linkedid: update.call for update in told if isinstance(update, CallFinished)}
+    merged = {update.linkedid for update in told if isinstance(update, CallMerged)}
+    entered = [event.uniqueid for event in events if isinstance(event, ev.ChannelStarted) and "trunk" in event.channel]
+    inbound = [call for call in finished.values() if call.direction is Direction.IN and call.linkedid not in merged]
+
+    assert tracker.open_channels == 0
+    assert not list(tracker.live())
+    assert len(inbound) <= len(entered)
+    assert max(Counter(call.linkedid for call in inbound).values(), default=1) == 1
+
+
+@relaxed
+@given(data=st.data())
+def test_independent_calls_do_not_disturb_each_other(data):
+    """Any interleaving of several calls' events gives the records that each gives alone."""
+    names = data.draw(
+        st.lists(st.sampled_from([n for n in NAMES if "-on-16" not in n]), min_size=2, max_size=4, unique=True)
+    )
+    order = data.draw(st.permutations([name for name in names for _ in EVENTS[name]]))
+    queues = {name: iter(EVENTS[name]) for name in names}
+    mixed = [next(queues[name]) for name in order]
+
+    assert records(mixed, close=False) == {key: call for name in names for key, call in WHOLE[name].items()}
+
+
+@relaxed
+@given(data=st.data(), name=st.sampled_from([name for name in NAMES if name != "concurrent"]))
+def test_the_order_across_channels_does_not_matter(data, name):
+    """Events of one channel keep their order, those of different channels swap freely within milliseconds."""
+    events = list(EVENTS[name])
+    for index in range(len(events) - 1):
+        one, two = events[index], events[index + 1]
+        close = two.at - one.at < JITTER_S
+        if close and not channels(one) & channels(two) and data.draw(st.booleans()):
+            events[index], events[index + 1] = two, one
+
+    assert records(events, close=False) == WHOLE[name]
+
+
+def channels(event):
+    """Channels an event speaks of; those whose order Asterisk keeps."""
+    if isinstance(event, ev.Joined):
+        return set(event.uniqueids)
+    source = {event.source} if isinstance(event, ev.DialStarted) else set()
+    return {event.uniqueid} | source
+
+
+# ---------------------------------------------------------------- single facts
+
+
+def start(uniqueid, channel, *, at=0.0, linkedid=None, origin=Origin.ENTERED, exten="375172000001", number=""):
+    return ev.ChannelStarted(at, uniqueid, linkedid or uniqueid, channel, origin, exten, number)
+
+
+def end(uniqueid, channel, at, cause=16, linkedid="1.0"):
+    return ev.ChannelEnded(at, uniqueid, linkedid, channel, cause)
+
+
+CUSTOMER = ("1.0", "PJSIP/trunk-0001")
+PHONE = ("1.1", "PJSIP/101-0002")
+
+
+def answered_call():
+    """A customer talks with 101 from 2 to 12, seconds; nothing has ended yet."""
+    return [
+        start(*CUSTOMER, number="375290000001"),
+        start(*PHONE, at=0.1, linkedid="1.0", origin=Origin.CREATED, exten="s", number="101"),
+        ev.DialStarted(0.1, "1.1", "1.0", PHONE[1], "1.0", "101"),
+        ev.ChannelRinging(0.2, "1.1", "1.0", PHONE[1]),
+        ev.ChannelUp(2.0, "1.1", "1.0", PHONE[1]),
+        ev.BridgeEntered(2.0, "1.1", "1.0", PHONE[1], "b", holding=False),
+        ev.BridgeEntered(2.0, "1.0", "1.0", CUSTOMER[1], "b", holding=False),
+    ]
+
+
+def feed(tracker, events):
+    return [update for event in events for update in tracker.receive(event)]
+
+
+def test_phases_are_told_once_and_in_order():
+    """start, dial, bridge, hangup, whatever is repeated."""
+    tracker = Tracker(LAYOUT)
+    doubled = [event for event in answered_call() for _ in range(2)]
+
+    told = feed(tracker, [*doubled, end("1.1", PHONE[1], 12.0), end("1.0", CUSTOMER[1], 12.0)])
+
+    assert [update.phase for update in told if isinstance(update, CallProgress)] == [
+        Phase.START,
+        Phase.DIAL,
+        Phase.BRIDGE,
+    ]
+    assert [type(update) for update in told[3:]] == [CallFinished]
+    assert told[1].agents == ("101",)
+    assert told[0].phone == "+375290000001"
+
+
+def test_a_call_that_never_ends_is_closed_after_a_day_of_silence():
+    """A lost Hangup must not keep a call for ever."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call())
+
+    assert tracker.expire(2.0 + SILENT_CALL_S - 1) == []
+    (update,) = tracker.expire(2.0 + SILENT_CALL_S)
+
+    assert update.call.reason is Reason.UNKNOWN_END
+    assert update.call.status is Status.ANSWERED
+    assert update.call.partial
+
+
+def test_an_open_call_at_the_end_of_the_stream_is_partial():
+    """Nobody talked and the end was not seen: the status is unknown."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call()[:4])
+
+    (update,) = tracker.close(5.0)
+
+    assert (update.call.status, update.call.reason, update.call.partial) == (Status.UNKNOWN, Reason.UNKNOWN_END, True)
+
+
+def test_finished_calls_are_forgotten():
+    """After its stragglers' time a call leaves nothing behind."""
+    tracker = Tracker(LAYOUT)
+    for number in range(100):
+        uniqueid = f"{number}.0"
+        feed(
+            tracker,
+            [start(uniqueid, f"PJSIP/trunk-{number}", at=number), end(uniqueid, "", number + 0.5, linkedid=uniqueid)],
+        )
+
+    tracker.expire(1000.0)
+
+    assert not tracker._calls
+    assert not tracker._call_of
+    assert not tracker._remembered
+
+
+def test_a_straggler_corrects_the_record():
+    """A channel of the same linkedid right after the last hangup: the call is judged again, with it."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, [*answered_call(), end("1.1", PHONE[1], 12.0), end("1.0", CUSTOMER[1], 12.0)])
+    late = start("1.2", "PJSIP/102-0003", at=12.5, linkedid="1.0", origin=Origin.CREATED)
+
+    told = feed(
+        tracker, [late, ev.ChannelRinging(12.6, "1.2", "1.0", "PJSIP/102-0003"), end("1.2", "PJSIP/102-0003", 13.0)]
+    )
+
+    assert [update.call.rung for update in told if isinstance(update, CallFinished)] == [("101", "102")]
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+def row(uniqueid, channel, *, linkedid="1.0", up=True, ringing=False, bridge="b", age=30.0, number=""):
+    return ev.SnapshotChannel(
+        uniqueid, linkedid, channel, "375172000001", number, up, ringing, age, bridge, holding=False
+    )
+
+
+def test_calls_that_were_going_on_are_picked_up_from_a_snapshot():
+    """The agent starts in the middle of a call: it is told from its bridge on, and its record is partial."""
+    tracker = Tracker(LAYOUT)
+    told = tracker.receive(
+        ev.Snapshot(100.0, (row(*CUSTOMER, number="375290000001"), row(*PHONE, age=29.0, number="101")))
+    )
+
+    assert [(update.phase, update.agents) for update in told] == [(Phase.START, ()), (Phase.BRIDGE, ("101",))]
+    (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
+    assert finished.call.status is Status.ANSWERED
+    assert finished.call.phone == "+375290000001"
+    assert finished.call.talk_seconds == pytest.approx(30.0)
+    assert finished.call.partial
+
+
+def test_a_snapshot_changes_nothing_of_a_call_that_was_followed():
+    """A reconnect within a call neither tells its phases again nor ends it."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call())
+
+    assert tracker.receive(ev.Snapshot(5.0, (row(*CUSTOMER), row(*PHONE)))) == []
+    assert tracker.expire(60.0) == []
+
+
+def test_a_channel_that_a_snapshot_lacks_ended_unseen():
+    """It gets a moment for a Hangup that is still on its way, then its call ends."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call())
+    tracker.interrupted()
+    tracker.receive(ev.Snapshot(50.0, ()))
+
+    assert tracker.expire(50.5) == []
+    (update,) = tracker.expire(53.0)
+
+    assert update.call.reason is Reason.UNKNOWN_END
+    assert update.call.partial
+
+
+def test_a_hangup_that_was_on_its_way_beats_the_snapshot():
+    """The list was older than the event."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call())
+    tracker.receive(ev.Snapshot(50.0, ()))
+
+    told = feed(tracker, [end("1.1", PHONE[1], 49.9), end("1.0", CUSTOMER[1], 49.9)])
+
+    assert told[0].call.reason is Reason.TALKED
+    assert tracker.expire(60.0) == []
+
+
+def test_a_channel_that_hung_up_while_the_list_was_under_way_stays_ended():
+    """The row of the list is older than its Hangup."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, [*answered_call(), end("1.1", PHONE[1], 12.0), end("1.0", CUSTOMER[1], 12.0)])
+
+    assert tracker.receive(ev.Snapshot(12.1, (row(*CUSTOMER), row(*PHONE)))) == []
+    assert tracker.open_channels == 0
+
+
+def test_a_stranger_that_hung_up_while_the_list_was_under_way_is_not_adopted():
+    """The call began before we listened and ended before the list was read."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, [end("1.0", CUSTOMER[1], 99.9), end("1.1", PHONE[1], 99.9)])
+
+    assert tracker.receive(ev.Snapshot(99.8, (row(*CUSTOMER), row(*PHONE)))) == []
+    assert tracker.open_channels == 0
+
+
+def test_a_channel_that_began_while_the_list_was_under_way_is_not_missing():
+    """The list is older than the channel."""
+    tracker = Tracker(LAYOUT)
+    tracker.receive(start(*CUSTOMER, at=50.1))
+    tracker.receive(ev.Snapshot(50.0, ()))
+
+    assert tracker.expire(60.0) == []
+    assert tracker.open_channels == 1

@@ -1,0 +1,1 @@
+"""What a call is and how it is judged. Pure: no socket, no clock, no log."""

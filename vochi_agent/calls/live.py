@@ -1,0 +1,86 @@
+"""One call while it lives: its legs, what the dialplan said of it, and what others were told."""
+
+from dataclasses import dataclass, field
+
+from vochi_agent.calls.layout import Role
+from vochi_agent.calls.legs import Leg
+from vochi_agent.calls.model import Call, Direction, Phase
+from vochi_agent.calls.verdict import Group, customers_of, placed_by
+
+__all__ = ["LiveCall"]
+
+
+@dataclass(slots=True, eq=False)
+class LiveCall:
+    """A group of legs that belong together, under every linkedid they have carried.
+
+    Attributes:
+        phase: What others were told last, None while they know nothing.
+        finished: The records already told, by linkedid; more of them are corrections.
+        last_event: When the PBX last spoke of it, epoch seconds.
+    """
+
+    legs: dict[str, Leg] = field(default_factory=dict)
+    linkedids: list[str] = field(default_factory=list)
+    marks: set[str] = field(default_factory=set)
+    marked_line: str = ""
+    dial_refused: bool = False
+    partial: bool = False
+    phase: Phase | None = None
+    told_linkedid: str = ""
+    told_agents: tuple[str, ...] = ()
+    finished: dict[str, Call] = field(default_factory=dict)
+    last_event: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Some channel of it is alive."""
+        return any(leg.ended is None for leg in self.legs.values())
+
+    @property
+    def started(self) -> float:
+        """When its first channel appeared."""
+        return min(leg.started for leg in self.legs.values())
+
+    @property
+    def main_leg(self) -> Leg:
+        """The leg the call is about: the customer who came in, else the phone that placed it."""
+        legs = self.legs.values()
+        return next(iter(customers_of(legs)), None) or placed_by(legs) or min(legs, key=lambda leg: leg.started)
+
+    @property
+    def direction(self) -> Direction:
+        """Fixed by the first external channel; before there is one a call looks internal."""
+        if customers_of(self.legs.values()):
+            return Direction.IN
+        return Direction.OUT if any(self.dialled_out()) else Direction.INTERNAL
+
+    def dialled_out(self) -> list[Leg]:
+        """Trunk legs to customers; an agent's mobile is no customer."""
+        return [leg for leg in self.legs.values() if leg.role is Role.TRUNK and not leg.agent]
+
+    def locals_by_name(self) -> dict[str, Leg]:
+        """The halves of Local pairs, by channel name."""
+        return {leg.channel: leg for leg in self.legs.values() if leg.role is Role.LOCAL}
+
+    def absorb(self, other: "LiveCall") -> None:
+        """Take over everything that is known of another call that turned out to be this one."""
+        self.legs |= other.legs
+        self.linkedids += other.linkedids
+        self.marks |= other.marks
+        self.marked_line = self.marked_line or other.marked_line
+        self.dial_refused |= other.dial_refused
+        self.partial |= other.partial
+        if other.phase is not None and self.phase is None:
+            self.phase, self.told_linkedid, self.told_agents = other.phase, other.told_linkedid, other.told_agents
+
+    def evidence(self, until: float) -> Group:
+        """What the verdict is read from."""
+        return Group(
+            legs=tuple(self.legs.values()),
+            marks=frozenset(self.marks),
+            marked_line=self.marked_line,
+            dial_refused=self.dial_refused,
+            partial=self.partial,
+            until=until,
+        )

@@ -1,0 +1,89 @@
+"""What others may be told of a call that goes on: its phase, and the agents of that phase. Pure."""
+
+from vochi_agent.calls.events import Origin
+from vochi_agent.calls.layout import Layout, dialled_digits
+from vochi_agent.calls.legs import Leg
+from vochi_agent.calls.live import LiveCall
+from vochi_agent.calls.model import CallProgress, Direction, Phase
+from vochi_agent.calls.talk import connected
+from vochi_agent.calls.verdict import serves_customer
+
+__all__ = ["TRANSITIONS", "progress", "ringing_agents", "talking_agents"]
+
+# From the phase others were told last to those they may be told next; None: they know nothing yet. `dial` and `bridge`
+# repeat when the agents change. A blind transfer rings new phones while the call stays in `bridge`: it never goes back.
+TRANSITIONS: dict[Phase | None, frozenset[Phase]] = {
+    None: frozenset({Phase.START, Phase.DIAL, Phase.BRIDGE, Phase.HANGUP}),
+    Phase.START: frozenset({Phase.DIAL, Phase.BRIDGE, Phase.HANGUP}),
+    Phase.DIAL: frozenset({Phase.DIAL, Phase.BRIDGE, Phase.HANGUP}),
+    Phase.BRIDGE: frozenset({Phase.BRIDGE, Phase.HANGUP}),
+    Phase.HANGUP: frozenset(),
+}
+
+
+def ringing_agents(call: LiveCall) -> tuple[str, ...]:
+    """Extensions whose phones ring for the call now, in order of first ring."""
+    main = call.main_leg
+    if call.direction is Direction.OUT or (main.origin is Origin.CREATED and main.up is None):
+        return ()  # what rings is the customer's phone, or that of the agent who asked for the call
+    twins = call.locals_by_name()
+    ringing = [
+        leg
+        for leg in call.legs.values()
+        if leg.agent
+        and leg.ringing
+        and leg is not main
+        and leg.origin is not Origin.ENTERED
+        and serves_customer(leg, main, call.legs, twins)
+    ]
+    ringing.sort(key=lambda leg: leg.rang or 0.0)
+    return tuple(dict.fromkeys(leg.agent for leg in ringing))
+
+
+def talking_agents(call: LiveCall) -> tuple[str, ...]:
+    """The path so far, when somebody talks now; internally the caller stands first."""
+    members: dict[str, set[Leg]] = {}
+    for leg in call.legs.values():
+        if leg.ended is None and leg.bridge:
+            members.setdefault(leg.bridge, set()).add(leg)
+    twins = {leg.channel: leg for legs in members.values() for leg in legs if leg.twin_name()}
+    main = call.main_leg
+    customers = [leg for leg in call.dialled_out() if leg.ended is None] if call.direction is Direction.OUT else [main]
+    heard = {leg for customer in customers for leg in connected(customer, members, twins)}.difference(customers)
+    agents = sorted((leg for leg in heard if leg.agent), key=lambda leg: leg.bridges[-1].entered)
+    if not agents:
+        return ()
+    path = list(call.told_agents) if call.phase is Phase.BRIDGE else []
+    if call.direction is Direction.INTERNAL and not path:
+        path.append(main.agent)
+    return tuple(dict.fromkeys([*path, *(leg.agent for leg in agents)]))
+
+
+def progress(call: LiveCall, layout: Layout, phase: Phase, at: float, agents: tuple[str, ...]) -> CallProgress:
+    """The call as others see it at this moment."""
+    direction = call.direction
+    main = call.main_leg
+    phone, raw, line = None, "", None
+    if direction is Direction.IN:
+        raw = main.number
+        line = layout.inbound_line(main.endpoint.name, main.exten)
+        phone = layout.caller(raw, line)
+    elif direction is Direction.OUT:
+        trunk = max(call.dialled_out(), key=lambda leg: leg.started)
+        raw = dialled_digits(trunk.dial_string) or trunk.number
+        shown = main.number if main is not trunk else ""
+        line = layout.outbound_line(trunk.endpoint.name, marked=call.marked_line, digits=raw, shown=shown)
+        phone = layout.callee(raw, line)
+    first = main if direction is Direction.IN else min(call.legs.values(), key=lambda leg: leg.started)
+    return CallProgress(
+        phase=phase,
+        at=at,
+        enterprise_number=layout.enterprise_number,
+        linkedid=first.first_linkedid,
+        direction=direction,
+        phone=phone,
+        raw_number=raw,
+        line=line.id if line else None,
+        started_at=first.started,
+        agents=agents,
+    )

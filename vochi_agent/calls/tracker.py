@@ -1,0 +1,460 @@
+"""The call machine of one PBX: channel events in, call updates out. Pure: time arrives in the events.
+
+    receive(event) -> updates        what the PBX said
+    expire(now)    -> updates        what its silence says
+    close(at)      -> updates        the stream is over
+
+A companion overhears a PBX and may join in the middle: an event out of order or for a channel never seen to start is
+counted in `anomalies`, marks the call `partial`, and never raises. Calls are groups of legs that share a linkedid;
+groups merge when a channel's linkedid changes or an event names channels of two of them.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from vochi_agent.calls import events as ev
+from vochi_agent.calls.events import Event, Origin
+from vochi_agent.calls.layout import Layout, Role, dialled_digits
+from vochi_agent.calls.legs import Leg
+from vochi_agent.calls.live import LiveCall
+from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
+from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
+from vochi_agent.calls.verdict import customers_of, judge, placed_by
+
+__all__ = ["Tracker"]
+
+# How long a finished call waits for stragglers, and how many wait at most. What comes later is another call, or a
+# correction that recovery finds.
+REMEMBER_S = 30.0
+REMEMBER_CALLS = 2000
+# A channel that a snapshot does not list may have ended a moment before: its Hangup may still be on its way.
+MISSING_GRACE_S = 2.0
+# A PBX never keeps a call for a day; a Hangup that was lost must not keep ours for ever.
+SILENT_CALL_S = 24 * 3600.0
+
+
+class Tracker:
+    """Follows every call of one PBX."""
+
+    def __init__(self, layout: Layout, *, source: Source = Source.LIVE) -> None:
+        self.layout = layout
+        self.source = source
+        self.anomalies: Counter[str] = Counter()
+        self._calls: dict[str, LiveCall] = {}  # by linkedid; a merged call stands under each of its linkedids
+        self._call_of: dict[str, LiveCall] = {}  # by uniqueid
+        self._remembered: OrderedDict[int, tuple[float, LiveCall]] = OrderedDict()
+        self._missing: dict[str, float] = {}  # uniqueids that the last snapshot did not list
+        self._gone: dict[str, float] = {}  # uniqueids that ended without ever being seen to live
+        self._updates: list[CallUpdate] = []
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            ev.ChannelStarted: self._channel_started,
+            ev.CallerNamed: self._caller_named,
+            ev.ChannelRinging: self._channel_ringing,
+            ev.ChannelUp: self._channel_up,
+            ev.HangupRequested: self._hangup_requested,
+            ev.ChannelEnded: self._channel_ended,
+            ev.DialStarted: self._dial_started,
+            ev.DialEnded: self._dial_ended,
+            ev.BridgeEntered: self._bridge_entered,
+            ev.BridgeLeft: self._bridge_left,
+            ev.Joined: self._joined,
+            ev.QueueEntered: self._queue_entered,
+            ev.QueueLeft: self._queue_left,
+            ev.Marked: self._marked,
+            ev.VariableSet: self._variable_set,
+            ev.Snapshot: self._snapshot,
+        }
+
+    # ------------------------------------------------------------ the contract
+
+    def receive(self, event: Event) -> list[CallUpdate]:
+        """Take one fact; returns what others should be told because of it."""
+        self._handlers[type(event)](event)
+        return self._taken()
+
+    def expire(self, now: float) -> list[CallUpdate]:
+        """Draw the conclusions of silence: channels a snapshot missed are gone, finished calls are forgotten."""
+        for uniqueid, since in list(self._missing.items()):
+            if now - since >= MISSING_GRACE_S:
+                del self._missing[uniqueid]
+                call = self._call_of.get(uniqueid)
+                if call is not None and call.legs[uniqueid].ended is None:
+                    self._end_unseen(call, [call.legs[uniqueid]], since)
+        for call in self._distinct():
+            if call.open and now - call.last_event >= SILENT_CALL_S:
+                self._end_unseen(call, call.legs.values(), call.last_event)
+        self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
+        self._forget(now)
+        return self._taken()
+
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` should be called next, None while nothing waits."""
+        soon = [since + MISSING_GRACE_S for since in self._missing.values()]
+        if self._remembered:
+            soon.append(next(iter(self._remembered.values()))[0] + REMEMBER_S)
+        return min(soon, default=None)
+
+    def interrupted(self) -> None:
+        """Events may have been lost from here to the next snapshot: every live call is partly known."""
+        for call in self._calls.values():
+            if call.open:
+                call.partial = True
+
+    def close(self, at: float) -> list[CallUpdate]:
+        """The stream is over: calls still open end here, unseen."""
+        for call in self._distinct():
+            if call.open:
+                self._end_unseen(call, call.legs.values(), max(at, call.last_event))
+        return self._taken()
+
+    def live(self) -> Iterator[CallProgress]:
+        """The calls that go on now, as they were told last."""
+        for call in self._distinct():
+            if call.open and call.phase is not None:
+                yield progress(call, self.layout, call.phase, call.last_event, call.told_agents)
+
+    @property
+    def open_channels(self) -> int:
+        """Channels alive now."""
+        return sum(1 for uniqueid, call in self._call_of.items() if call.legs[uniqueid].ended is None)
+
+    # ------------------------------------------------------------ legs and groups
+
+    def _taken(self) -> list[CallUpdate]:
+        updates, self._updates = self._updates, []
+        return updates
+
+    def _distinct(self) -> list[LiveCall]:
+        """Every call once; a merged one stands under several linkedids."""
+        return list({id(call): call for call in self._calls.values()}.values())
+
+    def _leg(self, event: Any) -> Leg | None:
+        """The living leg an event speaks of; met in mid-life when it was never seen to start."""
+        call = self._call_of.get(event.uniqueid)
+        if call is None:
+            if not event.uniqueid or not event.channel:
+                self.anomalies["channel never seen"] += 1
+                return None
+            self.anomalies["channel met in mid-life"] += 1
+            call, leg = self._new_leg(event, Origin.UNKNOWN)
+            call.partial = True
+            return leg
+        call.last_event = event.at
+        if event.linkedid and event.linkedid != call.legs[event.uniqueid].linkedid:
+            call = self._relink(call, event.uniqueid, event.linkedid, event.at)
+        return call.legs[event.uniqueid]
+
+    def _new_leg(self, event: Any, origin: Origin, exten: str = "", number: str = "") -> tuple[LiveCall, Leg]:
+        linkedid = event.linkedid or event.uniqueid
+        endpoint = self.layout.endpoint(event.channel)
+        if origin is Origin.UNKNOWN:
+            # The first channel of a call gives it its linkedid; the rest were made by the PBX.
+            origin = Origin.ENTERED if event.uniqueid == linkedid else Origin.CREATED
+        leg = Leg(
+            uniqueid=event.uniqueid,
+            linkedid=linkedid,
+            first_linkedid=linkedid,
+            channel=event.channel,
+            endpoint=endpoint,
+            origin=origin,
+            started=event.at,
+            agent=endpoint.extension,
+            exten=exten,
+            number=number,
+        )
+        call = self._calls.get(linkedid)
+        if call is None:
+            call = self._calls[linkedid] = LiveCall(linkedids=[linkedid])
+        call.legs[event.uniqueid] = leg
+        call.last_event = event.at
+        self._call_of[event.uniqueid] = call
+        return call, leg
+
+    def _relink(self, call: LiveCall, uniqueid: str, linkedid: str, at: float) -> LiveCall:
+        """A channel carries another linkedid than before: its call became part of that one, without a word."""
+        call.legs[uniqueid].linkedid = linkedid
+        other = self._calls.get(linkedid)
+        if other is None:
+            self._calls[linkedid] = call
+            call.linkedids.append(linkedid)
+            return call
+        return self._merge(call, other, at)
+
+    def _merge(self, one: LiveCall, two: LiveCall, at: float) -> LiveCall:
+        """Make one call of two; the older one stays."""
+        if one is two:
+            return one
+        older, younger = sorted((one, two), key=lambda call: call.started)
+        older.absorb(younger)
+        older.last_event = at
+        for linkedid in younger.linkedids:
+            self._calls[linkedid] = older
+        for uniqueid in younger.legs:
+            self._call_of[uniqueid] = older
+        self._remembered.pop(id(younger), None)
+        into = older.main_leg.first_linkedid
+        told = set(younger.finished) | {younger.told_linkedid} - {""}
+        records = {leg.first_linkedid for leg in customers_of(older.legs.values())}
+        for linkedid in sorted(told - records - {into}):
+            self._tell(CallMerged(enterprise_number=self.layout.enterprise_number, linkedid=linkedid, into=into))
+        older.finished |= {linkedid: call for linkedid, call in younger.finished.items() if linkedid in records}
+        return older
+
+    # ------------------------------------------------------------ what the PBX said
+
+    def _channel_started(self, event: ev.ChannelStarted) -> None:
+        known = self._call_of.get(event.uniqueid)
+        if known is not None:
+            # Repeated, or late because another event of the channel came first.
+            leg = known.legs[event.uniqueid]
+            leg.started = min(leg.started, event.at)
+            leg.exten = leg.exten or event.exten
+            leg.number = leg.number or event.caller_number
+            return
+        call, leg = self._new_leg(event, event.origin, event.exten, event.caller_number)
+        if leg.role is Role.TRUNK and leg.origin is Origin.ENTERED:
+            self._advance(call, Phase.START, event.at, ())
+
+    def _caller_named(self, event: ev.CallerNamed) -> None:
+        if leg := self._leg(event):
+            if not leg.number:
+                leg.number = event.number
+            if leg.role is Role.TRUNK and leg.origin is Origin.CREATED and not leg.dialled:
+                self._recognise_mobile(leg, event.number)
+
+    def _recognise_mobile(self, leg: Leg, digits: str) -> None:
+        """A trunk leg dialled to an agent's mobile is that agent, never a customer."""
+        if leg.role is Role.TRUNK and leg.origin is not Origin.ENTERED and not leg.agent:
+            leg.agent = self.layout.mobile_owner(digits, self.layout.lines_of(leg.endpoint.name))
+
+    def _dial_started(self, event: ev.DialStarted) -> None:
+        leg = self._leg(event)
+        if leg is None:
+            return
+        leg.dialled = True
+        leg.dialled_by = event.source
+        leg.dial_string = event.dial_string
+        self._recognise_mobile(leg, dialled_digits(event.dial_string) or leg.number)
+        call = self._call_of[leg.uniqueid]
+        if leg.role is Role.TRUNK and not leg.agent and not customers_of(call.legs.values()):
+            placed = placed_by(call.legs.values())
+            agents = (placed.agent,) if placed else ()
+            self._advance(call, Phase.START, event.at, agents)
+            self._advance(call, Phase.DIAL, event.at, agents)
+        elif leg.agent and self._placed_internally(call, leg):
+            self._advance(call, Phase.START, event.at, (call.main_leg.agent,))
+
+    def _placed_internally(self, call: LiveCall, leg: Leg) -> bool:
+        """A colleague's phone is dialled by a phone that entered or took its originated call; no customer is there."""
+        placed = placed_by(call.legs.values())
+        return (
+            placed is not None
+            and placed is not leg
+            and (placed.origin is Origin.ENTERED or placed.up is not None)
+            and call.direction is Direction.INTERNAL
+        )
+
+    def _channel_ringing(self, event: ev.ChannelRinging) -> None:
+        leg = self._leg(event)
+        if leg is None or leg.rang is not None or leg.ended is not None:
+            return
+        leg.rang = event.at
+        if leg.agent and leg.origin is not Origin.ENTERED:
+            self._tell_ringing(self._call_of[leg.uniqueid], event.at)
+
+    def _channel_up(self, event: ev.ChannelUp) -> None:
+        leg = self._leg(event)
+        if leg is not None and leg.up is None and leg.ended is None:
+            leg.up = event.at
+
+    def _hangup_requested(self, event: ev.HangupRequested) -> None:
+        leg = self._leg(event)
+        if leg is not None and leg.hangup_requested is None:
+            leg.hangup_requested = event.at
+
+    def _dial_ended(self, event: ev.DialEnded) -> None:
+        leg = self._leg(event)
+        if leg is not None and leg.dial_status != "ANSWER":
+            # Queues end a dial twice, NOANSWER and then CANCEL: the first word is the phone's own.
+            leg.dial_status = event.status if event.status == "ANSWER" else leg.dial_status or event.status
+
+    def _bridge_entered(self, event: ev.BridgeEntered) -> None:
+        leg = self._leg(event)
+        if leg is None or leg.ended is not None:
+            return
+        if event.holding:
+            if leg.bridges and leg.bridges[-1].left is None:
+                leg.bridges[-1].left = event.at
+            return
+        leg.enter(leg.bridges, event.bridge, event.at)
+        self._tell_talking(self._call_of[leg.uniqueid], event.at)
+
+    def _bridge_left(self, event: ev.BridgeLeft) -> None:
+        if leg := self._leg(event):
+            leg.leave(leg.bridges, event.bridge, event.at)
+
+    def _joined(self, event: ev.Joined) -> None:
+        calls = [self._call_of[uniqueid] for uniqueid in event.uniqueids if uniqueid in self._call_of]
+        if not calls:
+            self.anomalies["channel never seen"] += 1
+            return
+        call = calls[0]
+        for other in calls[1:]:
+            call = self._merge(call, other, event.at)
+        for uniqueid in event.completed:
+            if uniqueid in call.legs:
+                call.legs[uniqueid].completed = True
+
+    def _queue_entered(self, event: ev.QueueEntered) -> None:
+        leg = self._leg(event)
+        if leg is not None and leg.ended is None:
+            leg.enter(leg.queues, "queue", event.at)
+
+    def _queue_left(self, event: ev.QueueLeft) -> None:
+        if leg := self._leg(event):
+            leg.leave(leg.queues, "queue", event.at)
+
+    def _marked(self, event: ev.Marked) -> None:
+        if leg := self._leg(event):
+            self._call_of[leg.uniqueid].marks.add(event.reason)
+
+    def _variable_set(self, event: ev.VariableSet) -> None:
+        leg = self._leg(event)
+        if leg is None:
+            return
+        call = self._call_of[leg.uniqueid]
+        if event.name == "VOCHI_LINE":
+            call.marked_line = event.value
+        elif event.name == "DIALSTATUS" and event.value in ("CHANUNAVAIL", "CONGESTION"):
+            call.dial_refused = True
+
+    def _channel_ended(self, event: ev.ChannelEnded) -> None:
+        if event.uniqueid not in self._call_of:
+            self.anomalies["channel never seen"] += 1
+            self._gone[event.uniqueid] = event.at
+            return
+        leg = self._leg(event)
+        self._missing.pop(event.uniqueid, None)
+        if leg is None:
+            return
+        if leg.ended is not None and not leg.end_unseen:
+            self.anomalies["repeated end"] += 1
+            return
+        leg.end_unseen = False
+        leg.cause = event.cause
+        leg.end(event.at)
+        self._finish(self._call_of[leg.uniqueid], event.at)
+
+    def _snapshot(self, event: ev.Snapshot) -> None:
+        """Compare what lives with what we believed; the difference happened while nobody listened.
+
+        Live events go on while the list is under way, so its rows may be older than what is known: a channel that has
+        ended since stays ended, one that began after the list was asked for is not missing from it.
+        """
+        rows = [row for row in event.channels if row.uniqueid not in self._gone]
+        listed = {row.uniqueid for row in rows}
+        for row in rows:
+            known = self._call_of.get(row.uniqueid)
+            if known is None:
+                self._adopt(row, event.at)
+            elif known.legs[row.uniqueid].ended is None:
+                self._correct(known.legs[row.uniqueid], row, event.at)
+        for uniqueid, call in self._call_of.items():
+            leg = call.legs[uniqueid]
+            if uniqueid not in listed and leg.ended is None and leg.started < event.at:
+                self._missing.setdefault(uniqueid, event.at)
+        for call in {id(self._call_of[row.uniqueid]): self._call_of[row.uniqueid] for row in rows}.values():
+            if call.open:
+                self._tell_snapshot(call, event.at)
+
+    def _adopt(self, row: ev.SnapshotChannel, at: float) -> None:
+        origin = Origin.ENTERED if row.uniqueid == row.linkedid else Origin.CREATED
+        start = ev.ChannelStarted(
+            at - row.age, row.uniqueid, row.linkedid, row.channel, origin, row.exten, row.caller_number
+        )
+        call, leg = self._new_leg(start, origin, row.exten, row.caller_number)
+        call.partial = True
+        call.last_event = at
+        if leg.origin is Origin.CREATED:
+            self._recognise_mobile(leg, row.caller_number)
+        if row.ringing:
+            leg.rang = at
+        self._correct(leg, row, at)
+
+    def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float) -> None:
+        if row.linkedid and row.linkedid != leg.linkedid:
+            self._relink(self._call_of[leg.uniqueid], leg.uniqueid, row.linkedid, at)
+        if row.up and leg.up is None:
+            leg.up = at
+        if row.bridge and not row.holding:
+            leg.enter(leg.bridges, row.bridge, at)
+        elif leg.bridges and leg.bridges[-1].left is None:
+            leg.bridges[-1].left = at
+
+    # ------------------------------------------------------------ what others are told
+
+    def _tell(self, update: CallUpdate) -> None:
+        self._updates.append(update)
+
+    def _tell_ringing(self, call: LiveCall, at: float) -> None:
+        if agents := ringing_agents(call):
+            self._advance(call, Phase.DIAL, at, agents)
+
+    def _tell_talking(self, call: LiveCall, at: float) -> None:
+        if agents := talking_agents(call):
+            self._advance(call, Phase.BRIDGE, at, agents)
+
+    def _tell_snapshot(self, call: LiveCall, at: float) -> None:
+        if call.direction is Direction.IN:
+            self._advance(call, Phase.START, at, ())
+        elif call.direction is Direction.OUT:
+            placed = placed_by(call.legs.values())
+            self._advance(call, Phase.START, at, (placed.agent,) if placed else ())
+        self._tell_ringing(call, at)
+        self._tell_talking(call, at)
+
+    def _advance(self, call: LiveCall, phase: Phase, at: float, agents: tuple[str, ...]) -> None:
+        repeated = phase is call.phase and agents == call.told_agents
+        if repeated or phase not in TRANSITIONS[call.phase]:
+            return
+        call.phase, call.told_agents = phase, agents
+        update = progress(call, self.layout, phase, at, agents)
+        call.told_linkedid = update.linkedid
+        self._tell(update)
+
+    def _end_unseen(self, call: LiveCall, legs: Iterable[Leg], at: float) -> None:
+        for leg in legs:
+            if leg.ended is None:
+                leg.end_unseen = True
+                leg.ended = at  # its stays stay open: nobody saw it leave
+        self._finish(call, at)
+
+    def _finish(self, call: LiveCall, at: float) -> None:
+        """The last channel is gone: judge, tell what is new, and remember the call for stragglers."""
+        if call.open:
+            return
+        for record in judge(call.evidence(at), self.layout, self.source):
+            if call.finished.get(record.linkedid) != record:
+                call.finished[record.linkedid] = record
+                self._tell(CallFinished(record))
+        call.phase = Phase.HANGUP
+        self._remembered[id(call)] = (at, call)
+        self._remembered.move_to_end(id(call))
+        self._forget(at)
+
+    def _forget(self, now: float) -> None:
+        while self._remembered:
+            key, (since, call) = next(iter(self._remembered.items()))
+            if now - since < REMEMBER_S and len(self._remembered) <= REMEMBER_CALLS:
+                return
+            del self._remembered[key]
+            if call.open:
+                continue  # a straggler brought it back to life
+            for linkedid in call.linkedids:
+                if self._calls.get(linkedid) is call:
+                    del self._calls[linkedid]
+            for uniqueid in call.legs:
+                self._call_of.pop(uniqueid, None)
+                self._missing.pop(uniqueid, None)

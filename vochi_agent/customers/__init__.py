@@ -1,0 +1,1 @@
+"""Who a number belongs to. Pure."""
