@@ -1,0 +1,287 @@
+-- Every statement the agent runs, but for `LISTEN`. A block is `-- name: x`, one line of purpose, its parameters.
+
+-- name: ping
+-- Proves that the server answers.
+SELECT 1;
+
+-- name: server_version
+-- The server's version as people write it.
+SELECT current_setting('server_version') AS version;
+
+-- name: migration_lock
+-- One migration at a time, until the end of the transaction. $1 key
+SELECT pg_advisory_xact_lock($1::bigint);
+
+-- name: migration_table
+-- The list of applied migrations; schema.sql describes it.
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    integer PRIMARY KEY,
+    name       text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: migration_table_exists
+-- Whether any program of ours has prepared this database.
+SELECT to_regclass('schema_migrations') IS NOT NULL AS found;
+
+-- name: migrations_applied
+-- What was applied, oldest first.
+SELECT version, name FROM schema_migrations ORDER BY version;
+
+-- name: migration_done
+-- Notes an applied migration. $1 version, $2 file name
+INSERT INTO schema_migrations (version, name) VALUES ($1, $2);
+
+-- name: lock_call
+-- Whoever writes about a call holds this until the end of the transaction; always taken before customers' rows.
+-- $1 enterprise, $2 linkedid as Asterisk gives it
+SELECT pg_advisory_xact_lock(hashtextextended($1::text || '/' || $2::text, 0));
+
+-- name: calls_of_linkedid
+-- The call of a linkedid and those that came with the same one later (`~2`, `~3`…; `~` is the last ASCII character).
+-- $1 enterprise, $2 linkedid
+SELECT * FROM calls
+WHERE enterprise_number = $1
+  AND (linkedid = $2 OR (linkedid > $2 || '~' AND linkedid < $2 || E'\x7f'))
+ORDER BY started_at;
+
+-- name: insert_call
+-- A new row of the ledger. $1 enterprise, $2 linkedid, $3 direction, $4 status, $5 reason, $6 phone, $7 raw number,
+-- $8 line, $9 started, $10 answered, $11 ended, $12 wait, $13 talk, $14 first agent, $15 last agent, $16 path,
+-- $17 rung, $18 recording, $19 source, $20 partial
+INSERT INTO calls (
+    enterprise_number, linkedid, direction, status, reason, phone_e164, raw_number,
+    line, started_at, answered_at, ended_at, wait_seconds, talk_seconds, first_agent, last_agent, path,
+    rung, recording, source, partial
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+
+-- name: correct_call
+-- A better record of a call that is stored. Parameters as insert_call
+UPDATE calls SET
+    direction = $3, status = $4, reason = $5, phone_e164 = $6, raw_number = $7,
+    line = $8, started_at = $9, answered_at = $10, ended_at = $11, wait_seconds = $12, talk_seconds = $13,
+    first_agent = $14, last_agent = $15, path = $16, rung = $17, recording = $18, source = $19, partial = $20,
+    updated_at = now()
+WHERE enterprise_number = $1 AND linkedid = $2;
+
+-- name: mark_merged
+-- The call is part of another one and counts no more. $1 enterprise, $2 linkedid as stored, $3 linkedid of the other
+UPDATE calls SET merged_into = $3, updated_at = now() WHERE enterprise_number = $1 AND linkedid = $2;
+
+-- name: ensure_customers
+-- Rows for numbers that have none, in the order that every writer keeps. $1 enterprise, $2 sorted numbers
+INSERT INTO customers (enterprise_number, phone_e164)
+SELECT $1, phone FROM unnest($2::text[]) WITH ORDINALITY AS wanted (phone, place)
+WHERE NOT EXISTS (SELECT 1 FROM customers AS c WHERE c.enterprise_number = $1 AND c.phone_e164 = wanted.phone)
+ORDER BY place
+ON CONFLICT (enterprise_number, phone_e164) DO NOTHING;
+
+-- name: lock_customers
+-- Rows of numbers, locked in the order that every writer keeps; `at` is the time of the transaction.
+-- $1 enterprise, $2 numbers
+SELECT *, now() AS at FROM customers
+WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+ORDER BY phone_e164 COLLATE "C"
+FOR UPDATE;
+
+-- name: history_before_call
+-- The counters of a customer from his calls that began before a given one. $1 enterprise, $2 phone, $3 its linkedid,
+-- $4 its start
+WITH earlier AS (
+    SELECT * FROM counted_calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND linkedid <> $3 AND started_at <= $4
+)
+SELECT
+    count(*) FILTER (WHERE direction = 'in') AS calls_total_in,
+    count(*) FILTER (WHERE direction = 'out') AS calls_total_out,
+    count(*) FILTER (WHERE direction = 'in' AND status = 'answered') AS calls_answered_in,
+    count(*) FILTER (WHERE direction = 'out' AND status = 'answered') AS calls_answered_out,
+    count(*) FILTER (WHERE direction = 'in' AND status <> 'answered') AS calls_missed_in,
+    count(*) FILTER (WHERE direction = 'out' AND status <> 'answered') AS calls_missed_out,
+    (array_agg(ended_at ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_at,
+    (array_agg(direction ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_direction,
+    (array_agg(status ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_status,
+    max(ended_at) FILTER (WHERE status = 'answered') AS last_success_at,
+    (array_agg(last_agent ORDER BY ended_at DESC, linkedid DESC) FILTER (WHERE status = 'answered'))[1]
+        AS last_agent_internal,
+    (array_agg(line ORDER BY ended_at DESC, linkedid DESC) FILTER (WHERE line <> ''))[1] AS last_line
+FROM earlier;
+
+-- name: count_newest_call
+-- Counts a call that ended after all others of its customer, whose row is locked.
+-- $1 enterprise, $2 phone, $3..$8 what is added to the counters (in, out: total, answered, missed),
+-- $9 started, $10 ended, $11 direction, $12 status, $13 line, $14 last agent
+UPDATE customers SET
+    calls_total_in = coalesce(calls_total_in, 0) + $3,
+    calls_total_out = coalesce(calls_total_out, 0) + $4,
+    calls_answered_in = coalesce(calls_answered_in, 0) + $5,
+    calls_answered_out = coalesce(calls_answered_out, 0) + $6,
+    calls_missed_in = coalesce(calls_missed_in, 0) + $7,
+    calls_missed_out = coalesce(calls_missed_out, 0) + $8,
+    first_seen_at = least(first_seen_at, $9),
+    last_seen_at = greatest(last_seen_at, $10),
+    last_call_at = $10,
+    last_call_direction = $11,
+    last_call_status = $12,
+    last_line = coalesce(nullif($13, ''), last_line),
+    last_success_at = CASE WHEN $12 = 'answered' THEN $10 ELSE last_success_at END,
+    last_agent_internal = CASE WHEN $12 = 'answered' THEN $14 ELSE last_agent_internal END
+WHERE enterprise_number = $1 AND phone_e164 = $2
+RETURNING *;
+
+-- name: recount_customer
+-- Changes the counters and computes the rest again from the ledger: a call came out of order or was corrected.
+-- $1 enterprise, $2 phone, $3..$8 what is added to the counters (in, out: total, answered, missed)
+UPDATE customers SET
+    calls_total_in = coalesce(calls_total_in, 0) + $3,
+    calls_total_out = coalesce(calls_total_out, 0) + $4,
+    calls_answered_in = coalesce(calls_answered_in, 0) + $5,
+    calls_answered_out = coalesce(calls_answered_out, 0) + $6,
+    calls_missed_in = coalesce(calls_missed_in, 0) + $7,
+    calls_missed_out = coalesce(calls_missed_out, 0) + $8,
+    first_seen_at = seen.first,
+    last_seen_at = newest.ended_at,
+    last_call_at = newest.ended_at,
+    last_call_direction = newest.direction,
+    last_call_status = newest.status,
+    last_line = lined.line,
+    last_success_at = answered.ended_at,
+    last_agent_internal = answered.last_agent
+FROM (
+    SELECT min(started_at) AS first FROM counted_calls WHERE enterprise_number = $1 AND phone_e164 = $2
+) AS seen
+LEFT JOIN (
+    SELECT ended_at, direction, status FROM counted_calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2
+    ORDER BY ended_at DESC, linkedid DESC LIMIT 1
+) AS newest ON true
+LEFT JOIN (
+    SELECT line FROM counted_calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND line <> ''
+    ORDER BY ended_at DESC, linkedid DESC LIMIT 1
+) AS lined ON true
+LEFT JOIN (
+    SELECT ended_at, last_agent FROM counted_calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND status = 'answered'
+    ORDER BY ended_at DESC, linkedid DESC LIMIT 1
+) AS answered ON true
+WHERE customers.enterprise_number = $1 AND customers.phone_e164 = $2
+RETURNING customers.*;
+
+-- name: customer
+-- The row of a number. $1 enterprise, $2 phone
+SELECT * FROM customers WHERE enterprise_number = $1 AND phone_e164 = $2;
+
+-- name: person
+-- All numbers of one person or company, oldest first. $1 enterprise, $2 spellings of the person_uid
+SELECT * FROM customers WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($2::text[]) ORDER BY id;
+
+-- name: store_profile
+-- Names and identity of a row that is locked. $1 enterprise, $2 phone, $3 last name, $4 first name, $5 middle name,
+-- $6 company, $7 meta
+UPDATE customers SET
+    last_name = nullif($3::text, ''), first_name = nullif($4::text, ''), middle_name = nullif($5::text, ''),
+    enterprise_name = nullif($6::text, ''), meta = $7
+WHERE enterprise_number = $1 AND phone_e164 = $2
+RETURNING *;
+
+-- name: store_edit
+-- What a person changed by hand in a row that is locked. $1 enterprise, $2 phone, $3 last name, $4 first name,
+-- $5 middle name, $6 company, $7..$10 field1 to field4, $11 black list, $12 meta
+UPDATE customers SET
+    last_name = nullif($3::text, ''), first_name = nullif($4::text, ''), middle_name = nullif($5::text, ''),
+    enterprise_name = nullif($6::text, ''), field1 = nullif($7::text, ''), field2 = nullif($8::text, ''),
+    field3 = nullif($9::text, ''), field4 = nullif($10::text, ''), black_list = $11, meta = $12
+WHERE enterprise_number = $1 AND phone_e164 = $2
+RETURNING *;
+
+-- name: put_card
+-- What a chat should show about a call; the revision grows when that changes, the phase never goes back.
+-- $1 enterprise, $2 linkedid as stored, $3 chat, $4 topic, $5 phase, $6 text, $7 silent, $8 counters before the call
+INSERT INTO cards (enterprise_number, linkedid, chat_id, topic, phase, text, silent, before)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
+    phase = excluded.phase, text = excluded.text, silent = excluded.silent, before = excluded.before,
+    revision = cards.revision + 1, retry_at = NULL, updated_at = now()
+WHERE (cards.text <> excluded.text OR cards.phase <> excluded.phase)
+  AND array_position('{start,dial,bridge,hangup}', cards.phase)
+      <= array_position('{start,dial,bridge,hangup}', excluded.phase)
+RETURNING id;
+
+-- name: call_before
+-- The counters that the cards of a call were rendered with. $1 enterprise, $2 linkedid as stored
+SELECT before FROM cards WHERE enterprise_number = $1 AND linkedid = $2 AND before IS NOT NULL ORDER BY id LIMIT 1;
+
+-- name: notify_cards
+-- Wakes the workers of chats when the transaction commits. $1 enterprise
+SELECT pg_notify('vochi_cards', $1);
+
+-- name: pending_chats
+-- Chats with open work and when it may be done next; a request without an answer counts as open after the lease.
+-- $1 lease
+SELECT enterprise_number, chat_id,
+       min(greatest(retry_at, sending_since + $1::interval, created_at)) AS due_at
+FROM cards
+WHERE sent_revision < revision AND gave_up IS NULL
+GROUP BY enterprise_number, chat_id
+ORDER BY due_at;
+
+-- name: claim_card
+-- Takes the oldest card of a chat that is due and notes that it is being sent. $1 enterprise, $2 chat, $3 lease
+UPDATE cards SET sending_since = now()
+FROM (
+    SELECT id, sending_since IS NOT NULL AS uncertain FROM cards
+    WHERE enterprise_number = $1 AND chat_id = $2 AND sent_revision < revision AND gave_up IS NULL
+      AND (retry_at IS NULL OR retry_at <= now())
+      AND (sending_since IS NULL OR sending_since <= now() - $3::interval)
+    ORDER BY id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE cards.id = due.id
+RETURNING cards.*, due.uncertain;
+
+-- name: card_sent
+-- The chat shows a revision. $1 id, $2 revision, $3 message id
+UPDATE cards SET
+    sent_revision = greatest(sent_revision, $2), message_id = $3, sending_since = NULL, failures = 0, retry_at = NULL,
+    updated_at = now()
+WHERE id = $1;
+
+-- name: card_failed
+-- The request was refused; nothing was shown. $1 id, $2 pause before the next attempt
+UPDATE cards SET sending_since = NULL, failures = failures + 1, retry_at = now() + $2::interval, updated_at = now()
+WHERE id = $1;
+
+-- name: card_given_up
+-- The chat will never show this card. $1 id, $2 why
+UPDATE cards SET sending_since = NULL, failures = failures + 1, gave_up = $2, updated_at = now() WHERE id = $1;
+
+-- name: list_calls
+-- The ledger, newest first, without merged rows. $1 enterprise or null, $2 only these statuses or null, $3 started at
+-- or after, or null, $4 phone or null, $5 limit
+SELECT * FROM calls
+WHERE merged_into IS NULL
+  AND ($1::text IS NULL OR enterprise_number = $1)
+  AND ($2::text[] IS NULL OR status = ANY ($2))
+  AND ($3::timestamptz IS NULL OR started_at >= $3)
+  AND ($4::text IS NULL OR phone_e164 = $4)
+ORDER BY started_at DESC, linkedid DESC
+LIMIT $5;
+
+-- name: find_call
+-- A call by its linkedid as stored, in any enterprise when that is null. $1 enterprise or null, $2 linkedid
+SELECT * FROM calls
+WHERE linkedid = $2 AND ($1::text IS NULL OR enterprise_number = $1)
+ORDER BY started_at DESC LIMIT 1;
+
+-- name: top_customers
+-- Customers by number of calls. $1 enterprise or null, $2 calls that started at or after, $3 limit
+SELECT c.*, recent.calls
+FROM (
+    SELECT enterprise_number, phone_e164, count(*) AS calls FROM counted_calls
+    WHERE started_at >= $2 AND ($1::text IS NULL OR enterprise_number = $1)
+    GROUP BY enterprise_number, phone_e164
+) AS recent
+JOIN customers AS c USING (enterprise_number, phone_e164)
+ORDER BY recent.calls DESC, c.enterprise_number, c.phone_e164
+LIMIT $3;

@@ -1,0 +1,44 @@
+"""Databases for the tests: each on Debian's PostgreSQL 15 and on the embedded 18."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fetch import ToolMissing, fetch
+from tests.support.postgres import PostgresServer
+from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.postgres import PostgresStore
+
+
+def _programs(version: str) -> Path:
+    if version == "18":
+        return find_installation().path / "bin"
+    try:
+        return fetch("postgresql15").bin
+    except ToolMissing as exc:
+        pytest.skip(f"PostgreSQL 15 is not here and cannot be fetched: {exc}")
+
+
+@pytest.fixture(scope="session", params=["18", "15"], ids=["postgresql18", "postgresql15"])
+def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A running server with the template database, for the whole session."""
+    folder = tmp_path_factory.mktemp(f"pg{request.param}")
+    with PostgresServer(_programs(request.param), folder) as server:
+        asyncio.run(server.make_template())
+        yield server
+
+
+@pytest.fixture
+async def dsn(postgres: PostgresServer) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with postgres.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[PostgresStore]:
+    """The store on a migrated database of the test's own."""
+    async with PostgresStore(dsn, pool_size=4) as store:
+        yield store

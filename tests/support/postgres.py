@@ -1,0 +1,126 @@
+"""A real PostgreSQL server for the tests: one a session and version, a fresh clone of a migrated database a test.
+
+Everything lies in one folder; as root the server runs as an unprivileged account. It dies with the test run.
+"""
+
+import itertools
+import secrets
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import asyncpg
+
+from vochi_agent.store.account import borrowed_capability, choose_account
+from vochi_agent.store.database import Database
+from vochi_agent.store.migrate import migrate
+from vochi_agent.store.postmaster import ENVIRONMENT, READY_LINE
+
+__all__ = ["PostgresServer"]
+
+TEMPLATE = "vochi_template"
+# The tests' data may be lost with the machine; the product never sets these.
+FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=60")
+
+
+class PostgresServer:
+    """A server on loopback, started from the programs in `programs`."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs = programs
+        self._folder = folder / "postgres"
+        self._password = secrets.token_urlsafe(16)
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[str] | None = None
+        self.port = _free_port()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(mode=0o700)
+        account = choose_account(self._folder)
+        account.own(self._folder)
+        password_file = self._folder / "password"
+        password_file.write_text(self._password)
+        account.own(password_file)
+        capability = borrowed_capability() if account.drops else ""
+        data = self._folder / "data"
+        initdb = [str(self.programs / "initdb"), "-D", str(data), "-U", "vochi", f"--pwfile={password_file}"]
+        initdb += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        subprocess.run(
+            account.command(initdb, capability=capability),
+            check=True,
+            env=ENVIRONMENT,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+        server = [
+            str(self.programs / "postgres"),
+            "-D",
+            str(data),
+            "-p",
+            str(self.port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
+        server += ["-c", "unix_socket_directories=", *(word for setting in FAST for word in ("-c", setting))]
+        with (self._folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                account.command(server, capability=capability),
+                env=ENVIRONMENT,
+                cwd="/",
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(10)
+
+    def dsn(self, database: str) -> str:
+        """How to reach one of its databases."""
+        return f"postgresql://vochi:{self._password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    async def make_template(self) -> None:
+        """The migrated database that the others are copied from."""
+        await self.run(f"CREATE DATABASE {TEMPLATE}")
+        async with Database(self.dsn(TEMPLATE)) as database:
+            await migrate(database)
+
+    @asynccontextmanager
+    async def database(self, template: str = TEMPLATE) -> AsyncIterator[str]:
+        """The DSN of a fresh database, dropped afterwards."""
+        name = f"test_{next(self._numbers)}"
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield self.dsn(name)
+        await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def run(self, sql: str) -> None:
+        """One statement outside any test's database."""
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        await connection.execute(sql)
+        await connection.close()
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        with subprocess.Popen(
+            ["tail", "-n", "+1", "-F", f"--pid={self._process.pid}", str(self._folder / "log")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as tail:
+            assert tail.stdout is not None
+            seen = list(itertools.takewhile(lambda line: READY_LINE not in line, tail.stdout))
+            tail.kill()
+        if self._process.poll() is not None:
+            raise RuntimeError("PostgreSQL did not start:\n" + "".join(seen))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

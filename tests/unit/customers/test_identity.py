@@ -1,0 +1,169 @@
+"""Merging what a CRM says: no key lost, nobody joined by mistake, names by the rules."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from vochi_agent.customers.identity import (
+    canonical_uid,
+    cut,
+    joint_uid,
+    merge_meta,
+    merge_names,
+    merge_profile,
+    person_uid,
+    spellings,
+)
+from vochi_agent.customers.model import Customer, History, Names, Profile
+
+PHONE = "+375290000033"
+AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ANNA = Names(last_name="Контактова", first_name="Анна", enterprise_name="Ромашка")
+CONTACT = Profile(source="retailcrm", external_id="2003", company_id="77", names=ANNA)
+PERSON = Profile(source="uon", external_id="1001", names=Names(last_name="Тестов"))
+
+
+def row(**meta: object) -> Customer:
+    return Customer(enterprise_number="0901", phone_e164=PHONE, names=Names(), history=History(), meta=meta)
+
+
+def test_a_companys_contact_is_stored_as_the_contract_says() -> None:
+    assert merge_meta({}, CONTACT, primary=True, target=person_uid(CONTACT)) == {
+        "ids": {"retailcrm": ["2003"], "retailcrm_corporate": ["77"]},
+        "person_uid": "retailcrm_corporate:77",
+        "client_type": "corporate",
+        "company_id": "77",
+        "contact_id": "2003",
+        "primary_source": "retailcrm",
+    }
+
+
+def test_other_keys_and_ids_are_never_lost() -> None:
+    meta = {"tags": ["vip"], "uon_client_id": 5, "ids": {"uon": ["1"], "retail": ["7"], "odd": "text"}}
+
+    merged = merge_meta(meta, Profile(source="retailcrm", external_id="8", names=ANNA), primary=False, target="x:1")
+    assert (merged["tags"], merged["uon_client_id"]) == (["vip"], 5)
+    assert merged["ids"] == {"uon": ["1"], "retailcrm": ["7", "8"], "odd": "text"}
+    assert "primary_source" not in merged
+
+
+def test_the_stored_meta_is_not_changed_in_place() -> None:
+    meta: dict[str, object] = {"ids": {"uon": ["1"]}}
+    merge_meta(meta, PERSON, primary=True, target="uon:1001")
+
+    assert meta == {"ids": {"uon": ["1"]}}
+
+
+@pytest.mark.parametrize("placeholder", ["unknown", "0", "", "None", "NULL", " ", "x" * 101])
+def test_a_placeholder_id_joins_nobody(placeholder: str) -> None:
+    profile = Profile(source="retailcrm", external_id=placeholder, company_id=placeholder, names=ANNA)
+
+    assert person_uid(profile) == ""
+    assert merge_meta({}, profile, primary=False, target="") == {}
+
+
+def test_the_uid_does_not_change() -> None:
+    merged = merge_meta({"person_uid": "uon:1"}, PERSON, primary=True, target="uon:1001")
+
+    assert merged["person_uid"] == "uon:1"
+    assert "person_uid_was" not in merged
+
+
+def test_a_person_moves_once_to_his_company() -> None:
+    first = merge_meta({"person_uid": "retailcrm:2003"}, CONTACT, primary=False, target="retailcrm_corporate:77")
+    assert (first["person_uid"], first["person_uid_was"]) == ("retailcrm_corporate:77", "retailcrm:2003")
+
+    second = merge_meta(first, CONTACT, primary=True, target="retailcrm_corporate:78")
+    assert (second["person_uid"], second["person_uid_was"]) == ("retailcrm_corporate:77", "retailcrm:2003")
+
+
+def test_a_secondary_crm_does_not_take_another_crms_person_into_its_company() -> None:
+    merged = merge_meta({"person_uid": "uon:1001"}, CONTACT, primary=False, target="retailcrm_corporate:77")
+
+    assert merged["person_uid"] == "uon:1001"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("retail:5", "retailcrm:5"), ("retailcrm_corp:77", "retailcrm_corporate:77"), ("uon:1", "uon:1")]
+)
+def test_old_spellings_are_read_and_written_anew(old: str, new: str) -> None:
+    assert canonical_uid(old) == new
+    assert old in spellings(new)
+    assert merge_meta({"person_uid": old}, PERSON, primary=False, target=new)["person_uid"] == new
+
+
+@pytest.mark.parametrize("broken", [None, 5, "", "uon", "uon:", "retailcrm:unknown"])
+def test_a_broken_uid_counts_as_none(broken: object) -> None:
+    assert canonical_uid(broken) == ""
+
+
+def test_numbers_of_one_profile_share_the_uid_of_the_oldest_row() -> None:
+    rows = [row(), row(person_uid="phonebook:p-1"), row(person_uid="manual:2")]
+
+    assert joint_uid(rows, PERSON) == "phonebook:p-1"
+    assert joint_uid([*rows, row(person_uid="uon:1001")], PERSON) == "uon:1001"
+    assert joint_uid([row()], PERSON) == "uon:1001"
+    assert joint_uid(rows, CONTACT) == "retailcrm_corporate:77"
+
+
+def test_the_primary_source_overwrites_with_what_it_knows() -> None:
+    stored = Names(last_name="Старая", middle_name="Петровна", enterprise_name="Лютик")
+
+    assert merge_names(stored, ANNA, phone=PHONE, primary=True) == Names(
+        last_name="Контактова", first_name="Анна", middle_name="Петровна", enterprise_name="Ромашка"
+    )
+
+
+def test_another_source_fills_only_what_is_empty() -> None:
+    stored = Names(last_name="Старая", enterprise_name=" ")
+
+    assert merge_names(stored, ANNA, phone=PHONE, primary=False) == Names(
+        last_name="Старая", first_name="Анна", enterprise_name="Ромашка"
+    )
+
+
+@pytest.mark.parametrize(
+    "made_up", ["+375290000033", "375290000033", "Клиент 375290000033", "+375 (29) 000-00-33", "80290000033", "+7 сын"]
+)
+def test_a_name_made_of_the_number_is_no_name(made_up: str) -> None:
+    assert merge_names(Names(), Names(first_name=made_up), phone=PHONE, primary=True) == Names()
+
+
+def test_a_number_split_over_two_name_fields_is_no_name() -> None:
+    split = Names(last_name="37529", first_name="0000033", enterprise_name="Ромашка")
+
+    assert merge_names(Names(), split, phone=PHONE, primary=True) == Names(enterprise_name="Ромашка")
+
+
+@pytest.mark.parametrize("name", ["Магазин 24", "1000 мелочей", "Анна 2", "3-й склад"])
+def test_digits_in_a_name_are_allowed(name: str) -> None:
+    assert merge_names(Names(), Names(enterprise_name=name), phone=PHONE, primary=True).enterprise_name == name
+
+
+def test_names_are_cut_to_their_columns() -> None:
+    long = merge_names(Names(), Names(last_name="Ж" * 150, enterprise_name="Ю" * 250), phone=PHONE, primary=True)
+
+    assert (len(long.last_name), len(long.enterprise_name)) == (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "expected"),
+    [
+        ("  ab\0c\ud800 ", 10, "abc"),
+        ("ай" + "e\u0301", 3, "ай"),  # an accent does not lose its letter
+        ("ab\U0001f469\u200d\U0001f469", 4, "ab"),  # nor does a joined emoji come apart
+        ("ab\u2764\ufe0f", 3, "ab"),
+        ("abc def", 4, "abc"),
+    ],
+)
+def test_text_is_cut_between_characters(text: str, length: int, expected: str) -> None:
+    assert cut(text, length) == expected
+
+
+def test_an_audit_trail_is_kept_only_when_something_changed() -> None:
+    names, meta = merge_profile(row(), PERSON, primary=True, target="uon:1001", at=AT)
+    assert meta["sources"] == [{"source": "uon", "updated_at": "2026-11-20T12:00:00+00:00"}]
+
+    known = Customer(enterprise_number="0901", phone_e164=PHONE, names=names, history=History(), meta=meta)
+    later = AT.replace(hour=15)
+    assert merge_profile(known, PERSON, primary=True, target="uon:1001", at=later) == (names, meta)

@@ -1,0 +1,235 @@
+"""Whose number this is: merges what a CRM says into what we keep, without losing what we knew.
+
+Invariants: no key and no id of `meta` is ever lost; `person_uid` keeps its meaning, but for one move from a person to
+the person's company; a placeholder id joins nobody; a name of a source that is not the primary one only fills gaps.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from .model import Customer, Names, Profile
+
+__all__ = [
+    "canonical_source",
+    "canonical_uid",
+    "cut",
+    "joint_uid",
+    "merge_meta",
+    "merge_names",
+    "merge_profile",
+    "person_uid",
+    "spellings",
+]
+
+Meta = Mapping[str, object]
+
+NAME_LENGTH = 100
+COMPANY_LENGTH = 200
+ID_LENGTH = 100  # no CRM has longer ids, and an index holds them
+SAME_DIGITS = 7  # a national spelling shares at least these last digits with E.164
+# Seen in real data in place of an id; each once merged strangers into one person.
+PLACEHOLDER_IDS = frozenset({"", "0", "-1", "none", "null", "nil", "undefined", "unknown", "false", "n/a", "-"})
+# Spellings of earlier systems. The corporate one must stand before its prefix is looked at as a source.
+SOURCE_ALIASES = {"retail": "retailcrm", "retailcrm_corp": "retailcrm_corporate"}
+CORPORATE = "_corporate"
+
+
+def merge_profile(
+    customer: Customer, profile: Profile, *, primary: bool, target: str, at: datetime
+) -> tuple[Names, dict[str, object]]:
+    """Names and meta of a row after a fresh profile of the same number; equal to the old ones when nothing is new.
+
+    Args:
+        customer: The row as it stands.
+        profile: What the CRM says about this very number.
+        primary: The CRM is the enterprise's primary source of names.
+        target: The `person_uid` that the numbers of this profile share (see `joint_uid`).
+        at: Stored in `meta.sources` when anything changed.
+    """
+    names = merge_names(customer.names, profile.names, phone=customer.phone_e164, primary=primary)
+    meta = merge_meta(customer.meta, profile, primary=primary, target=target)
+    if names != customer.names or meta != dict(customer.meta):
+        meta["sources"] = _touched(meta.get("sources"), canonical_source(profile.source), at)
+    return names, meta
+
+
+def merge_names(stored: Names, incoming: Names, *, phone: str, primary: bool) -> Names:
+    """The primary source overwrites with what it knows, any other fills what is empty; nobody erases.
+
+    Parts that a CRM made up from the number itself are no names.
+    """
+    fresh = _real_names(incoming, phone)
+
+    def pick(old: str, new: str) -> str:
+        return new if new and (primary or not old.strip()) else old
+
+    return Names(
+        last_name=pick(stored.last_name, fresh.last_name),
+        first_name=pick(stored.first_name, fresh.first_name),
+        middle_name=pick(stored.middle_name, fresh.middle_name),
+        enterprise_name=pick(stored.enterprise_name, fresh.enterprise_name),
+    )
+
+
+def merge_meta(meta: Meta, profile: Profile, *, primary: bool, target: str) -> dict[str, object]:
+    """`meta` with the ids of a profile; `target` is the `person_uid` to set when there is none."""
+    merged = dict(meta)
+    source = canonical_source(profile.source)
+    external_id, company_id = _usable_id(profile.external_id), _usable_id(profile.company_id)
+    added = {source: external_id, source + CORPORATE: company_id}
+    if any(added.values()):
+        merged["ids"] = _merge_ids(meta.get("ids"), added)
+    if company_id:
+        merged["client_type"] = "corporate"
+        merged["company_id"] = company_id
+        if external_id:
+            merged["contact_id"] = external_id
+    if primary:
+        merged["primary_source"] = source
+    return _with_uid(merged, target, source=source, primary=primary)
+
+
+def person_uid(profile: Profile) -> str:
+    """The uid that a profile stands for: the company's for a contact of one; "" without a real id."""
+    source = canonical_source(profile.source)
+    if company_id := _usable_id(profile.company_id):
+        return f"{source}{CORPORATE}:{company_id}"
+    if external_id := _usable_id(profile.external_id):
+        return f"{source}:{external_id}"
+    return ""
+
+
+def joint_uid(rows: Sequence[Customer], profile: Profile) -> str:
+    """The uid that all numbers of one profile share.
+
+    The profile's own when a row has it already or it is a company's, else that of the oldest row that has one.
+
+    Args:
+        rows: The rows of the profile's numbers, oldest first.
+        profile: A fresh profile.
+    """
+    own = person_uid(profile)
+    known = [uid for row in rows if (uid := canonical_uid(row.meta.get("person_uid")))]
+    if not own or own in known or _is_corporate(own):
+        return own
+    return next((uid for uid in known if not _is_corporate(uid)), own)
+
+
+def canonical_uid(uid: object) -> str:
+    """A stored `person_uid` in today's spelling; "" when it is none or a placeholder."""
+    if not isinstance(uid, str):
+        return ""
+    source, _, external_id = uid.partition(":")
+    return f"{canonical_source(source)}:{external_id}" if _usable_id(external_id) else ""
+
+
+def canonical_source(source: str) -> str:
+    """The name of a source in today's spelling."""
+    return SOURCE_ALIASES.get(source, source)
+
+
+def spellings(uid: str) -> list[str]:
+    """Every way in which a uid may stand in existing rows, today's first."""
+    source, _, external_id = uid.partition(":")
+    return [uid, *(f"{old}:{external_id}" for old, new in SOURCE_ALIASES.items() if new == source)]
+
+
+def cut(text: str, length: int) -> str:
+    """`text` without what a column cannot hold, cut between characters as people see them."""
+    clean = "".join(char for char in text if not _unstorable(char)).strip()
+    if len(clean) <= length:
+        return clean
+    while length and (
+        unicodedata.combining(clean[length]) or clean[length] in JOINERS or clean[length - 1] == "\u200d"
+    ):
+        length -= 1
+    return clean[:length].rstrip()
+
+
+# A zero-width joiner or a variation selector belongs to the character before it.
+JOINERS = frozenset({"\u200d", "\ufe0e", "\ufe0f"})
+
+
+def _with_uid(meta: dict[str, object], target: str, *, source: str, primary: bool) -> dict[str, object]:
+    current = canonical_uid(meta.get("person_uid"))
+    if not target or current == target:
+        return {**meta, "person_uid": current} if current else meta
+    if not current:
+        return {**meta, "person_uid": target}
+    moves_to_company = (
+        _is_corporate(target)
+        and not _is_corporate(current)
+        and "person_uid_was" not in meta
+        and (primary or current.startswith(f"{source}:"))
+    )
+    if moves_to_company:
+        return {**meta, "person_uid": target, "person_uid_was": current}
+    return {**meta, "person_uid": current}
+
+
+def _merge_ids(stored: object, added: Mapping[str, str]) -> dict[str, object]:
+    """The lists of both, old spellings of a source under its name of today, every id once and in order."""
+    merged: dict[str, object] = {}
+    for source, ids in stored.items() if isinstance(stored, Mapping) else ():
+        known = merged.get(canonical_source(source), [])
+        if isinstance(known, list) and isinstance(ids, list):
+            merged[canonical_source(source)] = [*known, *(each for each in ids if each not in known)]
+        else:
+            merged.setdefault(source, ids)
+    for source, external_id in added.items():
+        known = merged.get(source, [])
+        if external_id and isinstance(known, list) and external_id not in known:
+            merged[source] = [*known, external_id]
+    return merged
+
+
+def _touched(sources: object, source: str, at: datetime) -> list[object]:
+    others = [
+        entry
+        for entry in (sources if isinstance(sources, list) else ())
+        if not (isinstance(entry, Mapping) and entry.get("source") == source)
+    ]
+    return [*others, {"source": source, "updated_at": at.isoformat(timespec="seconds")}]
+
+
+def _real_names(names: Names, phone: str) -> Names:
+    person = names.last_name + names.first_name + names.middle_name
+    shown = replace(names, last_name="", first_name="", middle_name="") if _is_auto_made(person, phone) else names
+    return Names(
+        last_name=_real_name(shown.last_name, phone, NAME_LENGTH),
+        first_name=_real_name(shown.first_name, phone, NAME_LENGTH),
+        middle_name=_real_name(shown.middle_name, phone, NAME_LENGTH),
+        enterprise_name=_real_name(shown.enterprise_name, phone, COMPANY_LENGTH),
+    )
+
+
+def _real_name(text: str, phone: str, length: int) -> str:
+    return "" if _is_auto_made(text, phone) else cut(text, length)
+
+
+def _is_auto_made(text: str, phone: str) -> bool:
+    """CRMs name an unknown caller after the number: `+375290000011`, `Клиент 375290000011`, `80290000011`."""
+    digits = "".join(char for char in text if char.isdecimal())
+    if not digits:
+        return False
+    number = phone.lstrip("+")
+    if number in digits or text.strip().startswith("+"):
+        return True
+    bare = not any(char.isalpha() for char in text)
+    return bare and len(digits) >= SAME_DIGITS and digits[-SAME_DIGITS:] == number[-SAME_DIGITS:]
+
+
+def _usable_id(external_id: str) -> str:
+    text = cut(external_id, ID_LENGTH + 1)
+    return "" if text.lower() in PLACEHOLDER_IDS or len(text) > ID_LENGTH else text
+
+
+def _is_corporate(uid: str) -> bool:
+    return uid.partition(":")[0].endswith(CORPORATE)
+
+
+def _unstorable(char: str) -> bool:
+    """NUL has no place in PostgreSQL's text, a lone surrogate none in UTF-8."""
+    return char == "\0" or "\ud800" <= char <= "\udfff"

@@ -1,0 +1,242 @@
+"""The connection pool: named statements, a deadline on everything, driver errors translated at this door.
+
+It opens and lives while PostgreSQL is down: connections are made when they are needed, so the first statement after an
+outage works again. A connection whose statement was cut off is thrown away, never given to the next caller.
+
+    database = Database(dsn, pool_size=10)
+    async with database: await database.fetch("person", "0901", ["uon:1"])
+    async with database.transaction() as session: await session.fetchrow("customer", "0901", "+375290000011")
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+
+from vochi_agent.errors import ConfigError, StoreUnavailable, VochiError
+
+from .statements import statement
+
+__all__ = ["Database", "Row", "Session"]
+
+# A row of asyncpg, which ships no types; rows.py turns it into dataclasses.
+Row = Any
+
+CONNECT_TIMEOUT_S = 3.0
+DEADLINE_S = 5.0
+ROLLBACK_TIMEOUT_S = 1.0
+LISTEN_PROBE_S = 15.0
+SERVER_SETTINGS = {
+    "application_name": "vochi-agent",
+    "timezone": "UTC",
+    "jit": "off",  # compiling a plan takes longer than any of ours runs
+    # A daemon that is frozen in the middle of a transaction must not block the one that takes over.
+    "statement_timeout": "5s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+# What a later attempt may cure: the server is away, starting, stopping, full, read-only, not letting us in yet, or it
+# chose our transaction as the victim of a deadlock.
+CURED_BY_WAITING = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.UndefinedTableError,  # the schema is not there yet: somebody will run `migrate`
+)
+
+
+class Session:
+    """Statements of queries.sql inside one transaction."""
+
+    def __init__(self, connection: Row) -> None:
+        self._connection = connection
+
+    async def fetch(self, name: str, *arguments: object) -> list[Row]:
+        """All rows of a statement."""
+        return list(await self._connection.fetch(statement(name), *arguments))
+
+    async def fetchrow(self, name: str, *arguments: object) -> Row | None:
+        """The first row, None when there is none."""
+        return await self._connection.fetchrow(statement(name), *arguments)
+
+    async def execute(self, name: str, *arguments: object) -> None:
+        """A statement without a result."""
+        await self._connection.execute(statement(name), *arguments)
+
+    async def run_script(self, text: str) -> None:
+        """The statements of a migration."""
+        await self._connection.execute(text)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database.
+
+    Attributes:
+        available: Whether the last transaction found the server.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int = 10, deadline_s: float = DEADLINE_S) -> None:
+        self._dsn = dsn
+        self._deadline_s = deadline_s
+        self._pool_size = pool_size
+        self._pool: Row | None = None
+        self.available = False
+
+    async def __aenter__(self) -> Self:
+        with _translated():
+            # Without a minimum nothing connects here, so a database that is down does not stop the daemon.
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=self._pool_size,
+                timeout=CONNECT_TIMEOUT_S,
+                init=_register_codecs,
+                server_settings=SERVER_SETTINGS,
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def fetch(self, name: str, *arguments: object) -> list[Row]:
+        """All rows of a statement of queries.sql. Raises StoreUnavailable."""
+        async with self.transaction() as session:
+            return await session.fetch(name, *arguments)
+
+    async def fetchrow(self, name: str, *arguments: object) -> Row | None:
+        """The first row of a statement, None when there is none. Raises StoreUnavailable."""
+        async with self.transaction() as session:
+            return await session.fetchrow(name, *arguments)
+
+    async def execute(self, name: str, *arguments: object) -> None:
+        """A statement without a result. Raises StoreUnavailable."""
+        async with self.transaction() as session:
+            await session.execute(name, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self, *, deadline_s: float | None = None) -> AsyncIterator[Session]:
+        """One transaction: committed at the end of the block, rolled back by any exception.
+
+        When StoreUnavailable comes out of the commit itself it may have happened; repeat what is safe to repeat.
+
+        Args:
+            deadline_s: For everything from waiting for a connection to the commit.
+
+        Raises:
+            StoreUnavailable: not done this time.
+        """
+        if self._pool is None:
+            raise StoreUnavailable("the database is closed")
+        try:
+            with _translated():
+                async with asyncio.timeout(deadline_s or self._deadline_s):
+                    connection = await self._pool.acquire()
+                    try:
+                        async with _transaction_of(connection):
+                            yield Session(connection)
+                    finally:
+                        await self._pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
+        except StoreUnavailable:
+            self.available = False
+            raise
+        self.available = True
+
+    async def listen(self, channel: str, wake: Callable[[], None]) -> None:
+        """Call `wake` for every notification, and once at first for those that were missed; runs until cancelled.
+
+        Raises:
+            StoreUnavailable: the connection could not be made or is gone; call again.
+        """
+        with _translated():
+            async with asyncio.timeout(self._deadline_s):
+                connection = await asyncpg.connect(
+                    self._dsn, timeout=CONNECT_TIMEOUT_S, server_settings=SERVER_SETTINGS
+                )
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await connection.add_listener(channel, lambda *_: wake())
+                wake()
+                while not await _happened(lost, within_s=LISTEN_PROBE_S):
+                    async with asyncio.timeout(self._deadline_s):
+                        await connection.execute(statement("ping"))
+            finally:
+                connection.terminate()
+        raise StoreUnavailable("the connection that listens for notifications is gone")
+
+
+@asynccontextmanager
+async def _transaction_of(connection: Row) -> AsyncIterator[None]:
+    """The driver's transaction, but for one thing: its rollback would wait for ever on a server that went silent."""
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        yield
+        await transaction.commit()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except BaseException:
+        try:
+            async with asyncio.timeout(ROLLBACK_TIMEOUT_S):
+                await transaction.rollback()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+        raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Driver errors become ours, with the cause kept."""
+    try:
+        yield
+    except asyncpg.exceptions.ClientConfigurationError as exc:
+        raise ConfigError([f"database.url: {exc}"]) from exc
+    except asyncpg.DataError as exc:
+        # Its text quotes the value, which may be a telephone number.
+        raise VochiError("PostgreSQL cannot hold a value of the statement") from exc
+    except CURED_BY_WAITING as exc:
+        raise StoreUnavailable(f"PostgreSQL: {str(exc) or type(exc).__name__}") from exc
+    except asyncpg.PostgresError as exc:
+        raise VochiError(f"PostgreSQL refused a statement: {exc}") from exc
+
+
+async def _register_codecs(connection: Row) -> None:
+    # Without it jsonb arrives as text, and a merge into "text" once erased every other key of meta.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: json.dumps(value, ensure_ascii=False),
+        decoder=json.loads,
+    )
+
+
+async def _happened(event: asyncio.Event, *, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

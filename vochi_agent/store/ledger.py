@@ -1,0 +1,209 @@
+"""Finished calls, customers' counters and cards, written together: one transaction a call, exactly once.
+
+Locks are always taken in one order, so writers never deadlock: the call (advisory, by linkedid), the customers' rows
+by number, the cards. The counters change by the difference between what the row counted before and counts now;
+`last_*` move forward with a call that is newer than all others and are computed again from `calls` in every other case.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+
+from vochi_agent.calls.ledger import Counts, corrected, counts, customer_phone, free_linkedid, same_call
+from vochi_agent.calls.model import Call
+from vochi_agent.customers.model import Customer, History
+from vochi_agent.ports import CardDraft, Recorded, Renderer
+
+from .database import Database, Session
+from .rows import (
+    call_arguments,
+    call_from_row,
+    customer_from_row,
+    history_from_json,
+    history_from_row,
+    history_json,
+    storable,
+    storable_call,
+)
+
+__all__ = ["CARDS_CHANNEL", "CallLedger"]
+
+CARDS_CHANNEL = "vochi_cards"
+FINAL_PHASE = "hangup"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A row of `calls`."""
+
+    call: Call
+    merged: bool
+
+    @property
+    def phone(self) -> str | None:
+        return None if self.merged else customer_phone(self.call)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts() if self.merged else counts(self.call)
+
+
+class CallLedger:
+    """Fulfils `ports.CallStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, call: Call, render: Renderer) -> Recorded:
+        """See `ports.CallStore.record`. `render` gets the customer as the call leaves him."""
+        new = storable_call(call)
+        async with self._database.transaction() as session:
+            rows = await _rows_of(session, new.enterprise_number, new.linkedid)
+            old = min(
+                (row for row in rows if same_call(row.call, new)),
+                key=lambda row: abs(row.call.started_at - new.started_at),
+                default=None,
+            )
+            if old is None:
+                linkedid = free_linkedid(new.linkedid, [row.call.linkedid for row in rows])
+                await _insert(session, replace(new, linkedid=linkedid), render)
+                return Recorded(inserted=True, changed=True)
+            better = corrected(old.call, new)
+            if better == old.call:
+                return Recorded(inserted=False, changed=False)
+            await _correct(session, old, better, render)
+            return Recorded(inserted=False, changed=True)
+
+    async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
+        """A stored call turned out to be part of `into`: it counts no more. False when there was nothing to do.
+
+        Raises:
+            StoreUnavailable: nothing was stored; call again later.
+        """
+        async with self._database.transaction() as session:
+            rows = await _rows_of(session, enterprise_number, linkedid)
+            if not rows or rows[-1].merged:
+                return False
+            old = rows[-1]
+            if old.phone is not None:
+                await _lock_customers(session, enterprise_number, [old.phone])
+            await session.execute("mark_merged", enterprise_number, old.call.linkedid, into)
+            if old.phone is not None:
+                await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
+            return True
+
+    async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
+        """Render the cards of a stored call again, with the customer as he is known now; returns how many changed.
+
+        Raises:
+            StoreUnavailable: nothing was changed; call again later.
+        """
+        async with self._database.transaction() as session:
+            rows = await _rows_of(session, enterprise_number, linkedid)
+            if not rows or rows[-1].merged:
+                return 0
+            call, customer = rows[-1].call, None
+            if phone := customer_phone(call):
+                row = await session.fetchrow("customer", enterprise_number, phone)
+                customer = customer_from_row(row) if row is not None else None
+            before = await _shown_before(session, call) if customer is not None else None
+            return await _put_cards(session, call, render(call, customer, before), before)
+
+
+async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> list[_Stored]:
+    """The rows of a linkedid, oldest first, which nobody else changes until the end of the transaction."""
+    arguments = (enterprise_number, storable(linkedid))
+    await session.execute("lock_call", *arguments)
+    rows = await session.fetch("calls_of_linkedid", *arguments)
+    return [_Stored(call=call_from_row(row), merged=row["merged_into"] is not None) for row in rows]
+
+
+async def _insert(session: Session, call: Call, render: Renderer) -> None:
+    customer, before = None, None
+    if phone := customer_phone(call):
+        known = await _lock_customers(session, call.enterprise_number, [phone])
+        before = known[phone].history
+    await session.execute("insert_call", *call_arguments(call))
+    if phone and before is not None:
+        if before.last_call_at is None or call.ended_at > before.last_call_at:
+            customer = await _count_newest(session, call, phone)
+        else:
+            customer = await _recount(session, call.enterprise_number, phone, counts(call))
+    await _put_cards(session, call, render(call, customer, before), before)
+
+
+async def _correct(session: Session, old: _Stored, call: Call, render: Renderer) -> None:
+    new = _Stored(call=call, merged=old.merged)
+    phones = {phone for phone in (old.phone, new.phone) if phone is not None}
+    known = await _lock_customers(session, call.enterprise_number, sorted(phones))
+    before = None
+    if new.phone is not None:
+        same_customer = new.phone == old.phone
+        before = await _shown_before(session, old.call) if same_customer else known[new.phone].history
+    await session.execute("correct_call", *call_arguments(call))
+    customer = None
+    for phone in sorted(phones):
+        added = new.counts if phone == new.phone else Counts()
+        taken = old.counts if phone == old.phone else Counts()
+        counted = await _recount(session, call.enterprise_number, phone, added - taken)
+        customer = counted if phone == new.phone else customer
+    if not new.merged:
+        await _put_cards(session, call, render(call, customer, before), before)
+
+
+async def _lock_customers(session: Session, enterprise_number: str, phones: Sequence[str]) -> dict[str, Customer]:
+    """The rows of sorted numbers, made where missing, locked until the end of the transaction."""
+    await session.execute("ensure_customers", enterprise_number, phones)
+    rows = await session.fetch("lock_customers", enterprise_number, phones)
+    return {row["phone_e164"]: customer_from_row(row) for row in rows}
+
+
+async def _count_newest(session: Session, call: Call, phone: str) -> Customer:
+    row = await session.fetchrow(
+        "count_newest_call",
+        call.enterprise_number,
+        phone,
+        *astuple(counts(call)),
+        call.started_at,
+        call.ended_at,
+        call.direction.value,
+        call.status.value,
+        call.line,
+        call.last_agent,
+    )
+    return customer_from_row(row)
+
+
+async def _recount(session: Session, enterprise_number: str, phone: str, change: Counts) -> Customer:
+    return customer_from_row(await session.fetchrow("recount_customer", enterprise_number, phone, *astuple(change)))
+
+
+async def _shown_before(session: Session, call: Call) -> History:
+    """The history that the call's cards show; without cards, the calls that began before it."""
+    shown = await session.fetchrow("call_before", call.enterprise_number, call.linkedid)
+    if shown is not None:
+        return history_from_json(shown["before"])
+    row = await session.fetchrow(
+        "history_before_call", call.enterprise_number, customer_phone(call), call.linkedid, call.started_at
+    )
+    return history_from_row(row)
+
+
+async def _put_cards(session: Session, call: Call, drafts: Sequence[CardDraft], before: History | None) -> int:
+    """Store what each chat should show; returns how many cards changed."""
+    changed = 0
+    for draft in sorted(drafts, key=lambda draft: (draft.chat_id, draft.topic)):
+        row = await session.fetchrow(
+            "put_card",
+            call.enterprise_number,
+            call.linkedid,
+            draft.chat_id,
+            draft.topic,
+            FINAL_PHASE,
+            storable(draft.text),
+            draft.silent,
+            history_json(before),
+        )
+        changed += row is not None
+    if changed:
+        await session.execute("notify_cards", call.enterprise_number)
+    return changed

@@ -1,0 +1,60 @@
+"""The store on PostgreSQL: one pool and what is done with it.
+
+async with PostgresStore(dsn, pool_size=10) as store:   # opens also while the server is down
+    await store.migrate()                               # StoreUnavailable: wait and try again
+    await store.calls.record(call, render)
+
+store.calls      ports.CallStore: record; merge, refresh_cards
+store.customers  ports.CustomerDirectory: customer, enrich; person
+store.cards      the work of the Telegram chats: listen, pending_chats, claim, sent, failed, given_up
+store.reports    what commands read: calls, call, top, server_version
+"""
+
+from types import TracebackType
+from typing import Self
+
+from .cards import CardQueue
+from .database import Database
+from .directory import Customers
+from .ledger import CallLedger
+from .migrate import migrate, pending
+from .reports import Reports
+
+__all__ = ["PostgresStore"]
+
+
+class PostgresStore:
+    """Everything that is kept, behind one DSN."""
+
+    def __init__(self, dsn: str, *, pool_size: int = 10) -> None:
+        self.database = Database(dsn, pool_size=pool_size)
+        self.calls = CallLedger(self.database)
+        self.customers = Customers(self.database)
+        self.cards = CardQueue(self.database)
+        self.reports = Reports(self.database)
+
+    async def __aenter__(self) -> Self:
+        await self.database.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.database.__aexit__(kind, exc, traceback)
+
+    @property
+    def available(self) -> bool:
+        """Whether the server answered when it was asked last."""
+        return self.database.available
+
+    async def migrate(self) -> list[str]:
+        """Bring the database to the schema of this program; see `migrate.migrate`."""
+        return await migrate(self.database)
+
+    async def pending(self) -> list[str]:
+        """The migrations that this database still lacks; see `migrate.pending`."""
+        return await pending(self.database)
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable when the server does not answer."""
+        await self.database.execute("ping")

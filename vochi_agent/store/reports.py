@@ -1,0 +1,72 @@
+"""What the commands read: the ledger, the busiest customers, the server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from vochi_agent.calls.model import Call, Status
+from vochi_agent.customers.model import Customer
+
+from .database import Database
+from .rows import call_from_row, customer_from_row
+
+__all__ = ["CallFilter", "CustomerActivity", "Reports"]
+
+MISSED: Sequence[str] = (Status.MISSED.value, Status.UNKNOWN.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls to list.
+
+    Attributes:
+        enterprise_number: None for all.
+        missed: Only calls that count as missed.
+        since: Only calls that started then or later.
+        phone: Only calls of this E.164 number.
+        limit: At most so many, newest first.
+    """
+
+    enterprise_number: str | None = None
+    missed: bool = False
+    since: datetime | None = None
+    phone: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerActivity:
+    """A customer and the number of his calls in a period."""
+
+    customer: Customer
+    calls: int
+
+
+class Reports:
+    """Reading for people. Every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def calls(self, wanted: CallFilter) -> list[Call]:
+        """The ledger, newest first; rows that are part of another call are left out."""
+        statuses = list(MISSED) if wanted.missed else None
+        rows = await self._database.fetch(
+            "list_calls", wanted.enterprise_number, statuses, wanted.since, wanted.phone, wanted.limit
+        )
+        return [call_from_row(row) for row in rows]
+
+    async def call(self, linkedid: str, enterprise_number: str | None = None) -> Call | None:
+        """The call of a stored linkedid."""
+        row = await self._database.fetchrow("find_call", enterprise_number, linkedid)
+        return call_from_row(row) if row is not None else None
+
+    async def top(self, since: datetime, *, enterprise_number: str | None = None, limit: int) -> list[CustomerActivity]:
+        """Customers with most calls that started since then."""
+        rows = await self._database.fetch("top_customers", enterprise_number, since, limit)
+        return [CustomerActivity(customer=customer_from_row(row), calls=row["calls"]) for row in rows]
+
+    async def server_version(self) -> str:
+        """`15.18 (Debian 15.18-0+deb12u1)` and the like."""
+        row = await self._database.fetchrow("server_version")
+        return str(row["version"]) if row is not None else ""
