@@ -1,0 +1,64 @@
+"""The CRMs we know: a name of the configuration -> how its adapter is built."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import aiohttp
+
+from vochi_agent.config.tables import CrmConfig
+from vochi_agent.crm.breaker import State
+from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.retailcrm import RetailCrm
+from vochi_agent.ports import ProfileSource
+
+__all__ = ["CRMS", "CrmFactory", "State", "retailcrm"]
+
+
+class CrmFactory(Protocol):
+    """Builds the adapter of one enterprise."""
+
+    def __call__(
+        self,
+        config: CrmConfig,
+        *,
+        enterprise_number: str,
+        session: aiohttp.ClientSession,
+        clock: Callable[[], float],
+        on_state: Callable[[State], None],
+    ) -> ProfileSource:
+        """Make the adapter; nothing is connected yet.
+
+        Args:
+            config: The table of this CRM.
+            enterprise_number: For logs.
+            session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
+            clock: Monotonic seconds.
+            on_state: Told when the circuit breaker changes.
+        """
+        ...
+
+
+def retailcrm(
+    config: CrmConfig,
+    *,
+    enterprise_number: str,
+    session: aiohttp.ClientSession,
+    clock: Callable[[], float],
+    on_state: Callable[[State], None],
+) -> RetailCrm:
+    """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
+    key = config.api_key.get_secret_value()
+    http = CrmHttp(
+        session,
+        name=f"{RetailCrm.name} of {enterprise_number}",
+        base_url=config.url,
+        headers={"X-API-KEY": key},
+        secrets=[key],
+        rps=config.rps,
+        clock=clock,
+        on_state=on_state,
+    )
+    return RetailCrm(http, url=config.url, agents=config.agents)
+
+
+CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm}

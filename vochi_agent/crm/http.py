@@ -1,0 +1,258 @@
+"""The HTTP client every CRM adapter holds: one deadline, one rate, one breaker, one way to fail.
+
+Invariants: nothing waits past the deadline; a half-read, oversized or foreign answer is never shown to an adapter;
+no secret leaves this module in a message, not even as a part of a URL.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from aiolimiter import AsyncLimiter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from vochi_agent.crm.breaker import Breaker, State
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable
+
+__all__ = ["Answer", "CrmHttp", "json_object", "mask"]
+
+log = logging.getLogger(__name__)
+
+BUDGET_S: Final = 10.0  # a whole operation; a phone has long been answered by then, the customer's row still gains
+ATTEMPT_S: Final = 4.0
+ATTEMPTS: Final = 3
+MAX_BODY_BYTES: Final = 1 << 20
+LIMITED_PAUSE_S: Final = 1.0  # RetailCRM names no time with its 503; its limits count per second
+MAX_PAUSE_S: Final = 5.0
+BACKOFF: Final = wait_random_exponential(multiplier=0.1, max=2.0)
+# A leaky bucket of capacity c and rate r lets c + r through in its fullest second: a fifth for bursts and four
+# fifths of steady rate together stay within what the CRM allows.
+BURST_SHARE: Final = 0.2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer below 500 that is neither a redirect nor a rate limit."""
+
+    status: int
+    body: bytes
+
+
+class _Limited(CrmUnavailable):
+    """The CRM asks to slow down."""
+
+    def __init__(self, message: str, pause_s: float) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
+class CrmHttp:
+    """Requests to one account of one CRM.
+
+    Args:
+        session: Shared; must not be closed before this client's last request.
+        name: The CRM and enterprise in messages and logs, e.g. `retailcrm of 0901`.
+        base_url: What every path is appended to.
+        headers: Sent with every request; secrets belong here when the CRM allows it.
+        secrets: Texts that must never be seen: replaced by `***` wherever a message holds them.
+        rps: Requests per second the CRM allows.
+        clock: Monotonic seconds, for the breaker.
+        on_state: Told when the breaker changes.
+        attempt_s: Seconds one attempt may take.
+        budget_s: Seconds of a whole operation, see `deadline`.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        name: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        rps: float,
+        clock: Callable[[], float],
+        on_state: Callable[[State], None],
+        attempt_s: float = ATTEMPT_S,
+        budget_s: float = BUDGET_S,
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._base_url = base_url.rstrip("/")
+        self._headers = dict(headers)
+        self._secrets = tuple(secrets)
+        self._attempt_s = attempt_s
+        self._budget_s = budget_s
+        self._on_state = on_state
+        self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
+        burst = max(1.0, rps * BURST_SHARE // 1)
+        self._limiter = AsyncLimiter(burst, burst / (rps * (1 - BURST_SHARE)))
+        self._failing: type[Exception] | None = None
+
+    def deadline(self) -> float:
+        """The moment, on the event loop's clock, when an operation that starts now has to be over."""
+        return asyncio.get_running_loop().time() + self._budget_s
+
+    async def get(
+        self,
+        path: str,
+        query: Iterable[tuple[str, str]],
+        interpret: Callable[[Answer], T],
+        *,
+        deadline: float,
+    ) -> T:
+        """Ask until there is a usable answer or no time is left; a GET may be repeated without harm.
+
+        Args:
+            path: Below the base URL, with a leading slash.
+            query: Parameters in order, repeated names allowed.
+            interpret: Pure; turns an answer into a result or raises CrmUnavailable, CrmRejected, CrmAuthFailed.
+            deadline: On the event loop's clock.
+
+        Raises:
+            CrmPaused: the breaker is open.
+            CrmUnavailable: no usable answer in time.
+            CrmRejected: as `interpret` says.
+            CrmAuthFailed: the key is refused.
+        """
+        parameters = list(query)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(self._worth_repeating),
+            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(deadline - asyncio.get_running_loop().time()),
+            wait=_pause,
+            reraise=True,
+        )
+        try:
+            result: T = await retrying(self._attempt, path, parameters, interpret, deadline)
+        except (CrmUnavailable, CrmRejected, CrmAuthFailed) as failure:
+            failure.args = (mask(str(failure), self._secrets),)
+            self._report(failure)
+            raise
+        self._report(None)
+        return result
+
+    def _worth_repeating(self, error: BaseException) -> bool:
+        # When this very failure opened the breaker, its asker is told what failed, not that the breaker is open.
+        return isinstance(error, CrmUnavailable) and self._breaker.state is not State.OPEN
+
+    async def _attempt(
+        self, path: str, query: list[tuple[str, str]], interpret: Callable[[Answer], T], deadline: float
+    ) -> T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._limiter.acquire()
+        except TimeoutError:
+            # Our own rate limit: the CRM was not asked, so its breaker hears nothing of this.
+            raise CrmUnavailable("too many requests of our own are waiting") from None
+        if asyncio.get_running_loop().time() >= deadline:
+            raise CrmUnavailable("no time was left to ask")
+        with self._breaker.guard():
+            return interpret(await self._fetch(path, query, deadline))
+
+    async def _fetch(self, path: str, query: list[tuple[str, str]], deadline: float) -> Answer:
+        until = min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
+        try:
+            # Redirects are not followed: the key would travel to whatever host the answer names.
+            async with (
+                asyncio.timeout_at(until),
+                self._session.get(
+                    self._base_url + path, params=query, headers=self._headers, allow_redirects=False
+                ) as response,
+            ):
+                self._check_status(response)
+                return Answer(response.status, await self._read(response))
+        except TimeoutError:
+            raise CrmUnavailable("no answer in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            # `from None`: the text of aiohttp's errors may hold the URL, and a traceback would print it unmasked.
+            raise CrmUnavailable(f"{type(error).__name__}: {error}") from None
+
+    @staticmethod
+    def _check_status(response: aiohttp.ClientResponse) -> None:
+        status = response.status
+        if status in (429, 503):
+            raise _Limited(f"asks to slow down ({status})", _retry_after(response.headers))
+        if status >= 500 or status == 408:  # noqa: PLR2004 - the classes of HTTP
+            raise CrmUnavailable(f"answered {status}")
+        if 300 <= status < 400:  # noqa: PLR2004 - as above
+            raise CrmUnavailable(f"answered {status}, a redirect: is the configured address right?")
+        if status == 401:  # noqa: PLR2004 - as above
+            raise CrmAuthFailed("refuses our key (401)")
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(1 << 16):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise CrmUnavailable(f"the answer is larger than {MAX_BODY_BYTES} bytes")
+        return bytes(body)
+
+    def _report(self, failure: Exception | None) -> None:
+        """One line an outage: its first failure speaks, a refused key once more; a refused request is an answer."""
+        if isinstance(failure, CrmPaused):
+            return
+        if failure is None or isinstance(failure, CrmRejected):
+            if self._failing:
+                log.info("CRM %s answers again", self._name, extra={"action": "crm_up"})
+            self._failing = None
+            return
+        kind = CrmAuthFailed if isinstance(failure, CrmAuthFailed) else CrmUnavailable
+        if self._failing is not kind:
+            log.warning("CRM %s fails: %s", self._name, failure, extra={"action": "crm_down"})
+        self._failing = kind
+
+    def _breaker_changed(self, state: State) -> None:
+        log.info("CRM %s: breaker is %s", self._name, state.value, extra={"action": "crm_breaker"})
+        self._on_state(state)
+
+
+def json_object(answer: Answer) -> Mapping[str, object]:
+    """The answer as a JSON object.
+
+    Raises:
+        CrmUnavailable: a web page, a text cut short, or JSON that is no object.
+    """
+    if answer.body.lstrip()[:1] == b"<":
+        raise CrmUnavailable(f"a web page instead of JSON ({answer.status}): is the account's address right?")
+    try:
+        value = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise CrmUnavailable(f"broken or incomplete JSON ({answer.status}, {len(answer.body)} bytes)") from None
+    if not isinstance(value, dict):
+        raise CrmUnavailable(f"JSON, but no object ({answer.status})")
+    return value
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret, plain or percent-encoded, replaced by `***`."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        for form in (secret, quote(secret, safe=""), quote(secret)):
+            text = text.replace(form, "***")
+    return text
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds before the next attempt: what the CRM asked for, and jitter on top."""
+    error = state.outcome.exception() if state.outcome else None
+    return BACKOFF(state) + (error.pause_s if isinstance(error, _Limited) else 0.0)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """`Retry-After` in seconds (RFC 9110 §10.2.3; the date form is not used by CRMs), bounded."""
+    value = headers.get("Retry-After", "").strip()
+    return min(float(value), MAX_PAUSE_S) if value.isascii() and value.isdigit() else LIMITED_PAUSE_S

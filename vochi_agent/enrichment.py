@@ -1,0 +1,297 @@
+"""Who is calling, fresh from the CRMs: asked once a call, awaited by many, kept by nobody but the customers' table.
+
+A request starts when the channel appears (`prefetch`); whoever needs the name (`profile`) waits for that same
+request as long as he can, and the request lives on when he leaves, so a late answer still reaches the customer's row.
+
+Names are not cached. A finished answer serves only the call that asked for it, known by its linkedid, for
+`REUSE_S`; the next call asks anew. Only "nobody" is remembered, for `NOBODY_S`, until `forget`.
+Invariant: each CRM is a bulkhead: one that is slow, dead or flooding holds up neither another nor a call.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from vochi_agent.customers.model import Profile
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, StoreUnavailable
+from vochi_agent.expiring import Expiring
+from vochi_agent.metrics import Metrics
+from vochi_agent.ports import ProfileSource
+
+__all__ = ["CrmOfEnterprise", "Enrichment", "Lookup", "OnProfile", "Outcome"]
+
+log = logging.getLogger(__name__)
+
+REUSE_S: Final = 5.0
+NOBODY_S: Final = 180.0
+REQUEST_LIMIT_S: Final = 15.0  # above the budget a CRM's client gives itself; only a broken adapter meets it
+SAVE_LIMIT_S: Final = 10.0
+SAVE_ATTEMPTS: Final = 5
+MAX_REQUESTS: Final = 32  # in flight, a CRM
+MAX_UNSAVED: Final = 256  # profiles that wait for the database, a CRM
+MAX_ANSWERS: Final = 1024
+MAX_NOBODIES: Final = 4096
+
+
+class Outcome(StrEnum):
+    """How a lookup ended, as its asker sees it."""
+
+    HIT = "hit"
+    MISS = "miss"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    BREAKER = "breaker"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What became of asking; `profile` is there exactly when the outcome is HIT."""
+
+    outcome: Outcome
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrmOfEnterprise:
+    """One CRM of one enterprise.
+
+    Attributes:
+        primary: Its names win over what other sources say.
+        wait_s: The longest a ringing phone waits for it (`timeout_s` of the configuration).
+    """
+
+    source: ProfileSource
+    primary: bool
+    wait_s: float
+
+
+class OnProfile(Protocol):
+    """Takes every profile found, late or not; `ports.CustomerDirectory.enrich` is one."""
+
+    async def __call__(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> object:
+        """Keep the profile. Raises StoreUnavailable; it is called again then."""
+        ...
+
+
+class Enrichment:
+    """Asks the CRMs of every enterprise.
+
+    Args:
+        crms: Enterprise number -> its CRMs.
+        on_profile: Called once for every profile found, for one number never twice at a time.
+        clock: Monotonic seconds, for what is remembered.
+    """
+
+    def __init__(
+        self,
+        crms: Mapping[str, Sequence[CrmOfEnterprise]],
+        *,
+        on_profile: OnProfile,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._bulkheads = {
+            enterprise_number: [
+                _Bulkhead(enterprise_number, crm, on_profile, metrics, clock)
+                for crm in sorted(of_enterprise, key=lambda crm: not crm.primary)
+            ]
+            for enterprise_number, of_enterprise in crms.items()
+        }
+
+    def prefetch(self, enterprise_number: str, phone: str, *, linkedid: str = "") -> None:
+        """Start asking every CRM of the enterprise about an E.164 number; returns at once."""
+        for bulkhead in self._bulkheads.get(enterprise_number, ()):
+            _ = bulkhead.ask(phone, linkedid)
+
+    async def profile(self, enterprise_number: str, phone: str, *, deadline: float, linkedid: str = "") -> Lookup:
+        """The first hit, the primary source before the others; all are asked at once.
+
+        Args:
+            phone: E.164.
+            deadline: When the asker has to go on, by the event loop's clock.
+            linkedid: The call; without it no finished answer is used again.
+
+        Returns:
+            A HIT, else what became of the primary source. Never raises for a CRM's sake.
+        """
+        bulkheads = self._bulkheads.get(enterprise_number, [])
+        answers = [bulkhead.ask(phone, linkedid) for bulkhead in bulkheads]
+        asked = asyncio.get_running_loop().time()
+        first = None
+        for bulkhead, answer in zip(bulkheads, answers, strict=True):
+            lookup = await bulkhead.wait(answer, until=min(deadline, asked + bulkhead.wait_s))
+            if lookup.outcome is Outcome.HIT:
+                return lookup
+            first = first or lookup
+        return first or Lookup(Outcome.MISS)
+
+    def forget(self, enterprise_number: str, phone: str) -> None:
+        """Somebody (a webhook, a person) said who this number is: "nobody" no longer holds."""
+        for bulkhead in self._bulkheads.get(enterprise_number, ()):
+            bulkhead.forget(phone)
+
+    async def aclose(self) -> None:
+        """Cancel what is under way; who still waits gets ERROR."""
+        for bulkheads in self._bulkheads.values():
+            for bulkhead in bulkheads:
+                await bulkhead.aclose()
+
+
+@dataclass(slots=True)
+class _Request:
+    """One request under way and the calls that wait for it."""
+
+    answer: asyncio.Future[Lookup]
+    linkedids: set[str] = field(default_factory=set)
+
+
+class _Bulkhead:
+    """Everything about one CRM of one enterprise: its requests, its memory, its tasks, its limits."""
+
+    def __init__(
+        self,
+        enterprise_number: str,
+        crm: CrmOfEnterprise,
+        on_profile: OnProfile,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.wait_s = crm.wait_s
+        self._enterprise_number = enterprise_number
+        self._crm = crm
+        self._on_profile = on_profile
+        labels = (enterprise_number, crm.source.name)
+        self._outcomes = {outcome: metrics.crm_lookups.labels(*labels, outcome.value) for outcome in Outcome}
+        self._seconds = metrics.crm_seconds.labels(crm.source.name)
+        self._unsaved_count = metrics.crm_unsaved.labels(*labels)
+        self._requests: dict[str, _Request] = {}
+        self._unsaved: dict[str, Profile] = {}
+        self._answers: Expiring[tuple[str, str], Lookup] = Expiring(ttl_s=REUSE_S, size=MAX_ANSWERS, clock=clock)
+        self._nobodies: Expiring[str, Lookup] = Expiring(ttl_s=NOBODY_S, size=MAX_NOBODIES, clock=clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def ask(self, phone: str, linkedid: str) -> asyncio.Future[Lookup]:
+        """The answer to come: of the request under way, of this call's finished one, or of a new one."""
+        request = self._requests.get(phone)
+        if request is None:
+            known = self._answers.get((phone, linkedid)) or self._nobodies.get(phone)
+            if known is None and (self._closed or len(self._requests) >= MAX_REQUESTS):
+                known = Lookup(Outcome.BUSY)
+                self._outcomes[Outcome.BUSY].inc()
+            answer = asyncio.get_running_loop().create_future()
+            if known:
+                answer.set_result(known)
+                return answer
+            request = self._requests[phone] = _Request(answer)
+            self._start(self._request(phone, request), "crm lookup")
+        if linkedid:
+            request.linkedids.add(linkedid)
+        return request.answer
+
+    async def wait(self, answer: asyncio.Future[Lookup], *, until: float) -> Lookup:
+        """The answer, or TIMEOUT; neither a timeout nor a cancelled asker cancels the request."""
+        if not answer.done():
+            await asyncio.wait([answer], timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        if answer.done():
+            return answer.result()
+        self._outcomes[Outcome.TIMEOUT].inc()
+        return Lookup(Outcome.TIMEOUT)
+
+    def forget(self, phone: str) -> None:
+        self._nobodies.drop(phone)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # A task cancelled before its first step never reaches its own `finally`.
+        for request in self._requests.values():
+            request.answer.set_result(Lookup(Outcome.ERROR))
+        self._requests.clear()
+
+    async def _request(self, phone: str, request: _Request) -> None:
+        lookup = Lookup(Outcome.ERROR)
+        try:
+            with self._seconds.time():
+                lookup = await self._lookup(phone)
+        finally:
+            # In all cases, a bug and the end of the daemon included: nobody may wait for ever.
+            del self._requests[phone]
+            request.answer.set_result(lookup)
+        self._outcomes[lookup.outcome].inc()
+        if lookup.outcome in (Outcome.HIT, Outcome.MISS):
+            for linkedid in request.linkedids:
+                self._answers.put((phone, linkedid), lookup)
+        if lookup.outcome is Outcome.MISS:
+            self._nobodies.put(phone, lookup)
+        if lookup.profile:
+            self._keep(phone, lookup.profile)
+
+    async def _lookup(self, phone: str) -> Lookup:
+        try:
+            async with asyncio.timeout(REQUEST_LIMIT_S):
+                profile = await self._crm.source.profile(phone)
+        except CrmPaused:
+            return Lookup(Outcome.BREAKER)
+        except (CrmUnavailable, CrmRejected, CrmAuthFailed, TimeoutError) as failure:
+            # The CRM's client warned already, once an outage.
+            log.debug("No answer from %s: %s", self._crm.source.name, failure, extra={"action": "crm_lookup"})
+            return Lookup(Outcome.ERROR)
+        return Lookup(Outcome.HIT, profile) if profile else Lookup(Outcome.MISS)
+
+    def _keep(self, phone: str, profile: Profile) -> None:
+        """Hand the profile over, one task a number: what arrives meanwhile replaces what waits."""
+        waiting = phone in self._unsaved
+        if not waiting and len(self._unsaved) >= MAX_UNSAVED:
+            log.debug("The database is too far behind for one more profile", extra={"action": "profile_dropped"})
+            return
+        self._unsaved[phone] = profile
+        self._unsaved_count.set(len(self._unsaved))
+        if not waiting:
+            self._start(self._save(phone), "profile save")
+
+    async def _save(self, phone: str) -> None:
+        try:
+            saved: Profile | None = None
+            while saved is not self._unsaved[phone]:
+                retrying = AsyncRetrying(
+                    retry=retry_if_exception_type((StoreUnavailable, TimeoutError)),
+                    stop=stop_after_attempt(SAVE_ATTEMPTS),
+                    wait=wait_random_exponential(multiplier=0.2, max=10.0),
+                    reraise=True,
+                )
+                saved = await retrying(self._save_once, phone)
+        except (StoreUnavailable, TimeoutError):
+            # The next call of this number brings the profile again.
+            log.info("A profile of %s could not be kept", self._crm.source.name, extra={"action": "profile_dropped"})
+        finally:
+            del self._unsaved[phone]
+            self._unsaved_count.set(len(self._unsaved))
+
+    async def _save_once(self, phone: str) -> Profile:
+        profile = self._unsaved[phone]
+        async with asyncio.timeout(SAVE_LIMIT_S):
+            await self._on_profile(self._enterprise_number, phone, profile, primary=self._crm.primary)
+        return profile
+
+    def _start(self, work: Coroutine[None, None, None], what: str) -> None:
+        # Not a TaskGroup: a bug met by one hostile answer must cost that one lookup, not all of them.
+        name = f"{what} {self._crm.source.name} {self._enterprise_number}"
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error:
+            log.error("%s failed", task.get_name(), exc_info=error, extra={"action": "enrichment_bug"})

@@ -1,0 +1,75 @@
+"""The numbers the agent shows to Prometheus. One object, made in the composition root and handed down.
+
+Invariant: labels are bounded by the configuration and by enums; a phone number or a call id never is one.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+__all__ = ["Metrics"]
+
+# Seconds; FastAGI has 1.5 s for everything and a CRM request 10 s.
+FAST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
+CRM_BUCKETS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 4.0, 10.0)
+
+
+class Metrics:
+    """Every metric, each an attribute; `registry` is what `/metrics` prints.
+
+    Attributes:
+        ami_up: 1 while logged in.
+        ami_connects: Logins; the first one and one a reconnect.
+        ami_events: Events received.
+        calls_live: Calls being followed now.
+        calls: Finished calls stored, by direction and status.
+        agi_requests: FastAGI answers by VOCHI_STATUS.
+        agi_seconds: From the end of the request's header to our last command.
+        store_up: 1 while PostgreSQL answers.
+        store_failures: Transactions that found PostgreSQL away.
+        store_seconds: One finished call's transaction.
+        calls_waiting: Finished calls not stored yet.
+        crm_lookups: Requests by outcome (`enrichment.Outcome`); `timeout` counts askers who left before the answer.
+        crm_seconds: A request to a CRM until its last answer, retries included.
+        crm_breaker: 0 closed, 1 half open, 2 open.
+        crm_unsaved: Profiles that wait for the database.
+        cards: Telegram cards by result.
+        cards_waiting: Cards not sent yet.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        enterprise = ("enterprise",)
+        self.ami_up = self._gauge("ami_up", "1 while logged in to the AMI", *enterprise)
+        self.ami_connects = self._counter("ami_connects", "Logins to the AMI", *enterprise)
+        self.ami_events = self._counter("ami_events", "AMI events received", *enterprise)
+        self.calls_live = self._gauge("calls_live", "Calls being followed now", *enterprise)
+        self.calls = self._counter("calls", "Finished calls stored", *enterprise, "direction", "status")
+        self.agi_requests = self._counter("agi_requests", "FastAGI requests answered", "status")
+        self.agi_seconds = self._histogram("agi_seconds", "Time to answer a FastAGI request", FAST_BUCKETS)
+        self.store_up = self._gauge("store_up", "1 while PostgreSQL answers")
+        self.store_failures = self._counter("store_failures", "Transactions that found PostgreSQL away")
+        self.store_seconds = self._histogram("store_seconds", "Time to store a finished call", FAST_BUCKETS)
+        self.calls_waiting = self._gauge("calls_waiting", "Finished calls not stored yet")
+        self.crm_lookups = self._counter("crm_lookups", "Lookups of a number", *enterprise, "source", "outcome")
+        self.crm_seconds = self._histogram("crm_seconds", "Time a CRM took to answer", CRM_BUCKETS, "source")
+        self.crm_breaker = self._gauge(
+            "crm_breaker", "Circuit breaker: 0 closed, 1 half open, 2 open", *enterprise, "source"
+        )
+        self.crm_unsaved = self._gauge("crm_unsaved", "Profiles that wait for the database", *enterprise, "source")
+        self.cards = self._counter("cards", "Telegram cards", *enterprise, "result")
+        self.cards_waiting = self._gauge("cards_waiting", "Telegram cards not sent yet")
+
+    def render(self) -> bytes:
+        """The Prometheus text format, version 0.0.4."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, namespace="vochi", registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, namespace="vochi", registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, help_text, labels, namespace="vochi", registry=self.registry, buckets=buckets)

@@ -1,0 +1,320 @@
+"""A sandbox RetailCRM: a real HTTP server that answers as API v5 does, its errors, limits and oddities included.
+
+For tests and the demonstration. Facts are marked with their source: [php] and [go] are the official clients, [docs]
+the developers' pages, UNCONFIRMED what no source proves. Invariant: it knows only invented people.
+"""
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+
+__all__ = ["Fault", "RetailCrmRequest", "RetailCrmSandbox"]
+
+API: Final = "/api/v5"
+PAGE_SIZES: Final = ("20", "50", "100")  # [php] src/Enum/PaginationLimit.php
+REQUESTS_PER_S: Final = 10  # [go] rate.go
+TELEPHONY_REQUESTS_PER_S: Final = 40  # [go] rate.go: /telephony/* has a limit of its own
+MAX_LOG: Final = 1000
+ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Fault(StrEnum):
+    """What goes wrong with every request until it is taken back."""
+
+    SILENCE = "silence"  # accepts the request and says nothing for `silence_s`
+    HTML = "html"  # an unknown account or host answers with a web page [go] error.go
+    LIMIT = "503"  # over the limit [go] client.go
+    CUT = "cut"  # the connection ends in the middle of the promised body
+    REFUSE = "refuse"  # the connection is reset before any answer
+    UNSUCCESSFUL = "unsuccessful"  # `success:false` with status 200 [go] error_test.go
+    EVERYBODY = "everybody"  # filters are ignored, everybody's first page comes: UNCONFIRMED for unknown filters
+
+
+@dataclass(frozen=True, slots=True)
+class RetailCrmRequest:
+    """One request as it came: the path below `/api/v5` and its parameters."""
+
+    path: str
+    query: Mapping[str, str]
+
+
+@dataclass(kw_only=True)
+class _Person:
+    id: int
+    last_name: str
+    first_name: str
+    patronymic: str
+    phones: Sequence[str]
+    manager_id: int | None
+    updated_at: str
+    is_contact: bool = False
+
+    def card(self) -> dict[str, object]:
+        """[php] src/Model/Entity/Customers/Customer.php and tests; `updatedAt` as running installations see it."""
+        return {
+            "type": "customer",
+            "id": self.id,
+            "isContact": self.is_contact,
+            "createdAt": "2025-03-01 10:00:00",
+            "updatedAt": self.updated_at,
+            "managerId": self.manager_id,
+            "site": "main",
+            "firstName": self.first_name,
+            "lastName": self.last_name,
+            "patronymic": self.patronymic,
+            "phones": [{"number": phone} for phone in self.phones],
+            "ordersCount": 0,
+            "totalSumm": 0,
+        }
+
+    def matches(self, wanted: str) -> bool:
+        """[docs] `filter[name]` looks for a name or a phone; that any part of the bare digits will do: UNCONFIRMED."""
+        digits = re.sub(r"\D", "", wanted)
+        if digits and any(digits in re.sub(r"\D", "", phone) for phone in self.phones):
+            return True
+        return wanted.casefold() in f"{self.last_name} {self.first_name} {self.patronymic}".casefold()
+
+
+class RetailCrmSandbox:
+    """The account of one company.
+
+    Attributes:
+        fault: Set it at any time; holds for requests that come from then on.
+        silence_s: Seconds of SILENCE.
+        requests: Every request so far, oldest first, bounded.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        host: str = "127.0.0.1",
+        silence_s: float = 30.0,
+        requests_per_s: int = REQUESTS_PER_S,
+    ) -> None:
+        self.fault: Fault | None = None
+        self.silence_s = silence_s
+        self.requests: deque[RetailCrmRequest] = deque(maxlen=MAX_LOG)
+        self._api_key = api_key
+        self._host = host
+        self._limits = {"telephony": TELEPHONY_REQUESTS_PER_S, "": requests_per_s}
+        self._recent: dict[str, deque[float]] = {"telephony": deque(), "": deque()}
+        self._customers: dict[int, _Person] = {}
+        self._companies: dict[int, dict[str, object]] = {}
+        self._contacts: dict[int, list[int]] = {}
+        self._codes: dict[int, str] = {}
+        self._arrived = asyncio.Condition()
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """The account's address, as the configuration wants it."""
+        return f"http://{self._host}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._door])
+        app.add_routes(
+            [
+                web.get(f"{API}/customers", self._list_customers),
+                web.get(f"{API}/customers/{{id}}", self._one_customer),
+                web.get(f"{API}/customers-corporate", self._list_companies),
+                web.get(f"{API}/telephony/manager", self._manager),
+                # [go] client.go: not below the version.
+                web.get("/api/credentials", self._credentials),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, 0)
+        await site.start()
+        self._port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Returns as soon as so many requests have come."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.requests) >= count)
+
+    def add_manager(self, user_id: int, *, code: str) -> None:
+        """A user with the internal number `code` in the telephony module."""
+        self._codes[user_id] = code
+
+    def add_customer(
+        self,
+        customer_id: int,
+        *,
+        last_name: str = "",
+        first_name: str = "",
+        patronymic: str = "",
+        phones: Sequence[str] = (),
+        manager_id: int | None = None,
+        updated_at: str = "2026-11-01 12:00:00",
+    ) -> None:
+        """A person; `phones` keep the formatting somebody gave them. The same id replaces the card."""
+        self._customers[customer_id] = _Person(
+            id=customer_id,
+            last_name=last_name,
+            first_name=first_name,
+            patronymic=patronymic,
+            phones=phones,
+            manager_id=manager_id,
+            updated_at=updated_at,
+            is_contact=any(customer_id in contacts for contacts in self._contacts.values()),
+        )
+
+    def add_company(
+        self, company_id: int, *, nick_name: str = "", main_company: str = "", contacts: Sequence[int]
+    ) -> None:
+        """A corporate client; the first of `contacts` (customers added before) is its main contact."""
+        # [php] src/Model/Entity/CustomersCorporate.
+        self._contacts[company_id] = list(contacts)
+        for contact in contacts:
+            self._customers[contact].is_contact = True
+        self._companies[company_id] = {
+            "type": "customer_corporate",
+            "id": company_id,
+            "nickName": nick_name,
+            "site": "main",
+            "mainCustomerContact": {"id": company_id + 1, "customer": {"id": contacts[0], "site": "main"}},
+            **({"mainCompany": {"id": company_id + 2, "name": main_company}} if main_company else {}),
+        }
+
+    @web.middleware
+    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What every request meets before its method: the fault, the key, the limit."""
+        async with self._arrived:
+            self.requests.append(RetailCrmRequest(request.path.removeprefix(API), dict(request.query)))
+            self._arrived.notify_all()
+        broken = await self._broken(request)
+        if broken:
+            return broken
+        key = request.headers.get("X-API-KEY") or request.query.get("apiKey")  # [docs] either of them
+        if not key:
+            return _error(400, '"apiKey" is missing.')  # [php] ApiExceptionFactoryTest
+        if key != self._api_key:
+            return _error(403, 'Wrong "apiKey" value.')  # [php] the text; the status is UNCONFIRMED
+        if self._over_limit("telephony" if request.path.startswith(f"{API}/telephony/") else ""):
+            return _limit()
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _error(404, "API method not found")  # [go] error.go
+
+    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
+        match self.fault:
+            case Fault.SILENCE:
+                try:
+                    await asyncio.wait_for(self._closing.wait(), self.silence_s)
+                except TimeoutError:
+                    return None
+                return reset(request)
+            case Fault.REFUSE:
+                return reset(request)
+            case Fault.HTML:
+                return web_page()
+            case Fault.LIMIT:
+                return _limit()
+            case Fault.UNSUCCESSFUL:
+                return _error(200, "Internal server error")
+            case Fault.CUT:
+                return await cut_short(request)
+            case _:
+                return None
+
+    def _over_limit(self, group: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        recent = self._recent[group]
+        while recent and recent[0] <= now - 1.0:
+            recent.popleft()
+        recent.append(now)
+        return len(recent) > self._limits[group]
+
+    async def _list_customers(self, request: web.Request) -> web.Response:
+        # `filter[phone]` is in no official list of filters: like any unknown one it is ignored here.
+        wanted = request.query.get("filter[name]", "")
+        everybody = not wanted or self.fault is Fault.EVERYBODY
+        found = [person.card() for person in self._customers.values() if everybody or person.matches(wanted)]
+        return _page(request, "customers", found)
+
+    async def _one_customer(self, request: web.Request) -> web.Response:
+        # [php] the default of `by` is externalId, which nobody here has.
+        wanted = request.match_info["id"]
+        if request.query.get("by", "externalId") != "id" or not wanted.isdigit() or int(wanted) not in self._customers:
+            return _error(404, "Not found")
+        return _success({"customer": self._customers[int(wanted)].card()})
+
+    async def _list_companies(self, request: web.Request) -> web.Response:
+        wanted = request.query.getall("filter[contactIds][]", [])  # [php] CustomerCorporateFilter
+        found = list(self._companies.items())
+        if wanted and self.fault is not Fault.EVERYBODY:
+            found = [pair for pair in found if {str(contact) for contact in self._contacts[pair[0]]} & set(wanted)]
+        return _page(request, "customersCorporate", [company for _, company in found])
+
+    async def _manager(self, request: web.Request) -> web.Response:
+        """The customer without `isContact`, his manager with the extension [php] TelephonyTest."""
+        phone = request.query.get("phone", "")
+        if not phone:
+            return _error(400, "Parameter 'phone' is missing")
+        answer: dict[str, object] = {"links": {"newCustomerLink": f"{self.url}/customers/add?phone={phone}"}}
+        for person in self._customers.values():
+            if person.matches(phone):
+                if person.manager_id is not None:
+                    answer["manager"] = {"id": person.manager_id, "code": self._codes.get(person.manager_id, "")}
+                if request.query.get("details") == "1":
+                    shown = ("id", "firstName", "lastName", "patronymic", "phones")
+                    answer["customer"] = {key: value for key, value in person.card().items() if key in shown}
+                break
+        return _success(answer)
+
+    async def _credentials(self, _: web.Request) -> web.Response:
+        return _success({"credentials": [f"{API}/customers", f"{API}/customers-corporate"], "siteAccess": "full"})
+
+
+def _page(request: web.Request, name: str, found: Sequence[object]) -> web.Response:
+    limit, page = request.query.get("limit", "20"), request.query.get("page", "1")
+    if limit not in PAGE_SIZES or not page.isdigit() or int(page) < 1:
+        # [go] error_test.go the text and the shape; that these limits are refused is UNCONFIRMED.
+        return _error(400, "Errors in the input parameters", errors={"limit": "The value is not a valid choice."})
+    size, number = int(limit), int(page)
+    pagination = {
+        "limit": size,
+        "totalCount": len(found),
+        "currentPage": number,
+        "totalPageCount": max(1, -(-len(found) // size)),
+    }
+    return _success({"pagination": pagination, name: found[(number - 1) * size : number * size]})
+
+
+def _success(answer: Mapping[str, object]) -> web.Response:
+    return web.json_response({"success": True, **answer}, dumps=ENCODE)
+
+
+def _error(status: int, message: str, *, errors: Mapping[str, str] | None = None) -> web.Response:
+    body = {"success": False, "errorMsg": message, **({"errors": errors} if errors else {})}
+    return web.json_response(body, status=status, dumps=ENCODE)
+
+
+def _limit() -> web.Response:
+    # [go] client.go: 503 is how the limit shows; the body's text is UNCONFIRMED.
+    return _error(503, "Too many requests")
