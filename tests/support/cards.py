@@ -1,0 +1,212 @@
+"""One card of each kind, as people read it: the source of the golden file and of docs/telegram-cards.md.
+
+`python -m tests.support.cards` writes both anew; look at what changed before keeping it.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
+from vochi_agent.customers.model import Customer, History, Names
+from vochi_agent.telegram.text import Labels, final_card, live_card
+
+__all__ = ["COMPANY", "LABELS", "PERSON", "STARTED_AT", "cards", "final", "finished", "golden", "live", "page", "told"]
+
+ROOT: Final = Path(__file__).parents[2]
+GOLDEN: Final = ROOT / "tests" / "golden" / "cards.txt"
+PAGE: Final = ROOT / "docs" / "telegram-cards.md"
+
+STARTED_AT: Final = datetime(2026, 11, 20, 7, 0, 5, tzinfo=UTC)  # 10:00 in Minsk
+LABELS: Final = Labels(
+    agents={"150": "Первый Агент", "151": "Второй Агент", "152": "Третий Агент", "901": "Продажи"},
+    lines={"0001701": "МТС Центр", "0001702": "A1 Центр"},
+    timezone=ZoneInfo("Europe/Minsk"),
+)
+MASKED: Final = Labels(agents=LABELS.agents, lines=LABELS.lines, timezone=LABELS.timezone, mask=True)
+CALLED_BEFORE: Final = History(
+    calls_total_in=3,
+    calls_answered_in=2,
+    calls_missed_in=1,
+    last_call_at=datetime(2026, 11, 18, 13, 42, tzinfo=UTC),
+    last_call_direction="in",
+    last_call_status="missed",
+    last_agent_internal="151",
+)
+TALKED_BEFORE: Final = History(
+    calls_total_in=21,
+    calls_answered_in=21,
+    last_call_at=datetime(2026, 11, 18, 13, 42, tzinfo=UTC),
+    last_call_direction="in",
+    last_call_status="answered",
+    last_agent_internal="151",
+)
+
+
+def customer(phone: str, **names: str) -> Customer:
+    """A row of `customers` with these names."""
+    return Customer(enterprise_number="0901", phone_e164=phone, names=Names(**names), history=History())
+
+
+PERSON: Final = customer("+375290000022", last_name="Тестов", first_name="Тест")
+COMPANY: Final = customer(
+    "+375290000033", last_name="Контактова", first_name="Анна", enterprise_name='ООО "Ромашка & Ко"'
+)
+FIRM: Final = customer("+375290000033", enterprise_name="Ромашка")
+
+
+def finished(**facts: Any) -> Call:
+    """A call: answered inbound by 151 unless the facts say otherwise."""
+    status = facts.get("status", Status.ANSWERED)
+    talked = status is Status.ANSWERED
+    talk, wait = facts.get("talk_seconds", 62.0 if talked else 0.0), facts.get("wait_seconds", 5.0 if talked else 40.0)
+    path = facts.get("path", ("151",) if talked else ())
+    known: dict[str, Any] = {
+        "enterprise_number": "0901",
+        "linkedid": "1795165024.84",
+        "direction": Direction.IN,
+        "status": status,
+        "reason": Reason.TALKED if talked else Reason.NO_ANSWER,
+        "phone": "+375290000011",
+        "raw_number": "375290000011",
+        "line": "0001701",
+        "started_at": STARTED_AT,
+        "answered_at": STARTED_AT + timedelta(seconds=wait) if talked else None,
+        "ended_at": STARTED_AT + timedelta(seconds=wait + talk),
+        "wait_seconds": wait,
+        "talk_seconds": talk,
+        "first_agent": path[0] if path else None,
+        "last_agent": path[-1] if path else None,
+        "path": path,
+        "rung": ("150", "151", "152"),
+    }
+    return Call(**known | facts)
+
+
+def told(phase: Phase, direction: Direction = Direction.IN, **facts: Any) -> CallProgress:
+    """A live call in a phase."""
+    at = STARTED_AT.timestamp()
+    known: dict[str, Any] = {
+        "at": at,
+        "enterprise_number": "0901",
+        "linkedid": "1795165024.84",
+        "phone": "+375290000011",
+        "raw_number": "375290000011",
+        "line": "0001701",
+        "started_at": at,
+        "agents": (),
+    }
+    return CallProgress(phase=phase, direction=direction, **known | facts)
+
+
+def final(call: Call, who: Customer | None = None, before: History | None = None, labels: Labels = LABELS) -> str:
+    """The final card."""
+    return final_card(call, customer=who, before=before, labels=labels)
+
+
+def live(
+    progress: CallProgress, who: Customer | None = None, before: History | None = None, placed_by: str = ""
+) -> str:
+    """The live card."""
+    return live_card(progress, customer=who, before=before, labels=LABELS, placed_by=placed_by)
+
+
+def cards() -> Iterator[tuple[str, str]]:
+    """Every kind of card: its title, its text."""
+    yield from _incoming()
+    yield from _outgoing()
+    yield from _colleagues()
+    yield from _live()
+
+
+def _incoming() -> Iterator[tuple[str, str]]:
+    missed = {"status": Status.MISSED}
+    yield "Входящий, ответили, незнакомый номер", final(finished())
+    yield "Входящий, ответили, известный человек", final(finished(phone="+375290000022"), PERSON, TALKED_BEFORE)
+    yield "Входящий, ответили, контакт компании", final(finished(phone="+375290000033"), COMPANY, CALLED_BEFORE)
+    yield "Входящий, ответили, известна только компания", final(finished(phone="+375290000033"), FIRM)
+    yield "Входящий, ответили и перевели", final(finished(path=("151", "152"), talk_seconds=90.0))
+    yield "Входящий, ответили вне офиса", final(finished(path=("+375290000095",)))
+    yield "Пропущенный, звонили три телефона", final(finished(**missed), PERSON, CALLED_BEFORE)
+    yield "Пропущенный, звонил один телефон", final(finished(**missed, rung=("151",)))
+    yield (
+        "Пропущенный, звонили пять телефонов",
+        final(finished(**missed, rung=("150", "151", "152", "153", "154"))),
+    )
+    yield (
+        "Пропущенный во время приветствия",
+        final(finished(**missed, rung=(), reason=Reason.ABANDONED_GREETING, wait_seconds=4.0)),
+    )
+    yield "Скрытый номер", final(finished(phone=None, raw_number="anonymous"))
+    yield "Чат со скрытыми номерами", final(finished(), labels=MASKED)
+    yield "Линия без названия", final(finished(line="3880001"))
+    yield "Восстановленный, ответили", final(finished(source=Source.RECOVERY))
+    yield "Восстановленный, пропущенный", final(finished(**missed, source=Source.RECOVERY, rung=("151",)))
+    yield (
+        "Конец разговора не виден",
+        final(finished(status=Status.UNKNOWN, reason=Reason.UNKNOWN_END, rung=()), PERSON),
+    )
+
+
+def _outgoing() -> Iterator[tuple[str, str]]:
+    out: dict[str, Any] = {"direction": Direction.OUT, "rung": (), "raw_number": "80290000011"}
+    yield "Исходящий, ответили", final(finished(**out, talk_seconds=4.0))
+    yield (
+        "Исходящий, не ответили",
+        final(finished(**out, status=Status.MISSED, wait_seconds=32.0, first_agent="151"), PERSON, TALKED_BEFORE),
+    )
+    yield "Исходящий, перевели", final(finished(**out, path=("151", "152"), talk_seconds=3725.0))
+    yield (
+        "Исходящий на короткий номер",
+        final(finished(**out | {"raw_number": "103"}, phone=None, talk_seconds=75.0)),
+    )
+    forbidden = {"status": Status.MISSED, "reason": Reason.FORBIDDEN, "first_agent": "151", "wait_seconds": 0.0}
+    yield "Исходящий по запрещённому направлению", final(finished(**out, **forbidden))
+
+
+def _colleagues() -> Iterator[tuple[str, str]]:
+    inside: dict[str, Any] = {"direction": Direction.INTERNAL, "phone": None, "line": None, "raw_number": "151"}
+    yield "Внутренний, ответили", final(finished(**inside, path=("150", "151"), rung=("151",), talk_seconds=15.0))
+    missed = {"status": Status.MISSED, "first_agent": "150", "wait_seconds": 20.0}
+    yield "Внутренний, не ответили", final(finished(**inside, **missed, rung=("151",)))
+    yield (
+        "Внутренний в отдел, не ответили",
+        final(finished(**inside | {"raw_number": "901"}, **missed, rung=("151", "152"))),
+    )
+
+
+def _live() -> Iterator[tuple[str, str]]:
+    group = ("150", "151", "152")
+    yield "Идёт приветствие", live(told(Phase.START, phone="+375290000022"), PERSON, CALLED_BEFORE)
+    yield "Звонят телефоны", live(told(Phase.DIAL, agents=group))
+    yield "Звонят больше четырёх телефонов", live(told(Phase.DIAL, agents=(*group, "153", "154")))
+    yield "Идёт входящий разговор", live(told(Phase.BRIDGE, phone="+375290000033", agents=("151",)), COMPANY)
+    yield "Набирают клиента", live(told(Phase.DIAL, Direction.OUT), placed_by="151")
+    yield "Идёт исходящий разговор", live(told(Phase.BRIDGE, Direction.OUT, agents=("151",)), PERSON)
+    inside: dict[str, Any] = {"direction": Direction.INTERNAL, "phone": None, "line": None, "raw_number": "151"}
+    yield "Звонят коллеге", live(told(Phase.DIAL, **inside, agents=("151",)), placed_by="150")
+    yield "Идёт внутренний разговор", live(told(Phase.BRIDGE, **inside, agents=("150", "151")))
+
+
+def golden() -> str:
+    """The golden file."""
+    return "".join(f"=== {title}\n{text}\n\n" for title, text in cards())
+
+
+def page() -> str:
+    """The page of the documentation, from the same cards."""
+    head = (
+        "# Telegram cards\n\n"
+        "Every kind of message that a chat can get about a call, with the markup as it is sent. `👤` stands there\n"
+        "when the customer is known, the history when he called before.\n"
+        "A `<blockquote expandable>` is folded until somebody taps it.\n"
+    )
+    return head + "".join(f"\n## {title}\n\n```\n{text}\n```\n" for title, text in cards())
+
+
+if __name__ == "__main__":
+    for path, text in ((GOLDEN, golden()), (PAGE, page())):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")

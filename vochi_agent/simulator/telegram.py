@@ -1,0 +1,272 @@
+"""A sandbox Telegram: a real HTTP server that answers as the Bot API does, its errors and limits included.
+
+For tests and the demonstration. Error texts are those that the Bot API server sends. Invariant: it knows only chats it
+was told of, and nothing leaves the machine.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from .telegram_chats import Fault, SandboxChat, SandboxMessage, TelegramRequest
+from .telegram_html import MarkupError, shown_text
+from .telegram_limits import Limits
+
+__all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest", "TelegramSandbox"]
+
+MAX_TEXT: Final = 4096
+MAX_LOG: Final = 10_000
+STARTED_AT: Final = 1_795_000_000  # `date` of the first message; nobody compares it
+GATEWAY_PAGE: Final = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+NOT_MODIFIED: Final = (
+    "Bad Request: message is not modified: specified new message content and reply markup are exactly the same as "
+    "a current content and reply markup of the message"
+)
+ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, description: str, **parameters: int) -> None:
+        super().__init__(description)
+        self.status = status
+        self.parameters = parameters
+
+
+class TelegramSandbox:
+    """The Bot API for one bot.
+
+    Attributes:
+        limited: Apply Telegram's real limits.
+        on_message: Told of every message as it is sent or edited.
+        requests: Every request so far, oldest first, bounded.
+    """
+
+    def __init__(self, *, token: str = "42:TEST", host: str = "127.0.0.1", port: int = 0) -> None:  # noqa: S107
+        self.limited = False
+        self.on_message: Callable[[SandboxMessage], None] = lambda _: None
+        self.requests: deque[TelegramRequest] = deque(maxlen=MAX_LOG)
+        self._token = token
+        self._host = host
+        self._port = port
+        self._chats: dict[int, SandboxChat] = {}
+        self._faults: list[tuple[Fault, int | None, int]] = []
+        self._limits = Limits()
+        self._changed = asyncio.Condition()
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._methods = {
+            "getme": self._get_me,
+            "getchat": self._get_chat,
+            "sendmessage": self._send_message,
+            "editmessagetext": self._edit_message_text,
+            "deletemessage": self._delete_message,
+        }
+
+    @property
+    def url(self) -> str:
+        """What `telegram.api_url` has to be."""
+        return f"http://{self._host}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes([web.route("*", "/bot{token}/{method}", self._door)])
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        self._port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._runner:
+            await self._runner.cleanup()
+
+    def add_chat(self, chat_id: int, *, title: str = "Продажи", topics: Iterable[int] = ()) -> SandboxChat:
+        """A chat that the bot is in."""
+        chat = SandboxChat(chat_id, title, set(topics))
+        self._chats[chat_id] = chat
+        return chat
+
+    def chat(self, chat_id: int) -> SandboxChat:
+        """A chat that was added."""
+        return self._chats[chat_id]
+
+    def break_next(self, fault: Fault, *, chat_id: int | None = None, retry_after: int = 1, times: int = 1) -> None:
+        """Let the next requests fail, those of one chat or of any."""
+        self._faults += [(fault, chat_id, retry_after)] * times
+
+    def messages(self, chat_id: int) -> list[SandboxMessage]:
+        """What stands in a chat, oldest first."""
+        return list(self._chats[chat_id].messages.values())
+
+    async def until(self, true: Callable[[], bool], *, within: float = 5.0) -> None:
+        """Return when something holds; looked at after every request.
+
+        Raises:
+            TimeoutError: it did not come to hold.
+        """
+        async with asyncio.timeout(within), self._changed:
+            await self._changed.wait_for(true)
+
+    async def _door(self, request: web.Request) -> web.StreamResponse:
+        """What every request meets: the token, the method, the faults."""
+        fields = dict(request.query) | await _fields(request)
+        name = request.match_info["method"]
+        self.requests.append(TelegramRequest(name, fields))
+        try:
+            if request.match_info["token"] != self._token:
+                raise _Refused(401, "Unauthorized")
+            method = self._methods.get(name.lower())
+            if method is None:
+                raise _Refused(404, "Not Found")
+            fault, retry_after = self._next_fault(fields.get("chat_id", ""))
+            if fault and fault is not Fault.LOST_ANSWER:
+                return await self._fail(fault, retry_after, request)
+            answer = _json(200, {"ok": True, "result": method(fields)})
+            return await self._silence(request) if fault else answer
+        except _Refused as refused:
+            description = {"ok": False, "error_code": refused.status, "description": str(refused)}
+            return _json(
+                refused.status, description | ({"parameters": refused.parameters} if refused.parameters else {})
+            )
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _next_fault(self, chat_id: str) -> tuple[Fault | None, int]:
+        for index, (fault, only, retry_after) in enumerate(self._faults):
+            if only is None or str(only) == chat_id:
+                del self._faults[index]
+                return fault, retry_after
+        return None, 0
+
+    async def _fail(self, fault: Fault, retry_after: int, request: web.Request) -> web.StreamResponse:
+        match fault:
+            case Fault.HTML:
+                return web.Response(status=502, text=GATEWAY_PAGE, content_type="text/html")
+            case Fault.SERVER_ERROR:
+                raise _Refused(500, "Internal Server Error")
+            case Fault.FLOOD:
+                raise _Refused(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
+            case Fault.BARE_FLOOD:
+                raise _Refused(429, "Too Many Requests")
+            case Fault.RESET:
+                return _reset(request)
+            case _:
+                return await self._silence(request)
+
+    async def _silence(self, request: web.Request) -> web.StreamResponse:
+        async with self._changed:
+            self._changed.notify_all()
+        await self._closing.wait()
+        return _reset(request)
+
+    def _get_me(self, _: Mapping[str, str]) -> dict[str, object]:
+        return {"id": int(self._token.partition(":")[0]), "is_bot": True, "first_name": "Вочи", "username": "vochi_bot"}
+
+    def _get_chat(self, fields: Mapping[str, str]) -> dict[str, object]:
+        return self._chat(fields).as_json() | {"accent_color_id": 0, "max_reaction_count": 11}
+
+    def _send_message(self, fields: Mapping[str, str]) -> dict[str, object]:
+        chat = self._writable(fields)
+        topic = int(fields.get("message_thread_id") or 0)
+        if topic and topic not in chat.topics:
+            raise _Refused(400, "Bad Request: message thread not found")
+        text = _text(fields)
+        chat.last_id += 1
+        silent = fields.get("disable_notification", "").lower() == "true"
+        message = SandboxMessage(chat.id, chat.last_id, fields["text"], text, silent, topic)
+        return self._shown(chat, message)
+
+    def _edit_message_text(self, fields: Mapping[str, str]) -> dict[str, object]:
+        chat = self._writable(fields)
+        message = chat.messages.get(_number(fields.get("message_id", "")))
+        if message is None:
+            raise _Refused(400, "Bad Request: message to edit not found")
+        text = _text(fields)
+        if fields["text"] == message.source:
+            raise _Refused(400, NOT_MODIFIED)
+        return self._shown(chat, replace(message, source=fields["text"], text=text, edits=message.edits + 1))
+
+    def _delete_message(self, fields: Mapping[str, str]) -> bool:
+        if self._writable(fields).messages.pop(_number(fields.get("message_id", "")), None) is None:
+            raise _Refused(400, "Bad Request: message to delete not found")
+        return True
+
+    def _shown(self, chat: SandboxChat, message: SandboxMessage) -> dict[str, object]:
+        chat.messages[message.message_id] = message
+        self.on_message(message)
+        return {
+            "message_id": message.message_id,
+            "from": self._get_me({}),
+            "chat": chat.as_json(),
+            "date": STARTED_AT + message.message_id,
+            "text": message.text,
+            **({"message_thread_id": message.topic, "is_topic_message": True} if message.topic else {}),
+            **({"edit_date": STARTED_AT + message.message_id + message.edits} if message.edits else {}),
+        }
+
+    def _chat(self, fields: Mapping[str, str]) -> SandboxChat:
+        if not fields.get("chat_id"):
+            raise _Refused(400, "Bad Request: chat_id is empty")
+        chat = self._chats.get(_number(fields["chat_id"]))
+        if chat is None:
+            raise _Refused(400, "Bad Request: chat not found")
+        return chat
+
+    def _writable(self, fields: Mapping[str, str]) -> SandboxChat:
+        chat = self._chat(fields)
+        if chat.moved_to:
+            moved = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise _Refused(400, moved, migrate_to_chat_id=chat.moved_to)
+        if chat.closed:
+            raise _Refused(403, f"Forbidden: {chat.closed}")
+        wait = self._limits.wait(chat.id, asyncio.get_running_loop().time()) if self.limited else 0
+        if wait:
+            raise _Refused(429, f"Too Many Requests: retry after {wait}", retry_after=wait)
+        return chat
+
+
+async def _fields(request: web.Request) -> dict[str, str]:
+    """Parameters of a form, a multipart form or JSON, all as texts."""
+    if request.content_type == "application/json":
+        body: dict[str, object] = await request.json()
+        return {name: value if isinstance(value, str) else ENCODE(value) for name, value in body.items()}
+    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+
+
+def _text(fields: Mapping[str, str]) -> str:
+    """What people will see of `text`. Raises _Refused."""
+    source = fields.get("text", "")
+    markup = fields.get("parse_mode", "").lower() == "html"
+    try:
+        text = (shown_text(source) if markup else source).strip()
+    except MarkupError as error:
+        raise _Refused(400, f"Bad Request: can't parse entities: {error}") from error
+    if not text:
+        raise _Refused(400, "Bad Request: message text is empty")
+    if len(text) > MAX_TEXT:
+        raise _Refused(400, "Bad Request: message is too long")
+    return text
+
+
+def _number(text: str) -> int:
+    return int(text) if text.lstrip("-").isdecimal() else 0
+
+
+def _json(status: int, body: Mapping[str, object]) -> web.Response:
+    return web.json_response(body, status=status, dumps=ENCODE)
+
+
+def _reset(request: web.Request) -> web.Response:
+    if request.transport:
+        request.transport.abort()
+    return web.Response()

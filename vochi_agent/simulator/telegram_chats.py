@@ -1,0 +1,72 @@
+"""What the sandbox Telegram holds: chats, their messages, what was asked, what is to go wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest"]
+
+
+class Fault(StrEnum):
+    """What goes wrong with one request."""
+
+    SILENCE = "silence"  # nothing is done, nothing is answered
+    LOST_ANSWER = "lost answer"  # it is done, and nothing is answered
+    HTML = "html"  # a gateway's page instead of JSON
+    SERVER_ERROR = "500"
+    FLOOD = "429"  # with `retry_after`
+    BARE_FLOOD = "bare 429"  # without parameters
+    RESET = "reset"  # the connection is reset before any answer
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramRequest:
+    """One request as it came."""
+
+    method: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxMessage:
+    """A message as it stands in a chat.
+
+    Attributes:
+        source: What the bot sent, markup included.
+        text: What people see.
+        topic: `message_thread_id`, 0 for none.
+        edits: How often it was changed.
+    """
+
+    chat_id: int
+    message_id: int
+    source: str
+    text: str
+    silent: bool
+    topic: int
+    edits: int = 0
+
+
+@dataclass(slots=True)
+class SandboxChat:
+    """A chat that the bot can or cannot write to; change the attributes at any time.
+
+    Attributes:
+        topics: Open topics of a forum.
+        closed: Why writing is forbidden, e.g. `bot was kicked from the supergroup chat`; "" while it is not.
+        moved_to: The supergroup that this group became.
+    """
+
+    id: int
+    title: str = "Продажи"
+    topics: set[int] = field(default_factory=set)
+    closed: str = ""
+    moved_to: int = 0
+    messages: dict[int, SandboxMessage] = field(default_factory=dict)
+    last_id: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        """The Chat object; groups have negative ids, supergroups those below -10^12."""
+        if self.id > 0:
+            return {"id": self.id, "type": "private", "first_name": self.title}
+        return {"id": self.id, "type": "supergroup" if self.id < -(10**12) else "group", "title": self.title}

@@ -1,0 +1,1 @@
+"""Telegram: what chats read about calls, and how it gets there."""

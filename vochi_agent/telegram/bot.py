@@ -1,0 +1,153 @@
+"""One bot, through aiogram. Importing this module takes seconds and 120 MB: do it in a thread, when the doors are open.
+
+Invariant: no request outlives its deadline, and no exception of aiogram or aiohttp leaves this module.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+import aiohttp
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.enums import ParseMode
+from aiogram.exceptions import (
+    AiogramError,
+    TelegramAPIError,
+    TelegramBadRequest,
+    TelegramForbiddenError,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramServerError,
+    TelegramUnauthorizedError,
+)
+from aiogram.types import LinkPreviewOptions
+
+from .failures import (
+    AnswerLost,
+    CardRefused,
+    ChatClosed,
+    ChatMoved,
+    FloodWait,
+    MarkupRefused,
+    MessageGone,
+    TelegramAway,
+    TelegramFailure,
+    TokenRefused,
+    TopicGone,
+)
+
+__all__ = ["TelegramBot"]
+
+# Telegram always says how long; something between us and it may not.
+UNTOLD_WAIT_S: Final = 5.0
+NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
+NOT_MODIFIED: Final = "message is not modified"
+# Descriptions of 400 answers, in lower case; the texts are Telegram's only way to tell them apart.
+REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
+    ("can't parse", MarkupRefused),
+    ("message to edit not found", MessageGone),
+    ("message can't be edited", MessageGone),
+    ("message_id_invalid", MessageGone),
+    ("message thread not found", TopicGone),
+    ("topic_closed", TopicGone),
+    ("topic_deleted", TopicGone),
+    ("chat not found", ChatClosed),
+    ("peer_id_invalid", ChatClosed),
+    ("rights", ChatClosed),
+    ("chat_write_forbidden", ChatClosed),
+    ("chat_restricted", ChatClosed),
+    ("deactivated", ChatClosed),
+)
+
+T = TypeVar("T")
+
+
+class TelegramBot:
+    """Sends and edits messages; every method raises the failures of `failures`."""
+
+    def __init__(self, token: str, *, api_url: str, proxy: str = "", request_s: float) -> None:
+        server = TelegramAPIServer.from_base(api_url)
+        self._bot = Bot(token, session=AiohttpSession(proxy=proxy or None, api=server, timeout=request_s))
+        self._request_s = request_s
+
+    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool) -> int:
+        """A new message; returns its id. `markup`: the text is Telegram HTML."""
+        message = await self._answer(
+            self._bot.send_message(
+                chat_id,
+                text,
+                message_thread_id=topic or None,
+                disable_notification=silent,
+                parse_mode=ParseMode.HTML if markup else None,
+                link_preview_options=NO_PREVIEW,
+            )
+        )
+        return message.message_id
+
+    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> None:
+        """Put another text into a message; done as well when it stands there already."""
+        try:
+            await self._answer(
+                self._bot.edit_message_text(
+                    text,
+                    chat_id=chat_id,
+                    message_id=message_id,
+                    parse_mode=ParseMode.HTML if markup else None,
+                    link_preview_options=NO_PREVIEW,
+                )
+            )
+        except CardRefused as refused:
+            if NOT_MODIFIED not in str(refused):
+                raise
+        except AnswerLost as lost:
+            # To repeat an edit does no harm, whether it arrived or not.
+            raise TelegramAway(str(lost)) from lost
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._bot.session.close()
+
+    async def _answer(self, request: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._request_s):
+                return await request
+        except TimeoutError as silence:
+            raise AnswerLost(f"no answer in {self._request_s:g} s") from silence
+        except AiogramError as error:
+            raise _failure(error) from error
+
+
+def _failure(error: AiogramError) -> TelegramFailure:
+    """The order matters: aiogram's classes overlap."""
+    text = error.message if isinstance(error, TelegramAPIError) else str(error)
+    match error:
+        case TelegramRetryAfter():
+            return FloodWait(text, error.retry_after)
+        case TelegramMigrateToChat():
+            return ChatMoved(text, error.migrate_to_chat_id)
+        case TelegramBadRequest():
+            return _refusal(text)
+        case TelegramForbiddenError():
+            return ChatClosed(text)
+        case TelegramUnauthorizedError() | TelegramNotFound():
+            return TokenRefused(text)
+        case TelegramNetworkError():
+            never_sent = isinstance(error.__cause__ or error.__context__, aiohttp.ClientConnectorError)
+            return TelegramAway(text) if never_sent else AnswerLost(text)
+        case TelegramServerError():
+            return TelegramAway(text)
+        case TelegramAPIError() if "too many requests" in text.lower():
+            return FloodWait(text, UNTOLD_WAIT_S)
+        case _:
+            # What is no JSON comes from something between us and Telegram, a 502 page as a rule.
+            return TelegramAway(text.partition("\n")[0] or type(error).__name__)
+
+
+def _refusal(text: str) -> TelegramFailure:
+    lower = text.lower()
+    kind = next((kind for words, kind in REFUSALS if words in lower), CardRefused)
+    return kind(text)

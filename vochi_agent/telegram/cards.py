@@ -1,0 +1,101 @@
+"""Sends what the table of cards says the chats should show: one worker a chat, one bot a token.
+
+Invariant: the daemon never waits for Telegram. aiogram is imported in a thread, after the doors are open.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from vochi_agent.config import Config
+from vochi_agent.errors import StoreUnavailable
+from vochi_agent.metrics import Metrics
+
+from .chat import ChatWorker, Outage, Pace
+from .queue import Bot, Card, CardQueue
+
+__all__ = ["CardSender", "Pace"]
+
+USUAL = Pace()
+
+C = TypeVar("C", bound=Card)
+
+
+class CardSender(Generic[C]):
+    """All chats of all enterprises that have a bot."""
+
+    def __init__(self, config: Config, queue: CardQueue[C], *, metrics: Metrics, pace: Pace = USUAL) -> None:
+        self._telegram = config.telegram
+        tokens = {enterprise.number: enterprise.telegram_token for enterprise in config.enterprises}
+        self._tokens = {
+            number: token.get_secret_value() for number, token in tokens.items() if token.get_secret_value()
+        }
+        self._queue = queue
+        self._metrics = metrics
+        self._pace = pace
+        self._changed = asyncio.Event()
+        self._workers: dict[tuple[str, int], ChatWorker[C]] = {}
+
+    def wake(self) -> None:
+        """Cards were written."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send for ever; returns at once when no enterprise has a bot."""
+        if not self._tokens:
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            bots = await self._open_bots(stack)
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._changed.clear()
+                    await self._wake_chats(tasks, bots)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._pace.look_again):
+                            await self._changed.wait()
+
+    async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, tuple[Bot, Outage]]:
+        """A bot for every token; enterprises that share a token share its limits."""
+        module = await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
+        by_token: dict[str, tuple[Bot, Outage]] = {}
+        for number, token in self._tokens.items():
+            if token not in by_token:
+                bot = module.TelegramBot(
+                    token,
+                    api_url=self._telegram.api_url,
+                    proxy=self._telegram.proxy,
+                    request_s=self._pace.request,
+                )
+                stack.push_async_callback(bot.close)
+                by_token[token] = (bot, Outage(f"the Telegram bot of {number}"))
+        return {number: by_token[token] for number, token in self._tokens.items()}
+
+    async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, tuple[Bot, Outage]]) -> None:
+        try:
+            chats = await self._queue.pending_chats()
+        except StoreUnavailable:
+            return
+        for chat in chats:
+            if chat.enterprise_number in bots:
+                self._worker(tasks, bots, chat.enterprise_number, chat.chat_id).wake()
+
+    def _worker(
+        self, tasks: asyncio.TaskGroup, bots: Mapping[str, tuple[Bot, Outage]], number: str, chat_id: int
+    ) -> ChatWorker[C]:
+        worker = self._workers.get((number, chat_id))
+        if worker is None:
+            bot, outage = bots[number]
+            worker = ChatWorker(
+                bot,
+                self._queue,
+                enterprise_number=number,
+                chat_id=chat_id,
+                bot_outage=outage,
+                metrics=self._metrics,
+                pace=self._pace,
+            )
+            self._workers[number, chat_id] = worker
+            tasks.create_task(worker.run(), name=f"telegram chat {chat_id} of {number}")
+        return worker
