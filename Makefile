@@ -19,6 +19,7 @@ demo: $(VENV)/.installed ## the whole product on this machine: calls, names, car
 	$(RUN)/vochi-agent demo
 
 test: check ## the checks, then every test, with a real PostgreSQL and a real Asterisk
+	-$(RUN)/python -m tests.support.fetch # what cannot be had is said again by the tests that need it
 	$(RUN)/python -m pytest
 
 unit: $(VENV)/.installed-dev ## the quick tests alone
