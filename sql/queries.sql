@@ -285,3 +285,47 @@ FROM (
 JOIN customers AS c USING (enterprise_number, phone_e164)
 ORDER BY recent.calls DESC, c.enterprise_number, c.phone_e164
 LIMIT $3;
+
+-- name: open_span
+-- A time of watching begins; opened again at the same moment it is the same one. $1 enterprise, $2 since
+INSERT INTO watched (enterprise_number, since, until, source) VALUES ($1, $2, $2, 'live')
+ON CONFLICT (enterprise_number, since, source) DO UPDATE SET until = watched.until
+RETURNING id;
+
+-- name: advance_span
+-- The PBX was watched until then; never goes back. $1 id, $2 until
+UPDATE watched SET until = greatest(until, $2) WHERE id = $1 RETURNING id;
+
+-- name: add_recovered_span
+-- A gap was read from CEL or CDR. $1 enterprise, $2 since, $3 until
+INSERT INTO watched (enterprise_number, since, until, source) VALUES ($1, $2, $3, 'recovery')
+ON CONFLICT (enterprise_number, since, source) DO UPDATE SET until = greatest(watched.until, excluded.until);
+
+-- name: join_spans
+-- Makes one row of old ones that touch, so that a PBX that comes and goes does not fill the table.
+-- $1 enterprise, $2 how old
+WITH old AS (
+    DELETE FROM watched WHERE enterprise_number = $1 AND until < $2 RETURNING since, until
+)
+INSERT INTO watched (enterprise_number, since, until, source)
+SELECT $1, lower(span), upper(span), 'recovery'
+FROM (SELECT unnest(range_agg(tstzrange(since, until, '[]'))) AS span FROM old) AS joined
+ON CONFLICT (enterprise_number, since, source) DO UPDATE SET until = greatest(watched.until, excluded.until);
+
+-- name: spans
+-- Every time of watching, oldest first. $1 enterprise
+SELECT since, until FROM watched WHERE enterprise_number = $1 ORDER BY since, until;
+
+-- name: known_linkedids
+-- Which of some calls are stored. $1 enterprise, $2 linkedids
+SELECT linkedid FROM calls WHERE enterprise_number = $1 AND linkedid = ANY ($2::text[]);
+
+-- name: partial_calls
+-- When the calls that were seen in part began and ended. $1 enterprise, $2 not older than
+SELECT started_at, ended_at FROM calls
+WHERE enterprise_number = $1 AND ended_at >= $2 AND partial AND source = 'live' AND merged_into IS NULL
+ORDER BY started_at;
+
+-- name: take_ownership
+-- Makes this session the one that writes an enterprise's calls, unless another session is. $1 enterprise
+SELECT pg_try_advisory_lock(hashtext('vochi-agent owner'), hashtext($1)) AS taken;

@@ -6,6 +6,7 @@ VochiError
 ├── NotReachable            something outside does not answer: wait, or exit 3 in a one-shot command
 │   ├── ConnectionLost      a connection that worked is gone; whatever was pending has failed
 │   ├── StoreUnavailable    PostgreSQL is away: keep the data, try again
+│   ├── RecordsUnavailable  CEL or CDR cannot be read: the gap stays, try again
 │   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
 │       └── CrmPaused       it failed so often that we leave it alone for a while: do not retry now
 ├── LoginRefused            the PBX does not accept our AMI user: slow retry, one alarm
@@ -13,6 +14,8 @@ VochiError
 ├── ProtocolError           bytes that break the wire format
 │   ├── RemoteProtocolError they sent them: drop the connection
 │   └── LocalProtocolError  we were about to send them: a bug or an attack, nothing was sent
+├── StoreRefused            PostgreSQL cannot hold this value, now or later: set it aside, go on with the next
+├── SpoolUnavailable        the disk does not take what should wait there: keep it in memory, try again
 ├── CrmRejected             a CRM understood and said no: park it and show it
 └── CrmAuthFailed           a CRM refuses our key: longest wait, one alarm
 
@@ -34,7 +37,10 @@ __all__ = [
     "NotReachable",
     "PortTaken",
     "ProtocolError",
+    "RecordsUnavailable",
     "RemoteProtocolError",
+    "SpoolUnavailable",
+    "StoreRefused",
     "StoreUnavailable",
     "VochiError",
 ]
@@ -66,6 +72,18 @@ class ConnectionLost(NotReachable):
 
 class StoreUnavailable(NotReachable):
     """PostgreSQL is away or refuses connections."""
+
+
+class RecordsUnavailable(NotReachable):
+    """What the PBX wrote about its calls (CEL, CDR) cannot be read this time."""
+
+
+class StoreRefused(VochiError):
+    """PostgreSQL is there and cannot hold a value; repeating it changes nothing."""
+
+
+class SpoolUnavailable(VochiError):
+    """The disk is full, read-only or broken; nothing was kept there."""
 
 
 class CrmUnavailable(NotReachable):

@@ -28,7 +28,13 @@ class Metrics:
         store_up: 1 while PostgreSQL answers.
         store_failures: Transactions that found PostgreSQL away.
         store_seconds: One finished call's transaction.
-        calls_waiting: Finished calls not stored yet.
+        calls_waiting: Finished calls not stored yet, in memory or on disk.
+        calls_dropped: Finished calls that nothing had room for; recovery has to find them.
+        spool_calls: Those of `calls_waiting` that wait on disk.
+        spool_bytes: What the spool takes on disk.
+        spool_up: 1 while the disk takes what should wait there.
+        gap_seconds: Time of which nobody knows whether all its calls are stored.
+        recovered_calls: Calls found in CEL or CDR: stored, corrected, known already.
         crm_lookups: Requests by outcome (`enrichment.Outcome`); `timeout` counts askers who left before the answer.
         crm_seconds: A request to a CRM until its last answer, retries included.
         crm_breaker: 0 closed, 1 half open, 2 open.
@@ -52,6 +58,12 @@ class Metrics:
         self.store_failures = self._counter("store_failures", "Transactions that found PostgreSQL away")
         self.store_seconds = self._histogram("store_seconds", "Time to store a finished call", FAST_BUCKETS)
         self.calls_waiting = self._gauge("calls_waiting", "Finished calls not stored yet")
+        self.calls_dropped = self._counter("calls_dropped", "Finished calls left to recovery")
+        self.spool_calls = self._gauge("spool_calls", "Finished calls that wait on disk for PostgreSQL")
+        self.spool_bytes = self._gauge("spool_bytes", "Bytes of the spool on disk")
+        self.spool_up = self._gauge("spool_up", "1 while the spool can be written")
+        self.gap_seconds = self._gauge("gap_seconds", "Time that was not watched and is not recovered", *enterprise)
+        self.recovered_calls = self._counter("recovered_calls", "Calls found in CEL or CDR", *enterprise, "outcome")
         self.crm_lookups = self._counter("crm_lookups", "Lookups of a number", *enterprise, "source", "outcome")
         self.crm_seconds = self._histogram("crm_seconds", "Time a CRM took to answer", CRM_BUCKETS, "source")
         self.crm_breaker = self._gauge(

@@ -2,12 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from vochi_agent.calls.model import Call
+from vochi_agent.calls.model import Call, CallFinished, CallMerged
 from vochi_agent.customers.model import Customer, History, Profile
 
-__all__ = ["CallStore", "CardDraft", "CustomerDirectory", "ProfileSource", "Recorded", "Renderer"]
+__all__ = [
+    "CallStore",
+    "CardDraft",
+    "CustomerDirectory",
+    "LedgerEntry",
+    "ProfileSource",
+    "Recorded",
+    "Renderer",
+    "Spool",
+    "SpoolState",
+]
+
+# What a call leaves behind for the ledger.
+LedgerEntry = CallFinished | CallMerged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +69,61 @@ class CallStore(Protocol):
 
         Raises:
             StoreUnavailable: nothing was stored; call again later.
+            StoreRefused: it can never be stored.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolState:
+    """What waits on the disk, and what could not.
+
+    Attributes:
+        calls: Entries that wait.
+        bytes: What they and their files take.
+        dropped: Calls that could not be kept or stored since the process began, and are left to recovery.
+        lost_since: A moment before which no call was lost, while there is a gap; kept over restarts.
+        problem: What the disk says, "" while it works.
+    """
+
+    calls: int
+    bytes: int
+    limit_bytes: int
+    dropped: int = 0
+    lost_since: datetime | None = None
+    problem: str = ""
+
+
+class Spool(Protocol):
+    """Keeps finished calls on disk, in order, until the ledger has them. One reader, one writer."""
+
+    @property
+    def state(self) -> SpoolState:
+        """How it stands; costs nothing."""
+        ...
+
+    async def append(self, entries: Sequence[LedgerEntry]) -> None:
+        """Put entries at the end; they outlive the process when this returns. What there is no room for is dropped.
+
+        Raises:
+            SpoolUnavailable: none of them counts as kept; keep them and call again.
+        """
+        ...
+
+    async def oldest(self, limit: int) -> Sequence[LedgerEntry]:
+        """The entries that wait longest, until `advance` is called for each; after a crash some come again."""
+        ...
+
+    def advance(self) -> None:
+        """The oldest entry is stored."""
+        ...
+
+    def lose(self, entries: Sequence[LedgerEntry]) -> None:
+        """Note entries that cannot be kept anywhere: a gap."""
+        ...
+
+    async def gap_filled(self) -> None:
+        """What was lost has been recovered from elsewhere."""
         ...
 
 

@@ -51,11 +51,13 @@ class DaemonConfig(Table):
         timezone: For texts; everything is stored in UTC.
         state_dir: Where the embedded database and the spool live.
         instance: Differs when several daemons serve one PBX; part of the name of the heartbeat's global variable.
+        spool_mb: What finished calls may take on disk while the database is away, in MiB.
     """
 
     timezone: v.Timezone = "UTC"
     state_dir: v.AbsolutePath = Path("/var/lib/vochi-agent")
     instance: v.Instance = "a"
+    spool_mb: v.SpoolSize = 64
 
 
 class LogConfig(Table):

@@ -286,6 +286,7 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Allowed("debu
 LogFormat = Annotated[Literal["json", "console"], Allowed("json, console")]
 CardMode = Annotated[Literal["auto", "edit", "resend"], Allowed("auto, edit, resend")]
 PoolSize = Annotated[StrictInt, Field(ge=1, le=100), Allowed("a whole number from 1 to 100")]
+SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a whole number from 1 to 10000")]
 # The dialplan leaves a mute server after 2.0 s (contract §3): a later answer would never be heard.
 AgiDeadline = Annotated[StrictFloat, Field(ge=0.1, le=1.9), Allowed("seconds, from 0.1 to 1.9")]
 CrmTimeout = Annotated[StrictFloat, Field(ge=0.1, le=60), Allowed("seconds, from 0.1 to 60")]

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from vochi_agent.errors import ConfigError, StoreUnavailable, VochiError
+from vochi_agent.errors import ConfigError, StoreRefused, StoreUnavailable, VochiError
 
 from .statements import statement
 
@@ -55,6 +55,8 @@ CURED_BY_WAITING = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.UndefinedTableError,  # the schema is not there yet: somebody will run `migrate`
 )
+# What PostgreSQL cannot hold, now or later: a value out of range, a key too long for its index, a broken constraint.
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
 class Session:
@@ -145,6 +147,7 @@ class Database:
 
         Raises:
             StoreUnavailable: not done this time.
+            StoreRefused: it never can be done.
         """
         if self._pool is None:
             raise StoreUnavailable("the database is closed")
@@ -161,6 +164,26 @@ class Database:
             self.available = False
             raise
         self.available = True
+
+    @asynccontextmanager
+    async def dedicated(self, *, idle_timeout_s: float) -> AsyncIterator[Session]:
+        """A connection of one's own, for what a session holds; every statement has the deadline.
+
+        Args:
+            idle_timeout_s: The server ends the session, and what it holds, after so long without a statement.
+
+        Raises:
+            StoreUnavailable: it cannot be made, or is gone.
+        """
+        settings = {**SERVER_SETTINGS, "idle_session_timeout": f"{int(idle_timeout_s * 1000)}ms"}
+        with _translated():
+            connection = await asyncpg.connect(
+                self._dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=self._deadline_s, server_settings=settings
+            )
+            try:
+                yield Session(connection)
+            finally:
+                connection.terminate()
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Call `wake` for every notification, and once at first for those that were missed; runs until cancelled.
@@ -214,9 +237,9 @@ def _translated() -> Iterator[None]:
         yield
     except asyncpg.exceptions.ClientConfigurationError as exc:
         raise ConfigError([f"database.url: {exc}"]) from exc
-    except asyncpg.DataError as exc:
+    except REFUSED as exc:
         # Its text quotes the value, which may be a telephone number.
-        raise VochiError("PostgreSQL cannot hold a value of the statement") from exc
+        raise StoreRefused(f"PostgreSQL cannot hold a value of the statement ({type(exc).__name__})") from exc
     except CURED_BY_WAITING as exc:
         raise StoreUnavailable(f"PostgreSQL: {str(exc) or type(exc).__name__}") from exc
     except asyncpg.PostgresError as exc:

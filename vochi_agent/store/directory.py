@@ -3,10 +3,17 @@
 Rows are locked in the order of their numbers, the order that the ledger keeps too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vochi_agent.customers.identity import canonical_uid, joint_uid, merge_profile, person_uid, spellings
+from vochi_agent.customers.identity import (
+    canonical_uid,
+    corrected_by_hand,
+    joint_uid,
+    merge_profile,
+    person_uid,
+    spellings,
+)
 from vochi_agent.customers.model import Customer, Names, Profile
 
 from .database import Database, Row, Session
@@ -55,6 +62,31 @@ class Customers:
                 if names != customer.names or meta != dict(customer.meta):
                     known[customer.phone_e164] = await _store(session, customer, names, meta)
             return known[storable(phone)]
+
+    async def edit(self, enterprise_number: str, phone: str, changes: Mapping[str, str | bool]) -> Customer:
+        """What a person says about a number stands (the row is made when missing); see `corrected_by_hand`.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
+        async with self._database.transaction() as session:
+            await session.execute("ensure_customers", enterprise_number, [storable(phone)])
+            row = (await session.fetch("lock_customers", enterprise_number, [storable(phone)]))[0]
+            return await _store_edit(session, corrected_by_hand(customer_from_row(row), changes, at=row["at"]))
+
+
+async def _store_edit(session: Session, customer: Customer) -> Customer:
+    names = customer.names
+    row = await session.fetchrow(
+        "store_edit",
+        customer.enterprise_number,
+        customer.phone_e164,
+        *(storable(text) for text in (names.last_name, names.first_name, names.middle_name, names.enterprise_name)),
+        *(storable(text) for text in customer.fields),
+        customer.black_list,
+        dict(customer.meta) or None,
+    )
+    return customer_from_row(row)
 
 
 async def _related(session: Session, enterprise_number: str, profile: Profile) -> list[str]:

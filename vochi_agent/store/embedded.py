@@ -113,6 +113,11 @@ class EmbeddedPostgres:
         self._postmaster: Postmaster | None = None
         self._port = 0
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a cluster already. Raises PermissionError when this user may not look."""
+        return self._data.exists()
+
     async def start(self) -> str:
         """Start the server, or join the one that a daemon on this `state_dir` runs; returns its DSN.
 

@@ -1,0 +1,158 @@
+"""From call updates to the ledger: asks who calls, stores each finished call once, and keeps its cards true.
+
+`tell` is called by the thread of AMI events and never waits; `run` stores, in order of the calls' end, one transaction
+a call; while PostgreSQL is away finished calls wait in the backlog. A card that cannot be rendered costs no call.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from vochi_agent.backlog import Backlog, BacklogState
+from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
+from vochi_agent.customers.model import Customer, History, Profile
+from vochi_agent.metrics import Metrics
+from vochi_agent.ports import CallStore, CardDraft, CustomerDirectory, LedgerEntry, Renderer, Spool
+
+__all__ = ["CallLog", "Ledger", "Lookups"]
+
+log = logging.getLogger(__name__)
+
+# How many of the last calls may still get the name of a customer whose CRM answered late.
+RECENT_CALLS: Final = 1000
+
+
+class Ledger(CallStore, Protocol):
+    """Where finished calls are kept."""
+
+    async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
+        """A stored call turned out to be part of another. Raises StoreUnavailable."""
+        ...
+
+    async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
+        """Render a stored call's cards again; returns how many changed. Raises StoreUnavailable."""
+        ...
+
+
+class Lookups(Protocol):
+    """Starts asking the CRMs who a number is."""
+
+    def prefetch(self, enterprise_number: str, phone: str, *, linkedid: str = "") -> None:
+        """Returns at once; the answer comes to `CallLog.learned`."""
+        ...
+
+
+class CallLog:
+    """The sink of every PBX's call updates."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: CustomerDirectory,
+        spool: Spool,
+        *,
+        renderers: Mapping[str, Renderer],
+        cards_changed: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        """`renderers` by enterprise number; `cards_changed` wakes whoever sends cards."""
+        self.lookups: Lookups | None = None
+        self._ledger = ledger
+        self._directory = directory
+        self._renderers: Mapping[str, Renderer] = {}
+        self.use(renderers)
+        self._cards_changed = cards_changed
+        self._metrics = metrics
+        self._backlog = Backlog(self._store, spool, metrics=metrics)
+        self._recent: OrderedDict[tuple[str, str], list[str]] = OrderedDict()
+
+    def use(self, renderers: Mapping[str, Renderer]) -> None:
+        """Render cards by these from here on."""
+        self._renderers = {number: _Guarded(renderer) for number, renderer in renderers.items()}
+
+    @property
+    def state(self) -> BacklogState:
+        """What waits to be stored, where, and what was lost."""
+        return self._backlog.state
+
+    def tell(self, update: CallUpdate) -> None:
+        """Take an update; nothing here waits, whatever is down."""
+        if isinstance(update, CallProgress):
+            if update.phase in (Phase.START, Phase.DIAL):
+                self._ask(update.enterprise_number, update.phone, update.linkedid)
+            return
+        if isinstance(update, CallFinished) and update.call.direction is not Direction.INTERNAL:
+            # Without the linkedid: the end of a call asks anew, what the start learned may be hours old.
+            self._ask(update.call.enterprise_number, update.call.phone, "")
+        self._backlog.put(update)
+
+    def store_ready(self) -> None:
+        """The database has our schema: storing may begin. Until then finished calls wait on disk."""
+        self._backlog.store_ready()
+
+    async def run(self) -> None:
+        """Store what was told, for ever; when cancelled, what is not stored goes to the disk."""
+        await self._backlog.run()
+
+    async def drained(self) -> None:
+        """Return when everything told so far is stored or on disk."""
+        await self._backlog.settled()
+
+    async def learned(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> None:
+        """A CRM said who a number is: keep it, and put the name on cards that were made without it.
+
+        Raises:
+            StoreUnavailable: try again later.
+        """
+        await self._directory.enrich(enterprise_number, phone, profile, primary=primary)
+        changed = 0
+        for linkedid in self._recent.get((enterprise_number, phone), ()):
+            changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self._renderer(enterprise_number))
+        if changed:
+            self._cards_changed()
+
+    def _ask(self, enterprise_number: str, phone: str | None, linkedid: str) -> None:
+        if phone and self.lookups:
+            self.lookups.prefetch(enterprise_number, phone, linkedid=linkedid)
+
+    async def _store(self, entry: LedgerEntry) -> None:
+        if isinstance(entry, CallMerged):
+            await self._ledger.merge(entry.enterprise_number, entry.linkedid, entry.into)
+        else:
+            await self._record(entry.call)
+        self._cards_changed()
+
+    async def _record(self, call: Call) -> None:
+        with self._metrics.store_seconds.time():
+            recorded = await self._ledger.record(call, self._renderer(call.enterprise_number))
+        if recorded.inserted:
+            self._metrics.calls.labels(call.enterprise_number, call.direction.value, call.status.value).inc()
+        if call.phone:
+            key = (call.enterprise_number, call.phone)
+            self._recent[key] = [*self._recent.pop(key, [])[-4:], call.linkedid]
+            if len(self._recent) > RECENT_CALLS:
+                self._recent.popitem(last=False)
+
+    def _renderer(self, enterprise_number: str) -> Renderer:
+        # A call may have waited on disk while its enterprise left the configuration.
+        return self._renderers.get(enterprise_number, _no_cards)
+
+
+class _Guarded:
+    """A renderer whose bugs cost the card, not the call: raised on, one would stop every later call behind this one."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def __call__(self, call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+        try:
+            return self._renderer(call, customer, before)
+        except Exception:
+            log.exception("A call's cards cannot be rendered", extra={"action": "card_bug"})
+            return ()
+
+
+def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    del call, customer, before
+    return ()
