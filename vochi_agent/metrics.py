@@ -40,7 +40,6 @@ class Metrics:
         crm_breaker: 0 closed, 1 half open, 2 open.
         crm_unsaved: Profiles that wait for the database.
         cards: Telegram cards by result.
-        cards_waiting: Cards not sent yet.
     """
 
     def __init__(self) -> None:
@@ -71,7 +70,6 @@ class Metrics:
         )
         self.crm_unsaved = self._gauge("crm_unsaved", "Profiles that wait for the database", *enterprise, "source")
         self.cards = self._counter("cards", "Telegram cards", *enterprise, "result")
-        self.cards_waiting = self._gauge("cards_waiting", "Telegram cards not sent yet")
 
     def render(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

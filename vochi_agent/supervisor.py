@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from vochi_agent.errors import LoginRefused, NotReachable, ProtocolError, VochiError
 
-__all__ = ["Backoff", "keep_running"]
+__all__ = ["Backoff", "bulkhead", "keep_running"]
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
@@ -86,6 +86,23 @@ async def keep_running(
             return
         _obey_cancellation()
         await asyncio.sleep(wait)
+
+
+async def bulkhead(name: str, run: Callable[[], Awaitable[None]], *, backoff: Backoff | None = None) -> None:
+    """Run something that must not drag others down: a bug in it is logged with its traceback, and it starts again.
+
+    For the far ends (Telegram, one PBX of several), never for what everything rests on: the store must end the daemon.
+    """
+    backoff = backoff or Backoff(1.0, 60.0)
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("%s failed and is started again", name, extra={"action": "bulkhead"})
+        else:
+            return
+        _obey_cancellation()
+        await asyncio.sleep(backoff.next_wait())
 
 
 def _obey_cancellation() -> None:

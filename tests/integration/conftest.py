@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.company import Site, company
 from tests.support.fetch import ToolMissing, fetch
 from tests.support.postgres import PostgresServer
 from vochi_agent.store.embedded import find_installation
@@ -42,3 +43,10 @@ async def store(dsn: str) -> AsyncIterator[PostgresStore]:
     """The store on a migrated database of the test's own."""
     async with PostgresStore(dsn, pool_size=4) as store:
         yield store
+
+
+@pytest.fixture
+async def site(tmp_path: Path, dsn: str, store: PostgresStore) -> AsyncIterator[Site]:
+    """A company for the commands, with its servers on loopback and a database of the test's own."""
+    async with company(tmp_path, dsn, store) as site:
+        yield site

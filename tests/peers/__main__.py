@@ -33,14 +33,14 @@ def main(arguments: list[str]) -> int:
     rows = [(found.defect, found.peer, found.ours, "" if found.reproduced else "NOT SEEN") for found in findings]
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
     for row in (HEADINGS, tuple("-" * width for width in widths), *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0 if all(found.reproduced for found in findings) else 1
 
 
 def _run_here(name: str) -> None:
     trial = getattr(importlib.import_module(f"tests.peers.{TRIALS[name]}"), name)
     found = asyncio.run(trial()) if inspect.iscoroutinefunction(trial) else trial()
-    print(found.to_json(), flush=True)  # noqa: T201
+    print(found.to_json(), flush=True)
     if TRIALS[name] == "fastagi":
         importlib.import_module("tests.peers.fastagi").leave()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vochi_agent.calls.layout import Role
+from vochi_agent.calls.layout import Layout, Role
 from vochi_agent.calls.legs import Leg
 from vochi_agent.calls.model import Call, Direction, Phase
 from vochi_agent.calls.verdict import Group, customers_of, placed_by
@@ -15,11 +15,13 @@ class LiveCall:
     """A group of legs that belong together, under every linkedid they have carried.
 
     Attributes:
+        layout: The PBX as it was configured when the call began; a reload changes it for later calls.
         phase: What others were told last, None while they know nothing.
         finished: The records already told, by linkedid; more of them are corrections.
         last_event: When the PBX last spoke of it, epoch seconds.
     """
 
+    layout: Layout
     legs: dict[str, Leg] = field(default_factory=dict)
     linkedids: list[str] = field(default_factory=list)
     marks: set[str] = field(default_factory=set)

@@ -1,7 +1,7 @@
 """What others may be told of a call that goes on: its phase, and the agents of that phase. Pure."""
 
 from vochi_agent.calls.events import Origin
-from vochi_agent.calls.layout import Layout, dialled_digits
+from vochi_agent.calls.layout import dialled_digits
 from vochi_agent.calls.legs import Leg
 from vochi_agent.calls.live import LiveCall
 from vochi_agent.calls.model import CallProgress, Direction, Phase
@@ -59,10 +59,9 @@ def talking_agents(call: LiveCall) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*path, *(leg.agent for leg in agents)]))
 
 
-def progress(call: LiveCall, layout: Layout, phase: Phase, at: float, agents: tuple[str, ...]) -> CallProgress:
+def progress(call: LiveCall, phase: Phase, at: float, agents: tuple[str, ...]) -> CallProgress:
     """The call as others see it at this moment."""
-    direction = call.direction
-    main = call.main_leg
+    layout, direction, main = call.layout, call.direction, call.main_leg
     phone, raw, line = None, "", None
     if direction is Direction.IN:
         raw = main.number

@@ -11,6 +11,7 @@ groups merge when a channel's linkedid changes or an event names channels of two
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vochi_agent.calls import events as ev
@@ -109,11 +110,18 @@ class Tracker:
                 self._end_unseen(call, call.legs.values(), max(at, call.last_event))
         return self._taken()
 
+    def end_absent(self, alive: AbstractSet[str]) -> list[CallUpdate]:
+        """After the fact: calls none of whose channels (uniqueids) lives ended, unseen, when they were last heard of."""
+        for call in self._distinct():
+            if call.open and alive.isdisjoint(uniqueid for uniqueid, leg in call.legs.items() if leg.ended is None):
+                self._end_unseen(call, call.legs.values(), call.last_event)
+        return self._taken()
+
     def live(self) -> Iterator[CallProgress]:
         """The calls that go on now, as they were told last."""
         for call in self._distinct():
             if call.open and call.phase is not None:
-                yield progress(call, self.layout, call.phase, call.last_event, call.told_agents)
+                yield progress(call, call.phase, call.last_event, call.told_agents)
 
     @property
     def open_channels(self) -> int:
@@ -166,7 +174,7 @@ class Tracker:
         )
         call = self._calls.get(linkedid)
         if call is None:
-            call = self._calls[linkedid] = LiveCall(linkedids=[linkedid])
+            call = self._calls[linkedid] = LiveCall(self.layout, linkedids=[linkedid])
         call.legs[event.uniqueid] = leg
         call.last_event = event.at
         self._call_of[event.uniqueid] = call
@@ -420,7 +428,7 @@ class Tracker:
         if repeated or phase not in TRANSITIONS[call.phase]:
             return
         call.phase, call.told_agents = phase, agents
-        update = progress(call, self.layout, phase, at, agents)
+        update = progress(call, phase, at, agents)
         call.told_linkedid = update.linkedid
         self._tell(update)
 
@@ -435,7 +443,7 @@ class Tracker:
         """The last channel is gone: judge, tell what is new, and remember the call for stragglers."""
         if call.open:
             return
-        for record in judge(call.evidence(at), self.layout, self.source):
+        for record in judge(call.evidence(at), call.layout, self.source):
             if call.finished.get(record.linkedid) != record:
                 call.finished[record.linkedid] = record
                 self._tell(CallFinished(record))

@@ -14,6 +14,7 @@ from .model import Customer, Names, Profile
 __all__ = [
     "canonical_source",
     "canonical_uid",
+    "corrected_by_hand",
     "cut",
     "joint_uid",
     "merge_meta",
@@ -34,6 +35,7 @@ PLACEHOLDER_IDS = frozenset({"", "0", "-1", "none", "null", "nil", "undefined", 
 # Spellings of earlier systems. The corporate one must stand before its prefix is looked at as a source.
 SOURCE_ALIASES = {"retail": "retailcrm", "retailcrm_corp": "retailcrm_corporate"}
 CORPORATE = "_corporate"
+MANUAL = "manual"  # the name of the source that is a person at a keyboard
 
 
 def merge_profile(
@@ -70,6 +72,32 @@ def merge_names(stored: Names, incoming: Names, *, phone: str, primary: bool) ->
         first_name=pick(stored.first_name, fresh.first_name),
         middle_name=pick(stored.middle_name, fresh.middle_name),
         enterprise_name=pick(stored.enterprise_name, fresh.enterprise_name),
+    )
+
+
+def corrected_by_hand(customer: Customer, changes: Mapping[str, str | bool], *, at: datetime) -> Customer:
+    """A row after a person changed it: what he writes stands, what he empties is empty; his hand is a source too.
+
+    Args:
+        customer: The row as it stands.
+        changes: By column: the four names, field1 to field4, black_list (a bool).
+        at: Stored in `meta.sources` when a name changed.
+    """
+    texts = {name: value for name, value in changes.items() if isinstance(value, str)}
+    wanted = {
+        name: cut(text, COMPANY_LENGTH if name == "enterprise_name" else NAME_LENGTH) for name, text in texts.items()
+    }
+    first, second, third, fourth = (wanted.pop(f"field{n + 1}", customer.fields[n]) for n in range(4))
+    names = replace(customer.names, **wanted)
+    meta = dict(customer.meta)
+    if names != customer.names:
+        meta["sources"] = _touched(meta.get("sources"), MANUAL, at)
+    return replace(
+        customer,
+        names=names,
+        fields=(first, second, third, fourth),
+        black_list=bool(changes.get("black_list", customer.black_list)),
+        meta=meta,
     )
 
 

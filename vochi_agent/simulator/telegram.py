@@ -63,6 +63,7 @@ class TelegramSandbox:
         self._methods = {
             "getme": self._get_me,
             "getchat": self._get_chat,
+            "getchatmember": self._get_chat_member,
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
             "deletemessage": self._delete_message,
@@ -174,6 +175,12 @@ class TelegramSandbox:
 
     def _get_chat(self, fields: Mapping[str, str]) -> dict[str, object]:
         return self._chat(fields).as_json() | {"accent_color_id": 0, "max_reaction_count": 11}
+
+    def _get_chat_member(self, fields: Mapping[str, str]) -> dict[str, object]:
+        self._chat(fields)
+        if fields.get("user_id") != str(self._get_me({})["id"]):
+            raise _Refused(400, "Bad Request: user not found")
+        return {"user": self._get_me({}), "status": "member"}
 
     def _send_message(self, fields: Mapping[str, str]) -> dict[str, object]:
         chat = self._writable(fields)

@@ -1,11 +1,13 @@
 """Merging what a CRM says: no key lost, nobody joined by mistake, names by the rules."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from vochi_agent.customers.identity import (
     canonical_uid,
+    corrected_by_hand,
     cut,
     joint_uid,
     merge_meta,
@@ -167,3 +169,24 @@ def test_an_audit_trail_is_kept_only_when_something_changed() -> None:
     known = Customer(enterprise_number="0901", phone_e164=PHONE, names=names, history=History(), meta=meta)
     later = AT.replace(hour=15)
     assert merge_profile(known, PERSON, primary=True, target="uon:1001", at=later) == (names, meta)
+
+
+def test_what_a_person_writes_stands_and_what_he_empties_is_empty() -> None:
+    names = Names(last_name="Иванов", first_name="Пётр", enterprise_name="Ромашка")
+    stored = replace(row(person_uid="uon:5"), names=names, fields=("a", "b", "c", "d"))
+    changed = corrected_by_hand(
+        stored, {"last_name": "Петров", "enterprise_name": "", "field3": " важный\x00 ", "black_list": True}, at=AT
+    )
+
+    assert changed.names == Names(last_name="Петров", first_name="Пётр")
+    assert (changed.fields, changed.black_list) == (("a", "b", "важный", "d"), True)
+    assert changed.meta == {
+        "person_uid": "uon:5",
+        "sources": [{"source": "manual", "updated_at": AT.isoformat(timespec="seconds")}],
+    }
+
+
+def test_a_field_set_by_hand_is_no_source_of_names() -> None:
+    stored = row(person_uid="uon:5")
+
+    assert corrected_by_hand(stored, {"field1": "vip"}, at=AT) == replace(stored, fields=("vip", "", "", ""))

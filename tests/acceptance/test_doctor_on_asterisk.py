@@ -1,0 +1,93 @@
+"""What `doctor` finds out about a real Asterisk, as users with different rights."""
+
+import asyncio
+
+import pytest
+
+from tests.support.asterisk import Asterisk
+from tests.support.sipp import Sipp
+from vochi_agent.asterisk.examine_ami import examine_ami
+from vochi_agent.asterisk.examine_ari import examine_ari
+from vochi_agent.asterisk.examine_cel import examine_cel
+from vochi_agent.config import Address, AsteriskConfig, SecretStr
+from vochi_agent.diagnosis import Finding, Level
+
+pytestmark = pytest.mark.asterisk
+
+
+def place(asterisk: Asterisk, user: str, *, secret: str = "") -> AsteriskConfig:
+    return AsteriskConfig(
+        ami=Address("127.0.0.1", asterisk.ports.ami),
+        ami_username=user,
+        ami_secret=SecretStr(secret or asterisk.secret),
+        ari=f"http://127.0.0.1:{asterisk.ports.http}",
+        ari_username="vochi",
+        ari_password=SecretStr(secret or asterisk.secret),
+        cel=str(asterisk.cel),
+    )
+
+
+async def look(asterisk: Asterisk, user: str, *, listen_s: float = 0.3) -> list[Finding]:
+    return await examine_ami("0901", place(asterisk, user), listen_s=listen_s)
+
+
+def saying(findings: list[Finding], beginning: str) -> Level:
+    """The level of the one finding that begins so."""
+    (found,) = [finding for finding in findings if finding.sentence.startswith(beginning)]
+    return found.level
+
+
+async def test_the_shipped_user_has_the_rights_it_needs_and_none_besides(asterisk: Asterisk) -> None:
+    found = await look(asterisk, "vochi")
+
+    assert saying(found, "Asterisk 22.") is Level.OK
+    assert saying(found, "the PBX's clock differs from ours by 0.0 s") is Level.OK
+    assert saying(found, "write class call: ") is Level.OK
+    assert saying(found, "write class reporting: ") is Level.OK
+    assert not [finding for finding in found if finding.level in (Level.WARNING, Level.PROBLEM)]
+    # Nobody called, so nothing shows which events would come.
+    assert saying(found, "read classes call, agent, user, dialplan: no event of them") is Level.UNKNOWN
+
+
+async def test_a_call_shows_that_events_come_with_their_times(asterisk: Asterisk, sipp: Sipp) -> None:
+    async with asyncio.TaskGroup() as group:
+        looking = group.create_task(look(asterisk, "vochi", listen_s=3.0))
+        group.create_task(sipp.call("0000101", "375290000001", hold_s=0.5))
+
+    assert saying(looking.result(), "read classes call, dialplan: their events come") is Level.OK
+    assert saying(looking.result(), "timestampevents: ") is Level.OK
+    assert [finding.level for finding in examine_cel("0901", place(asterisk, "vochi"))] == [Level.OK]
+
+
+async def test_a_user_with_the_class_call_alone_costs_a_list_and_the_version(asterisk: Asterisk) -> None:
+    found = await look(asterisk, "call-only")
+
+    assert saying(found, "write class call: ") is Level.OK
+    assert saying(found, "write class reporting is missing") is Level.WARNING
+    assert saying(found, "the version of Asterisk is not shown") is Level.UNKNOWN
+
+
+async def test_a_user_with_all_rights_is_warned_of_and_proves_all_classes(asterisk: Asterisk) -> None:
+    found = await look(asterisk, "lab")
+
+    assert saying(found, "write class command: ") is Level.WARNING
+    assert saying(found, "read classes call, agent, user, dialplan: their events come") is Level.OK
+
+
+async def test_the_oldest_asterisk_answers_the_same_questions(asterisk16: Asterisk) -> None:
+    shipped, careful = await look(asterisk16, "vochi"), await look(asterisk16, "call-only")
+
+    assert saying(shipped, "Asterisk 16.") is Level.OK
+    assert saying(shipped, "write class call: ") is Level.OK
+    assert not [finding for finding in shipped if finding.level in (Level.WARNING, Level.PROBLEM)]
+    assert saying(careful, "write class reporting is missing") is Level.WARNING
+
+
+async def test_a_wrong_password_closes_ami_and_ari(asterisk: Asterisk) -> None:
+    wrong = place(asterisk, "vochi", secret="no-such-secret")
+    ami, ari = await examine_ami("0901", wrong, listen_s=0), await examine_ari("0901", wrong)
+
+    assert [finding.closed for finding in (*ami, *ari)] == [True, True]
+    assert "AMI user 'vochi' is not let in" in ami[0].sentence
+    assert "does not let our user in (401)" in ari[0].sentence
+    assert [finding.level for finding in await examine_ari("0901", place(asterisk, "vochi"))] == [Level.OK]

@@ -1,0 +1,236 @@
+"""The commands as processes: usage, the ledger, customers, migrations."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.calls import NOON, answered, internal, missed
+from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
+from vochi_agent.customers.model import Names, Profile
+
+# What commands say does not depend on the server's version; the store's own tests run on both.
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
+
+async def test_check_is_content_with_a_sound_configuration(site: Site) -> None:
+    answer = await site.vochi("check")
+
+    assert answer.code == 0
+    assert "0901 Ромашка: 1 lines, 1 agents, 1 CRMs, 1 chats" in answer.out
+
+
+@pytest.mark.parametrize("command", [["check"], ["doctor"], ["status"], ["calls"], ["lookup", PERSON], ["migrate"]])
+async def test_a_broken_configuration_is_refused_by_every_command_with_all_its_mistakes(
+    site: Site, command: list[str]
+) -> None:
+    broken = site.config.read_text().replace('"Europe/Minsk"', '"Europe/Minks"').replace("caller_name", "callername")
+    site.config.write_text(broken)
+    answer = await site.vochi(*command)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.err.splitlines()) == 2
+    assert "daemon.timezone" in answer.err
+    assert "did you mean caller_name?" in answer.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["calls", "--limit", "0"],
+        ["calls", "--phone", "anonymous"],
+        ["calls", "--enterprise", "0999"],
+        ["lookup", "anonymous"],
+        ["lookup", "0001701"],
+        ["lookup", "12"],
+        ["lookup", PERSON, "--line", "0009999"],
+        ["customer", "nobody"],
+        ["customer", "set", PERSON],
+        ["customer", "set", PERSON, "calls_total_in=9", "black_list=perhaps"],
+        ["customer", "set", PERSON, "field1=" + "я" * 101],
+        ["top", "--days", "0"],
+        ["doctor", "--listen", "-1"],
+        ["call"],
+        ["frobnicate"],
+    ],
+)
+async def test_bad_usage_exits_2_with_a_sentence(site: Site, command: list[str]) -> None:
+    answer = await site.vochi(*command)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.strip()
+
+
+async def test_every_mistake_of_customer_set_is_named_and_nothing_changes(site: Site) -> None:
+    answer = await site.vochi("customer", "set", PERSON, "first_name=Анна", "calls_total_in=9", "black_list=perhaps")
+
+    assert answer.code == 2
+    assert [line.partition(" ")[0] for line in answer.err.splitlines()] == ["'calls_total_in='", "black_list"]
+    assert await site.store.customers.customer("0901", PERSON) is None
+
+
+async def test_a_database_that_is_away_exits_3(site: Site) -> None:
+    site.configure(dsn=f"postgresql://vochi@127.0.0.1:{free_port()}/vochi")
+    for command in (["calls"], ["call", "1.1"], ["customer", PERSON], ["top"], ["migrate"]):
+        answer = await site.vochi(*command)
+
+        assert (answer.code, answer.out) == (3, ""), command
+        assert "PostgreSQL" in answer.err
+
+
+async def test_calls_lists_the_newest_first_in_local_time(site: Site) -> None:
+    await site.store.calls.record(answered(), no_cards)
+    await site.store.calls.record(missed(linkedid="1795165100.1", started_at=NOON + timedelta(hours=1)), no_cards)
+    await site.store.calls.record(internal(linkedid="1795165200.1", started_at=NOON - timedelta(hours=1)), no_cards)
+    answer = await site.vochi("calls")
+
+    assert answer.code == 0
+    assert [" ".join(line.split()) for line in answer.out.splitlines()] == [
+        "started dir reason phone line agents talk linkedid",
+        "2026-11-20 16:00:00 in no_answer +375 (29) 000-00-11 0001701 150>151 1795165100.1",
+        "2026-11-20 15:00:00 in talked +375 (29) 000-00-11 0001701 151 1:02 1795165024.84",
+        "2026-11-20 14:00:00 int talked 151 151 1:02 1795165200.1",
+    ]
+
+
+async def test_calls_can_be_narrowed(site: Site) -> None:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    await site.store.calls.record(missed(linkedid="1.1", started_at=now - timedelta(seconds=50)), no_cards)
+    await site.store.calls.record(missed(linkedid="2.1", started_at=NOON - timedelta(days=9)), no_cards)
+    await site.store.calls.record(answered(linkedid="3.1", phone=STRANGER), no_cards)
+
+    async def linkedids(*arguments: str) -> list[str]:
+        return [call["linkedid"] for call in (await site.vochi("calls", "--json", *arguments)).json()]
+
+    assert len(await linkedids()) == 3
+    assert set(await linkedids("--missed")) == {"1.1", "2.1"}
+    assert await linkedids("--phone", "8 029 000-00-99") == ["3.1"]
+    assert await linkedids("--enterprise", "0901", "--missed", "--limit", "1") == ["1.1"]
+    assert "2.1" not in await linkedids("--today")
+
+
+async def test_the_json_of_a_call_is_that_of_the_contract(site: Site) -> None:
+    await site.store.calls.record(answered(), no_cards)
+    listed = await site.vochi("calls", "--json")
+    one = await site.vochi("call", "1795165024.84", "--json")
+
+    assert listed.json() == [answered().as_json()]
+    assert one.json() == {
+        **answered().as_json(),
+        "recording": None,
+        "evidence": [
+            "the customer shared a bridge with 151: 62 s in all",
+            "these phones rang: 150, 151",
+            "5 s from the start to the first word",
+        ],
+    }
+
+
+async def test_call_says_why_a_call_counts_as_missed(site: Site) -> None:
+    await site.store.calls.record(missed(), no_cards)
+    known = await site.vochi("call", "1795165024.84")
+    unknown = await site.vochi("call", "1795165024.85")
+
+    assert known.code == 0
+    assert "verdict    missed, no_answer" in known.out
+    assert "because    it rang, and nobody answered" in known.out
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "1795165024.85" in unknown.err
+
+
+async def test_a_hostile_name_reaches_the_terminal_without_its_controls(site: Site) -> None:
+    names = Names(enterprise_name="\x1b[2J[bold]Рога\u202e\nи копыта")
+    await site.store.customers.enrich(
+        "0901", PERSON, Profile(source="retailcrm", external_id="7", names=names), primary=True
+    )
+    shown = await site.vochi("customer", PERSON)
+    as_json = await site.vochi("customer", PERSON, "--json")
+
+    assert shown.out.splitlines()[0] == "[2J[bold]Рога и копыта"
+    assert "\x1b" not in shown.out + as_json.out
+    assert "\u202e" not in shown.out + as_json.out
+    assert as_json.json()["enterprise_name"].startswith("\x1b[2J")
+
+
+async def test_a_customer_has_all_numbers_counters_and_last_calls(site: Site) -> None:
+    await site.store.calls.record(answered(), no_cards)
+    await site.store.calls.record(missed(linkedid="1795165100.1", started_at=NOON + timedelta(hours=1)), no_cards)
+    names = Names(last_name="Иванов", first_name="Пётр")
+    profile = Profile(source="retailcrm", external_id="7", names=names, phones=("+375290000012",))
+    await site.store.customers.enrich("0901", PERSON, profile, primary=True)
+    shown = await site.vochi("customer", "80290000011")
+    as_json = (await site.vochi("customer", PERSON, "--json")).json()
+
+    assert shown.code == 0
+    assert shown.out.splitlines()[0] == "Иванов Пётр"
+    assert "person uid   retailcrm:7" in shown.out
+    assert "+375 (29) 000-00-12" in shown.out
+    assert "last talked  2026-11-20 15:01:07" in shown.out
+    assert sorted(as_json["numbers"]) == [PERSON, "+375290000012"]
+    assert (as_json["calls_total_in"], as_json["calls_missed_in"], as_json["last_name"]) == (2, 1, "Иванов")
+    assert [call["linkedid"] for call in as_json["calls"]] == ["1795165100.1", "1795165024.84"]
+
+
+async def test_nobody_exits_1(site: Site) -> None:
+    answer = await site.vochi("customer", STRANGER)
+
+    assert (answer.code, answer.out) == (1, "")
+    assert "+375 (29) 000-00-99 is not known" in answer.err
+
+
+async def test_what_a_person_sets_stands_and_the_counters_stay(site: Site) -> None:
+    await site.store.calls.record(answered(), no_cards)
+    names = Names(last_name="Иванов", first_name="Пётр", enterprise_name="Рога и копыта")
+    await site.store.customers.enrich(
+        "0901", PERSON, Profile(source="retailcrm", external_id="7", names=names), primary=True
+    )
+    answer = await site.vochi(
+        "customer", "set", PERSON, "last_name=Петров", "enterprise_name=", "field2= важный ", "black_list=yes", "--json"
+    )
+
+    assert answer.code == 0
+    customer = await site.store.customers.customer("0901", PERSON)
+    assert customer is not None
+    assert customer.names == Names(last_name="Петров", first_name="Пётр")
+    assert (customer.fields, customer.black_list) == (("", "важный", "", ""), True)
+    assert customer.history.calls_total_in == 1
+    assert customer.meta["person_uid"] == "retailcrm:7"
+    assert [source["source"] for source in customer.meta["sources"]] == ["retailcrm", "manual"]
+    assert (answer.json()["field2"], answer.json()["black_list"]) == ("важный", True)
+
+
+async def test_setting_a_name_warns_that_the_crm_wins(site: Site) -> None:
+    answer = await site.vochi("customer", "set", STRANGER, "first_name=Анна")
+
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "Анна"
+    assert answer.out.splitlines()[-1] == "Names of retailcrm win: its next answer about this number replaces them."
+
+
+async def test_top_counts_calls_of_the_last_days(site: Site) -> None:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    for number, phone, days in ((1, PERSON, 1), (2, PERSON, 2), (3, STRANGER, 3), (4, CONTACT, 40)):
+        call = answered(linkedid=f"{number}.1", phone=phone, started_at=now - timedelta(days=days))
+        await site.store.calls.record(call, no_cards)
+    answer = await site.vochi("top", "--days", "30", "--json")
+    shown = await site.vochi("top", "--limit", "1")
+
+    assert [(each["phone_e164"], each["calls"]) for each in answer.json()] == [(PERSON, 2), (STRANGER, 1)]
+    assert len(shown.out.splitlines()) == 2
+    assert shown.out.splitlines()[1].split()[0] == "2"
+
+
+async def test_migrate_prepares_an_empty_database_once(site: Site, postgres: PostgresServer) -> None:
+    async with postgres.database("template0") as empty:
+        site.configure(dsn=empty)
+        before = await site.vochi("doctor")
+        first = await site.vochi("migrate", "--json")
+        second = await site.vochi("migrate")
+
+    assert before.code == 0
+    assert "migrations are missing: 0001_" in before.out
+    assert (first.code, second.code) == (0, 0)
+    assert first.json()["applied"][0].startswith("0001_")
+    assert second.out == "The database has the schema of this version.\n"

@@ -1,0 +1,149 @@
+"""`vochi-agent doctor` as a process, against a company where one thing after the other is broken."""
+
+import socket
+
+import pytest
+
+from tests.support.commands import Answer
+from tests.support.company import AMI_SECRET, CHAT, Site, assert_no_secret
+from tests.support.ports import free_port
+from vochi_agent.simulator.pbx import User
+from vochi_agent.simulator.retailcrm import Fault
+
+# What commands say does not depend on the server's version; the store's own tests run on both.
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
+
+def findings(answer: Answer, level: str) -> dict[str, str]:
+    """Sentences of one level by part; of several the last."""
+    return {each["part"]: each["sentence"] for each in answer.json() if each["level"] == level}
+
+
+async def test_doctor_finds_nothing_wrong_in_a_company_where_everything_works(site: Site) -> None:
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 0, answer.out
+    assert findings(answer, "problem") == {}
+    fine = [(each["part"], each["sentence"]) for each in answer.json() if each["level"] == "ok"]
+    assert ("ami 0901", "Asterisk 22.10.1") in fine
+    assert ("ami 0901", "the PBX's clock differs from ours by 0.0 s") in fine
+    assert ("retailcrm 0901", "it accepts our key and searches customers") in fine
+    assert ("telegram 0901", "the bot is @vochi_bot") in fine
+    assert ("telegram 0901", f"chat {CHAT} «Продажи»: the bot is in") in fine
+    assert ("database", "the schema is that of this version") in fine
+    assert [each for part, each in fine if part == "cel 0901" and "21 columns" in each]
+    assert "ari 0901" in findings(answer, "warning")
+    assert_no_secret(answer)
+
+
+async def test_doctor_calls_unknown_what_a_quiet_pbx_does_not_show(site: Site) -> None:
+    answer = await site.vochi("doctor", "--json")
+
+    unknown = [each["sentence"] for each in answer.json() if each["level"] == "unknown" and each["part"] == "ami 0901"]
+    assert [each for each in unknown if each.startswith("read classes call, agent, user, dialplan: no event of them")]
+    assert [each for each in unknown if each.startswith("timestampevents")]
+
+
+async def test_doctor_for_people_says_the_same_in_lines_and_a_sum(site: Site) -> None:
+    site.configure(cel=site.folder / "nowhere.csv")
+    answer = await site.vochi("doctor")
+
+    assert answer.code == 1
+    at = answer.out.splitlines()
+    (line,) = [number for number, text in enumerate(at) if text.startswith("problem ")]
+    assert at[line].split(maxsplit=3)[1:3] == ["cel", "0901"]
+    assert "nowhere.csv does not exist" in at[line]
+    assert at[line + 1].strip().startswith("-> cel.conf and cel_custom.conf")
+    assert at[-1].startswith("problem: 1, ")
+    assert_no_secret(answer)
+
+
+async def test_a_wrong_ami_password_is_said_in_a_sentence_and_exits_3(site: Site) -> None:
+    site.write(site.config.read_text(), ami_secret="wrong-secret-1")
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 3
+    (refused,) = [each for each in answer.json() if each["level"] == "problem"]
+    assert refused["part"] == "ami 0901"
+    assert "AMI user 'vochi' is not let in (Login: Authentication failed)" in refused["sentence"]
+    assert "manager.conf" in refused["cure"]
+    assert refused["reachable"] is False
+    assert "wrong-secret-1" not in answer.out
+
+
+async def test_a_dead_asterisk_exits_3_and_the_other_parts_are_looked_at_all_the_same(site: Site) -> None:
+    site.configure(ami_port=free_port())
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 3
+    assert set(findings(answer, "problem")) == {"ami 0901"}
+    assert "takes no connection" in findings(answer, "problem")["ami 0901"]
+    assert {"database", "retailcrm 0901", "telegram 0901"} <= set(findings(answer, "ok"))
+
+
+async def test_rights_that_are_missing_are_named_with_their_cost(site: Site) -> None:
+    site.pbx.manager.users["vochi"] = User(secret=AMI_SECRET, write=frozenset({"originate"}))
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 1
+    about = [each for each in answer.json() if each["part"] == "ami 0901"]
+    assert [each["level"] for each in about if each["sentence"].startswith("write class call is missing")] == [
+        "problem"
+    ]
+    assert [each["level"] for each in about if "reporting is missing" in each["sentence"]] == ["warning"]
+
+
+async def test_a_refused_key_a_refused_token_and_a_dead_database_are_three_findings(site: Site) -> None:
+    site.configure(dsn=f"postgresql://vochi:Db-Secret-77@127.0.0.1:{free_port()}/vochi")
+    (site.folder / "retailcrm-key").write_text("another-key-000")
+    (site.folder / "telegram-token").write_text("4242:another-Token-000")
+    answer = await site.vochi("doctor", "--json")
+
+    problems = findings(answer, "problem")
+    assert answer.code == 3
+    assert set(problems) == {"database", "retailcrm 0901", "telegram 0901"}
+    assert problems["retailcrm 0901"].startswith("it refuses our key")
+    assert "Unauthorized" in problems["telegram 0901"]
+    for secret in ("another-key-000", "another-Token-000", "Db-Secret-77"):
+        assert secret not in answer.out + answer.err
+
+
+async def test_a_crm_that_answers_with_a_web_page_and_a_chat_without_the_bot_are_found(site: Site) -> None:
+    site.crm.fault = Fault.HTML
+    site.configure(chat=-1001000000777)
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 3
+    assert "a web page instead of JSON" in findings(answer, "problem")["retailcrm 0901"]
+    assert "chat -1001000000777: Bad Request: chat not found" in findings(answer, "problem")["telegram 0901"]
+
+
+async def test_a_port_that_somebody_else_holds_is_named_with_its_holder(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        site.configure(agi_port=other.getsockname()[1])
+        answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 1
+    assert "listens there already" in findings(answer, "problem")["fastagi"]
+    assert "(pid " in findings(answer, "problem")["fastagi"]
+
+
+async def test_columns_of_cel_in_another_order_are_a_problem(site: Site) -> None:
+    cel = site.folder / "vochi.csv"
+    cel.write_text(cel.read_text().replace("EventType,EventTime", "EventType,CIDname", 1))
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 1
+    assert "CIDname stands where EventTime belongs" in findings(answer, "problem")["cel 0901"]
+
+
+async def test_an_embedded_database_that_was_never_made_is_not_made_by_looking(site: Site) -> None:
+    site.configure(dsn="embedded")
+    answer = await site.vochi("doctor", "--json")
+    calls = await site.vochi("calls")
+
+    assert answer.code == 0
+    assert "does not exist yet" in findings(answer, "warning")["database"]
+    assert (calls.code, calls.out) == (2, "")
+    assert "vochi-agent migrate" in calls.err
+    assert not (site.folder / "state").exists()

@@ -1,0 +1,177 @@
+"""The daemon as a process of its own, as systemd would run it, on ports and folders of the test."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from tests.support.ports import free_port
+
+__all__ = ["DaemonProcess", "configuration"]
+
+START_S = 20.0
+STOP_S = 10.0
+POLL_S = 0.02
+
+
+def configuration(
+    *,
+    state_dir: Path,
+    ami_port: int,
+    secret: str,
+    agi_port: int,
+    http_port: int,
+    crm_url: str = "",
+    telegram_url: str = "",
+    database: str = "embedded",
+    cel: Path | None = None,
+    instance: str = "a",
+    chats: tuple[int, ...] = (-1001000000001,),
+) -> str:
+    """The company of the acceptance scenarios: the trunks gsm1 and sip2, agents 101 to 110, RetailCRM, one chat."""
+    crm = f'[enterprises.crm.retailcrm]\n  url = "{crm_url}"\n  api_key = "key"\n' if crm_url else ""
+    telegram = f'[telegram]\ntoken = "42:TEST"\napi_url = "{telegram_url}"\n' if telegram_url else ""
+    rooms = "".join(f"[[enterprises.chats]]\n  id = {chat}\n" for chat in chats) if telegram_url else ""
+    return f"""
+[daemon]
+timezone = "Europe/Minsk"
+state_dir = "{state_dir}"
+instance = "{instance}"
+[log]
+format = "console"
+[database]
+url = "{database}"
+[fastagi]
+listen = "127.0.0.1:{agi_port}"
+[http]
+listen = "127.0.0.1:{http_port}"
+{telegram}
+[[enterprises]]
+number = "0901"
+name = "Ромашка"
+country = "BY"
+timezone = "Europe/Minsk"
+primary_source = "{"retailcrm" if crm_url else "manual"}"
+  [enterprises.asterisk]
+  ami = "127.0.0.1:{ami_port}"
+  ami_username = "vochi"
+  ami_secret = "{secret}"
+  cel = "{cel or ""}"
+  [[enterprises.lines]]
+  id = "0001701"
+  endpoint = "PJSIP/gsm1"
+  label = "МТС Центр"
+  shop = "Салон 1"
+  number_rule = "+375{{9}}"
+  caller_name = ["customer", "line", "shop"]
+  [[enterprises.lines]]
+  id = "3880001"
+  endpoint = "PJSIP/sip2"
+  label = "Белтел"
+  number_rule = "+375{{9}}"
+  caller_name = ["customer", "line", "shop"]
+  [[enterprises.agents]]
+  extension = "101"
+  name = "Первый Агент"
+  [[enterprises.agents]]
+  extension = "104"
+  name = "Галина"
+  mobile = "+375290000077"
+  {crm}
+  {rooms}
+"""
+
+
+class DaemonProcess:
+    """`vochi-agent run`; its output is kept in `log`.
+
+    Attributes:
+        config: The configuration file; may be written anew before a restart.
+    """
+
+    def __init__(self, config: Path, *, agi_port: int, http_port: int) -> None:
+        self.config = config
+        self.agi_port = agi_port
+        self.http_port = http_port
+        self.log = config.with_suffix(".log")
+        self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def of(cls, folder: Path, **facts: object) -> Self:
+        """Write a configuration with free ports (or those in `facts`) and prepare its daemon."""
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = {"agi_port": free_port(), "http_port": free_port(), **facts}
+        path = folder / "config.toml"
+        path.write_text(configuration(**{"state_dir": folder / "state", **ports}))  # type: ignore[arg-type]
+        return cls(path, agi_port=int(str(ports["agi_port"])), http_port=int(str(ports["http_port"])))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGCONT)
+            await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it answers over HTTP; a daemon that ends instead is an error with its last words."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-X", "dev", "-m", "vochi_agent", "-c", str(self.config), "run",
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+            )  # fmt: skip
+        async with asyncio.timeout(START_S):
+            while not await self.answers("/health/live"):
+                if self._process.returncode is not None:
+                    raise AssertionError(f"the daemon ended with {self._process.returncode}:\n{self.log.read_text()}")
+                await asyncio.sleep(POLL_S)
+
+    async def until_ready(self, *, within: float = 20.0) -> None:
+        """Wait until database, PBX and doors are there."""
+        async with asyncio.timeout(within):
+            while not await self.answers("/health/ready"):
+                await asyncio.sleep(POLL_S)
+
+    async def answers(self, path: str) -> bool:
+        """Whether a GET gives 200."""
+        try:
+            async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.http_port}{path}") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code, which has to come within the contract's 10 s."""
+        assert self._process is not None
+        self._process.terminate()
+        async with asyncio.timeout(STOP_S):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        """Kill -9, as the kernel or an impatient person does."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: alive for the kernel, mute for everybody else."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)

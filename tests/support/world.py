@@ -1,0 +1,83 @@
+"""A company at work: a real Asterisk with its phones, a daemon, sandboxes for the CRM and Telegram, a database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.asterisk import Asterisk
+from tests.support.daemon import DaemonProcess
+from tests.support.postgres import PostgresServer
+from tests.support.sipp import Sipp
+from vochi_agent.calls.model import Call
+from vochi_agent.customers.model import Customer
+from vochi_agent.simulator.retailcrm import RetailCrmSandbox
+from vochi_agent.simulator.telegram import TelegramSandbox
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.store.reports import CallFilter
+
+__all__ = ["CHAT", "World", "world_around"]
+
+CHAT = -1001000000001
+HEARTBEAT = "VOCHI_ALIVE_a"
+
+
+@dataclass
+class World:
+    """A company at work: its PBX and phones, its CRM, its chat, its daemon."""
+
+    asterisk: Asterisk
+    sipp: Sipp
+    crm: RetailCrmSandbox
+    telegram: TelegramSandbox
+    daemon: DaemonProcess
+    store: PostgresStore
+
+    async def cards(self, count: int) -> list[str]:
+        """The chat's messages, once there are so many."""
+        await self.telegram.until(lambda: len(self.telegram.messages(CHAT)) >= count, within=10)
+        return [message.text for message in self.telegram.messages(CHAT)]
+
+    async def calls(self) -> list[Call]:
+        return await self.store.reports.calls(CallFilter(limit=50))
+
+    async def customer(self, phone: str) -> Customer | None:
+        return await self.store.customers.customer("0901", phone)
+
+    async def until_alive(self) -> None:
+        """Wait for the first heartbeat on the PBX."""
+        async with asyncio.timeout(15):
+            while not await self.asterisk.get_global(HEARTBEAT):
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def world_around(
+    asterisk: Asterisk, sipp: Sipp, server: PostgresServer, folder: Path
+) -> AsyncIterator[World]:
+    async with (
+        server.database() as dsn,
+        RetailCrmSandbox(api_key="key") as crm,
+        TelegramSandbox() as telegram,
+        PostgresStore(dsn, pool_size=2) as store,
+    ):
+        crm.add_customer(2002, first_name="Тест", last_name="Тестов", phones=["+375290000022"])
+        crm.add_customer(2003, first_name="Анна", last_name="Контактова", phones=["+375 29 000-00-33"])
+        crm.add_company(77, nick_name="Ромашка", contacts=[2003])
+        telegram.add_chat(CHAT)
+        daemon = DaemonProcess.of(
+            folder,
+            ami_port=asterisk.ports.ami,
+            secret=asterisk.secret,
+            agi_port=asterisk.ports.fastagi,
+            crm_url=crm.url,
+            telegram_url=telegram.url,
+            database=dsn,
+            cel=asterisk.cel,
+        )
+        async with daemon:
+            world = World(asterisk, sipp, crm, telegram, daemon, store)
+            await daemon.until_ready()
+            await world.until_alive()
+            yield world

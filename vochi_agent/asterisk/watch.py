@@ -1,0 +1,109 @@
+"""One PBX under watch: its AMI events become facts, facts become call updates, updates go to the call log.
+
+The call machine runs inside the reader's callback: it is pure and takes microseconds, so events keep their order and
+nothing queues between the socket and the machine.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import CallUpdate
+from vochi_agent.calls.tracker import Tracker
+from vochi_agent.config import AsteriskConfig
+from vochi_agent.metrics import Metrics
+from vochi_agent.protocols.ami import Message
+
+from .ami import AmiClient, AmiConnection, AmiPeer
+from .translate_ami import VARIABLES, WANTED, snapshot, translate
+
+__all__ = ["PbxWatch"]
+
+TICK_S: Final = 1.0
+
+
+class PbxWatch:
+    """Follows the calls of one enterprise's PBX.
+
+    Attributes:
+        ami: The connection, for actions and for its state.
+        tracker: The call machine, for what goes on now.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        config: AsteriskConfig,
+        *,
+        tell: Callable[[CallUpdate], None],
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` gives seconds since the epoch; the PBX's own clock is learned from its answers."""
+        self.tracker = Tracker(layout)
+        self._tell = tell
+        self._clock = clock
+        number = layout.enterprise_number
+        self._events, self._connects = metrics.ami_events.labels(number), metrics.ami_connects.labels(number)
+        self._up, self._live = metrics.ami_up.labels(number), metrics.calls_live.labels(number)
+        self.ami = AmiClient(
+            AmiPeer(
+                host=config.ami.host,
+                port=config.ami.port,
+                username=config.ami_username,
+                secret=config.ami_secret.get_secret_value(),
+            ),
+            on_event=self._on_event,
+            on_connected=self._take_stock,
+            on_disconnected=self._on_disconnected,
+            wanted=WANTED,
+            variables=VARIABLES,
+            clock=clock,
+        )
+
+    async def run(self) -> None:
+        """Watch for ever, whatever the PBX does."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.ami.run(), name="ami")
+            tasks.create_task(self._tick(), name="call machine's clock")
+
+    def pbx_time(self) -> float:
+        """Now, by the PBX's clock, as far as it is known."""
+        return self.ami.pbx_time() or self._clock()
+
+    def _on_disconnected(self) -> None:
+        self._up.set(0)
+        self.tracker.interrupted()
+
+    def _on_event(self, message: Message) -> None:
+        self._events.inc()
+        event = translate(message, self.pbx_time())
+        if event is not None:
+            self._tell_all(self.tracker.receive(event))
+
+    async def _take_stock(self, connection: AmiConnection) -> None:
+        """List what lives: what happened while nobody listened is the difference to what was believed.
+
+        The Ping comes first: its answer carries the PBX's own time, by which everything else is measured.
+        """
+        self._up.set(1)
+        self._connects.inc()
+        pong = await connection.action("Ping")
+        channels = await connection.list_action("CoreShowChannels")
+        bridges = await connection.list_action("BridgeList")
+        try:
+            at = float(pong.get("Timestamp"))
+        except ValueError:
+            at = self.pbx_time()
+        self._tell_all(self.tracker.receive(snapshot(at, channels, bridges)))
+
+    def _tell_all(self, updates: Iterable[CallUpdate]) -> None:
+        for update in updates:
+            self._tell(update)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._tell_all(self.tracker.expire(self.pbx_time()))
+            self._live.set(sum(1 for _ in self.tracker.live()))

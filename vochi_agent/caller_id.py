@@ -1,0 +1,183 @@
+"""What the dialplan is told about a caller while he waits: the name for the handset, within the deadline or not at all.
+
+The CRM's fresh answer and the local row are asked for at the same time; when the time is up the best that is known is
+said. Nothing here raises for the sake of a CRM or the database.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from vochi_agent.calls import numbers
+from vochi_agent.calls.layout import Layout, endpoint_name
+from vochi_agent.config import Enterprise, Line
+from vochi_agent.customers.identity import merge_names
+from vochi_agent.customers.model import Customer, Names
+from vochi_agent.customers.names import caller_name
+from vochi_agent.enrichment import Lookup, Outcome
+from vochi_agent.errors import StoreUnavailable
+from vochi_agent.protocols.agi import AgiRequest
+
+__all__ = ["CallerId", "Customers", "NameLookups"]
+
+# Left of the deadline for composing the answer after the last wait.
+RESERVE_S: Final = 0.02
+CALLERID_NAME: Final = "CALLERID(name)"
+STATUS: Final = "VOCHI_STATUS"
+
+
+# The dialplan finds every variable set, even when the enterprise it names is none of ours.
+_NOTHING: Final[Mapping[str, str]] = {
+    "VOCHI_PHONE": "",
+    "VOCHI_NAME": "",
+    "VOCHI_COMPANY": "",
+    "VOCHI_ROUTE": "",
+    "VOCHI_BLACKLISTED": "0",
+    STATUS: "error",
+}
+
+
+class Customers(Protocol):
+    """The local table, asked while the CRM is."""
+
+    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+        """The row of an E.164 number. Raises StoreUnavailable."""
+        ...
+
+
+class NameLookups(Protocol):
+    """The CRMs, asked once a call."""
+
+    async def profile(self, enterprise_number: str, phone: str, *, deadline: float, linkedid: str = "") -> Lookup:
+        """Who it is, by the event loop's clock no later than `deadline`. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: one channel on one line of one enterprise; `phone` is None when hidden."""
+
+    enterprise: Enterprise
+    line: Line | None
+    phone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the lookups gave."""
+
+    names: Names
+    blocked: bool
+    status: str
+
+
+class CallerId:
+    """Answers `callerid` and `route`."""
+
+    def __init__(
+        self,
+        enterprises: Mapping[str, tuple[Enterprise, Layout]],
+        *,
+        customers: Customers,
+        lookups: NameLookups,
+        answered: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`enterprises` by number, each with its PBX; `answered` is told the VOCHI_STATUS of every answer."""
+        self._enterprises = enterprises
+        self._customers = customers
+        self._lookups = lookups
+        self._answered = answered
+
+    def use(self, enterprises: Mapping[str, tuple[Enterprise, Layout]]) -> None:
+        """Answer by these lines from here on."""
+        self._enterprises = enterprises
+
+    async def answer(self, request: AgiRequest, until: float) -> Mapping[str, str]:
+        """The variables of contract §3; back before `until` by the event loop's clock."""
+        caller = self._caller(request)
+        if caller is None:
+            variables = _NOTHING
+        elif caller.phone is None:
+            variables = _variables(caller, Known(Names(), blocked=False, status="unknown"))
+        else:
+            known = await self._known(caller.enterprise, caller.phone, request.uniqueid, until - RESERVE_S)
+            variables = _variables(caller, known)
+        self._answered(variables[STATUS])
+        return variables
+
+    def fallback(self, request: AgiRequest, status: str) -> Mapping[str, str]:
+        """What can be said at once, waiting for nothing: the line and the shop."""
+        self._answered(status)
+        caller = self._caller(request)
+        return _variables(caller, Known(Names(), blocked=False, status=status)) if caller else _NOTHING
+
+    async def route(self, request: AgiRequest, until: float) -> Mapping[str, str]:
+        """The extension that should ring first; "" is the ordinary way."""
+        del until
+        return self.no_route(request, "ok")
+
+    def no_route(self, request: AgiRequest, status: str) -> Mapping[str, str]:
+        """The ordinary way."""
+        del request, status
+        return {"VOCHI_ROUTE": ""}
+
+    def _caller(self, request: AgiRequest) -> Caller | None:
+        wanted, line_id = (*request.arguments, "", "")[:2]
+        if not wanted and len(self._enterprises) == 1:
+            (wanted,) = self._enterprises
+        if wanted not in self._enterprises:
+            return None
+        enterprise, layout = self._enterprises[wanted]
+        did = request.dnid or request.extension
+        line = layout.line(line_id or did) or layout.inbound_line(endpoint_name(request.channel), line_id or did)
+        return Caller(enterprise, line, layout.caller(request.caller_number, line))
+
+    async def _known(self, enterprise: Enterprise, phone: str, linkedid: str, until: float) -> Known:
+        async with asyncio.TaskGroup() as tasks:
+            local = tasks.create_task(self._local(enterprise.number, phone, until), name="local name")
+            lookup = await self._lookups.profile(enterprise.number, phone, deadline=until, linkedid=linkedid)
+        customer = local.result()
+        names = customer.names if customer else Names()
+        if lookup.profile:
+            primary = lookup.profile.source == enterprise.primary_source
+            names = merge_names(names, lookup.profile.names, phone=phone, primary=primary)
+        blocked = bool(customer and customer.black_list)
+        return Known(names, blocked, "blocked" if blocked else _status(lookup.outcome, names))
+
+    async def _local(self, enterprise_number: str, phone: str, until: float) -> Customer | None:
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._customers.customer(enterprise_number, phone)
+        except (StoreUnavailable, TimeoutError):
+            return None
+
+
+def _status(outcome: Outcome, names: Names) -> str:
+    if outcome is Outcome.TIMEOUT:
+        return "timeout"
+    if names:
+        return "ok"
+    return "unknown" if outcome in (Outcome.HIT, Outcome.MISS) else "error"
+
+
+def _variables(caller: Caller, known: Known) -> dict[str, str]:
+    line = caller.line
+    shown = caller_name(
+        line.caller_name if line else ("customer",),
+        known.names,
+        label=(line.label or line.id) if line else "",
+        shop=line.shop if line else "",
+        number=numbers.display(caller.phone) if caller.phone else "",
+    )
+    return {
+        **({CALLERID_NAME: shown} if shown else {}),
+        "VOCHI_PHONE": caller.phone or "",
+        "VOCHI_NAME": " ".join(
+            part for part in (known.names.last_name, known.names.first_name, known.names.middle_name) if part
+        ),
+        "VOCHI_COMPANY": known.names.enterprise_name,
+        "VOCHI_ROUTE": "",
+        "VOCHI_BLACKLISTED": "1" if known.blocked else "0",
+        STATUS: known.status,
+    }

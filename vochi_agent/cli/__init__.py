@@ -1,0 +1,97 @@
+"""The commands of `vochi-agent`: one file each, imported only when it is asked for.
+
+Exit codes: 0 done, 1 the answer is "no", 2 bad usage or configuration, 3 something outside is not reachable.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from vochi_agent import __version__
+from vochi_agent.config import Config, load
+from vochi_agent.errors import ConfigError, NotReachable, PortTaken, VochiError
+
+__all__ = ["Command", "main"]
+
+NO, BAD, UNREACHABLE = 1, 2, 3
+
+# Command -> what `--help` says of it; the module of the same name stands beside this file.
+COMMANDS = {
+    "run": "the daemon, in the foreground",
+    "demo": "the whole product on this machine, with a simulated PBX, CRM and Telegram",
+    "check": "validate the configuration without connecting anywhere",
+    "doctor": "connect to everything configured and say what is wrong and how to mend it",
+    "status": "what the running daemon sees",
+    "lookup": "the name as a handset would show it",
+    "calls": "the ledger of calls",
+    "call": "one call",
+    "customer": "one customer with all numbers and counters",
+    "top": "customers by number of calls",
+    "migrate": "bring the database to this version",
+    "replay": "read a recorded AMI stream as the daemon would",
+    "record": "write the live AMI stream to a file",
+    "recover": "store the calls that only the PBX's own records know",
+}
+
+
+class Command(Protocol):
+    """What a command's module has."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare its arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace, config: Callable[[], Config]) -> int:
+        """Do it; returns the exit code. `config` loads the configuration when it is needed."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parser()
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    command = None
+    if chosen is not None:
+        command = cast("Command", importlib.import_module(f"{__name__}.{chosen}"))
+        command.arguments(commands[chosen])
+    args = parser.parse_args(arguments)
+    if command is None or args.command != chosen:
+        parser.print_help(sys.stderr)
+        return BAD
+    # Until a command sets up the log, warnings of the parts it uses must not mix with what it prints.
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        return command.run(args, lambda: load(args.config))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return BAD
+    except PortTaken as error:
+        print(error, file=sys.stderr)
+        return BAD
+    except NotReachable as error:
+        print(error, file=sys.stderr)
+        return UNREACHABLE
+    except VochiError as error:
+        print(error, file=sys.stderr)
+        return NO
+    except KeyboardInterrupt:
+        return NO
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough. Python would complain again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(prog="vochi-agent", description="A companion daemon for Asterisk.")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration (default: $VOCHI_CONFIG)")
+    parser.add_argument("--version", action="version", version=f"vochi-agent {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    return parser, {name: subparsers.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}

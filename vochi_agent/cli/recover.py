@@ -1,0 +1,148 @@
+"""`vochi-agent recover`: by hand what the daemon does after a gap. Running it twice changes nothing."""
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from vochi_agent.asterisk.ami import AmiPeer, connect
+from vochi_agent.asterisk.records import living_channels, open_records
+from vochi_agent.calls.layout import Layout
+from vochi_agent.config import Config, Enterprise
+from vochi_agent.errors import ConfigError, VochiError
+from vochi_agent.recovery import Recovery, Report
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.labels import renderer
+
+from .presentation import add_json, local, print_json, print_table
+from .selection import add_enterprise, enterprise_of, timezone_of
+from .stored import prepared_store
+
+NO: Final = 1
+COLUMNS: Final = ("company", "since", "found", "already known", "stored", "corrected")
+# What ended this long ago has been written down, whatever writes CEL.
+WRITTEN_WITHIN: Final = timedelta(seconds=5)
+EVERYTHING: Final = datetime.fromtimestamp(0, UTC)
+_AGO: Final = re.compile(r"(\d{1,6})([mhd])")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    enterprise: Enterprise
+    since: datetime
+    report: Report
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """From when on, and whose."""
+    parser.add_argument(
+        "--since",
+        metavar="T",
+        help="a local time such as 2026-11-20 or 2026-11-20T09:30, or 90m, 6h, 2d ago; "
+        "without it from the last moment known to be complete",
+    )
+    add_enterprise(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
+    """0 when everything was read and stored; 1 when a company has no records to read."""
+    loaded = config()
+    wanted = [enterprise_of(loaded, args.enterprise)] if args.enterprise else list(loaded.enterprises)
+    silent = [each.number for each in wanted if not (each.asterisk.cel or each.asterisk.cdr)]
+    for number in silent:
+        print(
+            f"{number}: neither asterisk.cel nor asterisk.cdr is configured: nothing can be recovered", file=sys.stderr
+        )
+    now = _now()
+    sinces = {each.number: _since(args.since, now, timezone_of(loaded, each.number)) for each in wanted}
+    done = asyncio.run(_recover_all(loaded, [each for each in wanted if each.number not in silent], sinces, now))
+    _print(loaded, done, as_json=args.json)
+    return NO if silent else 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - a command's moment is that of the machine
+
+
+def _since(text: str | None, now: datetime, timezone: str) -> datetime | None:
+    if text is None:
+        return None
+    if match := _AGO.fullmatch(text):
+        return now - int(match[1]) * _UNITS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError([f"--since {text}: write 2026-11-20, 2026-11-20T09:30, 90m, 6h or 2d"]) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
+
+
+async def _recover_all(
+    config: Config, enterprises: list[Enterprise], sinces: dict[str, datetime | None], now: datetime
+) -> list[_Done]:
+    if not enterprises:
+        return []
+    async with prepared_store(config) as store:
+        return [await _recover(config, store, each, sinces[each.number], now) for each in enterprises]
+
+
+async def _recover(
+    config: Config, store: PostgresStore, enterprise: Enterprise, since: datetime | None, now: datetime
+) -> _Done:
+    layout = Layout(enterprise)
+    records = open_records(enterprise, layout)
+    if records is None:
+        raise ConfigError([f"{enterprise.number}: nothing to read"])
+    known_until = await store.watched.complete_until(enterprise.number)
+    start = since or known_until or EVERYTHING
+    alive = await _alive(enterprise)
+    recovery = Recovery(layout, records, store.calls, store.watched, render=renderer(enterprise, config), clock=_now)
+    report = await recovery.recover(start, now, alive)
+    complete = now - WRITTEN_WITHIN
+    # How far back the records reach is unknown: of what was never watched only the end is claimed.
+    await store.watched.close_gap(enterprise.number, min(since or known_until or complete, complete), complete)
+    return _Done(enterprise, start, report)
+
+
+async def _alive(enterprise: Enterprise) -> AbstractSet[str] | None:
+    """The channels that live now; None when the PBX cannot be asked: then calls without an end are left alone."""
+    asterisk = enterprise.asterisk
+    peer = AmiPeer(
+        host=asterisk.ami.host,
+        port=asterisk.ami.port,
+        username=asterisk.ami_username,
+        secret=asterisk.ami_secret.get_secret_value(),
+    )
+    try:
+        async with connect(peer) as connection:
+            return await living_channels(connection)
+    except VochiError as error:
+        print(f"{enterprise.number}: calls without an end are left out: {error}", file=sys.stderr)
+        return None
+
+
+def _print(config: Config, done: list[_Done], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {"enterprise_number": each.enterprise.number, "since": each.since.isoformat(), **asdict(each.report)}
+                for each in done
+            ]
+        )
+        return
+    rows = [
+        [
+            each.enterprise.number,
+            local(each.since, timezone_of(config, each.enterprise.number)),
+            *map(str, (each.report.found, each.report.known, each.report.stored, each.report.corrected)),
+        ]
+        for each in done
+    ]
+    print_table(COLUMNS, rows, right=COLUMNS[2:])

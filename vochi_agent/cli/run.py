@@ -1,0 +1,57 @@
+"""`vochi-agent run`: the daemon, in the foreground, until SIGTERM or SIGINT."""
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+import uvloop
+
+from vochi_agent.config import Config, secret_values
+from vochi_agent.daemon import Daemon, assembled
+from vochi_agent.errors import ConfigError
+from vochi_agent.lifetime import living
+from vochi_agent.log import set_level, set_up
+
+log = logging.getLogger(__name__)
+
+
+def arguments(_parser: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def run(_args: argparse.Namespace, config: Callable[[], Config]) -> int:
+    """0 after an orderly stop; a port that is taken and a broken configuration are `main`'s to say."""
+    loaded = config()
+    set_up(
+        level=loaded.log.level,
+        format=loaded.log.format,
+        mask_phones=loaded.log.mask_phones,
+        secrets=secret_values(loaded),
+    )
+    uvloop.run(_until_stopped(loaded, config))
+    return 0
+
+
+async def _until_stopped(config: Config, load_again: Callable[[], Config]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with assembled(config) as daemon, living(daemon):
+        loop.add_signal_handler(signal.SIGHUP, _reload, daemon, load_again)
+        await stop.wait()
+
+
+def _reload(daemon: Daemon, load_again: Callable[[], Config]) -> None:
+    """SIGHUP: lines, agents and chats anew. A broken configuration is refused and the old one stays."""
+    try:
+        config = load_again()
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("the new configuration is refused: %s", problem, extra={"action": "reload_refused"})  # noqa: TRY400
+        return
+    daemon.reload(config)
+    set_level(config.log.level)
+    log.info("lines, agents and chats are read again", extra={"action": "reloaded"})

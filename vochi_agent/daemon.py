@@ -1,0 +1,234 @@
+"""The composition root: a configuration becomes objects. `lifetime` makes them run.
+
+Opened in this order and closed in the reverse one: database, CRMs, Telegram, the doors that others knock at, the PBXs.
+So intake ends first and the database closes last, with every finished call stored.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import aiohttp
+
+from vochi_agent.asterisk.fastagi import FastAgiServer, Script
+from vochi_agent.asterisk.watch import PbxWatch
+from vochi_agent.call_log import CallLog
+from vochi_agent.caller_id import CallerId
+from vochi_agent.calls.layout import Layout
+from vochi_agent.config import Config, Enterprise
+from vochi_agent.crm import CRMS, State
+from vochi_agent.duty import Duty
+from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
+from vochi_agent.metrics import Metrics
+from vochi_agent.overview import overview
+from vochi_agent.store.cards import Card, CardQueue, PendingChat
+from vochi_agent.store.embedded import EmbeddedPostgres
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.store.remembered import RememberedCustomers
+from vochi_agent.store.spool import DiskSpool
+from vochi_agent.telegram.cards import CardSender
+from vochi_agent.telegram.labels import renderer
+from vochi_agent.web.health import Part, health_routes
+from vochi_agent.web.server import serving
+from vochi_agent.web.status import status_routes
+
+__all__ = ["Daemon", "assembled", "crms_of", "open_store"]
+
+BREAKER_LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+
+log = logging.getLogger(__name__)
+
+Parts = Callable[[], Mapping[str, Part]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """The parts of a daemon; `lifetime.living` makes them run.
+
+    Attributes:
+        embedded: The PostgreSQL of our own, None with a real one.
+        duties: By enterprise: whether its calls are ours to write.
+        parts: What readiness is read from.
+    """
+
+    config: Config
+    metrics: Metrics
+    store: PostgresStore
+    embedded: EmbeddedPostgres | None
+    customers: RememberedCustomers
+    spool: DiskSpool
+    call_log: CallLog
+    caller_id: CallerId
+    cards: CardSender[Card]
+    duties: Mapping[str, Duty]
+    watches: Mapping[str, PbxWatch]
+    fastagi: FastAgiServer
+    parts: Parts
+    http_port: int
+
+    def reload(self, config: Config) -> None:
+        """Take lines, agents, departments, texts and chats from a new configuration; all else needs a restart.
+
+        Calls that go on are judged by the layout they began with.
+        """
+        known = [enterprise for enterprise in config.enterprises if enterprise.number in self.watches]
+        layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in known}
+        self.caller_id.use(layouts)
+        self.call_log.use({each.number: self.customers.watching(renderer(each, config)) for each in known})
+        for number, (_, layout) in layouts.items():
+            self.watches[number].tracker.layout = layout
+
+
+class OwnCards:
+    """The cards of enterprises whose calls we write; another daemon sends the others'."""
+
+    def __init__(self, queue: CardQueue, duties: Mapping[str, Duty]) -> None:
+        self._queue = queue
+        self._duties = duties
+        self.claim = queue.claim
+        self.sent = queue.sent
+        self.failed = queue.failed
+        self.given_up = queue.given_up
+
+    async def pending_chats(self) -> list[PendingChat]:
+        """Chats with open work of ours. Raises StoreUnavailable."""
+        chats = await self._queue.pending_chats()
+        return [chat for chat in chats if (duty := self._duties.get(chat.enterprise_number)) and duty.ours]
+
+
+@asynccontextmanager
+async def open_store(config: Config) -> AsyncIterator[PostgresStore]:
+    """The database of the configuration; an embedded one is started, a real one may be down."""
+    async with _database(config) as (store, _):
+        yield store
+
+
+@asynccontextmanager
+async def _database(config: Config) -> AsyncIterator[tuple[PostgresStore, EmbeddedPostgres | None]]:
+    async with AsyncExitStack() as stack:
+        embedded, dsn = None, config.database.url
+        if dsn == "embedded":
+            embedded = EmbeddedPostgres(config.daemon.state_dir)
+            dsn = await stack.enter_async_context(embedded)
+        yield await stack.enter_async_context(PostgresStore(dsn, pool_size=config.database.pool_size)), embedded
+
+
+@asynccontextmanager
+async def assembled(config: Config) -> AsyncIterator[Daemon]:
+    """A whole daemon, answering FastAGI and HTTP but watching nothing yet, while the block runs.
+
+    Raises:
+        ConfigError: an embedded database or a state_dir that cannot be used.
+        PortTaken: a listener cannot bind.
+    """
+    metrics = Metrics()
+    layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in config.enterprises}
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        store, embedded = await enter(_database(config))
+        # Cookies of one CRM account are not another's.
+        session = await enter(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        spool = await enter(DiskSpool(config.daemon.state_dir / "spool", limit_bytes=config.daemon.spool_mb << 20))
+        customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
+        stack.push_async_callback(customers.aclose)
+        duties: dict[str, Duty] = {}
+        cards = CardSender(config, OwnCards(store.cards, duties), metrics=metrics)
+        renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
+        call_log = CallLog(
+            store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
+        )
+        crms = {each.number: crms_of(each, session, metrics) for each in config.enterprises}
+        enrichment = Enrichment(crms, on_profile=call_log.learned, metrics=metrics, clock=time.monotonic)
+        stack.push_async_callback(enrichment.aclose)
+        call_log.lookups = enrichment
+        caller_id = CallerId(
+            layouts,
+            customers=customers,
+            lookups=enrichment,
+            answered=lambda status: metrics.agi_requests.labels(status).inc(),
+        )
+        fastagi = await enter(_fastagi(config, caller_id, metrics))
+        duties.update({number: Duty(call_log.tell, clock=time.monotonic) for number in layouts})
+        watches = {
+            number: PbxWatch(layout, enterprise.asterisk, tell=duties[number].tell, metrics=metrics, clock=time.time)
+            for number, (enterprise, layout) in layouts.items()
+        }
+        parts = _parts(store, fastagi, watches)
+        seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
+        routes = [*health_routes(parts, metrics.registry), *status_routes(seen)]
+        address = await enter(serving(config.http.listen, routes))
+        yield Daemon(
+            config=config,
+            metrics=metrics,
+            store=store,
+            embedded=embedded,
+            customers=customers,
+            spool=spool,
+            call_log=call_log,
+            caller_id=caller_id,
+            cards=cards,
+            duties=duties,
+            watches=watches,
+            fastagi=fastagi,
+            parts=parts,
+            http_port=address.port,
+        )
+
+
+def crms_of(enterprise: Enterprise, session: aiohttp.ClientSession, metrics: Metrics) -> list[CrmOfEnterprise]:
+    """The CRMs of an enterprise that we speak with; nothing is connected yet."""
+    found = []
+    for name, table in enterprise.crm.items():
+        factory = CRMS.get(name)
+        if factory is None:
+            log.warning("%s of %s is configured but not spoken yet", name, enterprise.number, extra={"action": "crm"})
+            continue
+        source = factory(
+            table,
+            enterprise_number=enterprise.number,
+            session=session,
+            clock=time.monotonic,
+            on_state=partial(_show_breaker, metrics, enterprise.number, name),
+        )
+        found.append(CrmOfEnterprise(source=source, primary=name == enterprise.primary_source, wait_s=table.timeout_s))
+    return found
+
+
+def _show_breaker(metrics: Metrics, enterprise_number: str, crm: str, state: State) -> None:
+    metrics.crm_breaker.labels(enterprise_number, crm).set(BREAKER_LEVEL[state])
+
+
+def _fastagi(config: Config, caller_id: CallerId, metrics: Metrics) -> FastAgiServer:
+    return FastAgiServer(
+        config.fastagi.listen.host,
+        config.fastagi.listen.port,
+        scripts={
+            "callerid": Script(caller_id.answer, caller_id.fallback),
+            "route": Script(caller_id.route, caller_id.no_route),
+        },
+        allow=config.fastagi.allow,
+        deadline_s=config.fastagi.deadline_s,
+        observe=metrics.agi_seconds.observe,
+    )
+
+
+def _parts(store: PostgresStore, fastagi: FastAgiServer, watches: Mapping[str, PbxWatch]) -> Parts:
+    """What readiness and `status` are read from."""
+
+    def parts() -> Mapping[str, Part]:
+        found = {
+            "database": Part(up=store.available, needed_for="database"),
+            "fastagi": Part(up=True, needed_for="fastagi", detail=f"{fastagi.host}:{fastagi.port}"),
+        }
+        for number, watch in watches.items():
+            state = watch.ami.state
+            found[f"ami {number}"] = Part(
+                up=state.connected_since is not None, needed_for="ami", detail=state.last_error or state.banner
+            )
+        return found
+
+    return parts

@@ -1,0 +1,124 @@
+"""Everything that runs by itself while a daemon lives, and the order in which it ends.
+
+What others tell us (PBXs, heartbeats) ends first; what stores and sends gets a moment for the last finished calls. A bug
+in a far end stays there (`bulkhead`), one in the store ends the process: systemd starts a clean one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from vochi_agent.config import notify_socket, watchdog_interval_s
+from vochi_agent.daemon import Daemon
+from vochi_agent.errors import NotReachable, VochiError
+from vochi_agent.heartbeat import Heartbeat
+from vochi_agent.store.ownership import Ownership
+from vochi_agent.supervisor import Backoff, bulkhead, keep_running
+from vochi_agent.systemd import Notifier
+
+__all__ = ["living"]
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S: Final = 0.5
+STATUS_PERIOD_S: Final = 5.0
+STORE_PERIOD_S: Final = 2.0
+# Of the 10 s a stop may take: what the last finished calls get to be stored.
+DRAIN_S: Final = 6.0
+
+
+@asynccontextmanager
+async def living(daemon: Daemon) -> AsyncIterator[None]:
+    """Run everything while the block runs."""
+    notifier = Notifier(notify_socket())
+
+    async def answers() -> bool:
+        return await daemon.fastagi.probe(PROBE_TIMEOUT_S)
+
+    async with asyncio.TaskGroup() as tasks:
+
+        def start(name: str, work: Awaitable[None]) -> "asyncio.Task[None]":
+            return tasks.create_task(_awaited(work), name=name)
+
+        work = [
+            start("database", _watch_store(daemon)),
+            start("embedded PostgreSQL", _keep_embedded(daemon)),
+            start("call log", daemon.call_log.run()),
+            start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
+            start("status", _report(daemon, notifier, answers)),
+        ]
+        intake = []
+        for number, watch in daemon.watches.items():
+            intake.append(start(f"pbx of {number}", bulkhead(f"the PBX of {number}", watch.run)))
+            beat = Heartbeat(daemon.config.daemon.instance, watch.ami, answers)
+            intake.append(start(f"heartbeat of {number}", beat.run()))
+            owner = Ownership(daemon.store.database, number, daemon.duties[number].changed)
+            work.append(start(f"ownership of {number}", keep_running(f"the ownership of {number}", owner.run)))
+        notifier.ready("answers FastAGI")
+        log.info("ready: %d enterprises", len(daemon.config.enterprises), extra={"action": "ready"})
+        try:
+            yield
+        finally:
+            notifier.stopping()
+            for task in intake:
+                task.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await daemon.call_log.drained()
+            for task in work:
+                task.cancel()
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _watch_store(daemon: Daemon) -> None:
+    """Bring the database to our schema as soon as it is there, then keep looking whether it still is."""
+
+    async def watch(up: Callable[[], None]) -> None:
+        applied = await daemon.store.migrate() if daemon.config.database.migrate else []
+        await daemon.store.ping()
+        up()
+        daemon.call_log.store_ready()
+        for name in applied:
+            log.info("the database has taken %s", name, extra={"action": "migrated"})
+        while True:
+            daemon.metrics.store_up.set(1)
+            await asyncio.sleep(STORE_PERIOD_S)
+            try:
+                await daemon.store.ping()
+            except NotReachable:
+                daemon.metrics.store_up.set(0)
+                raise
+
+    await keep_running("PostgreSQL", watch)
+
+
+async def _keep_embedded(daemon: Daemon) -> None:
+    """Start an embedded PostgreSQL again that ended by itself."""
+    if daemon.embedded is None:
+        return
+    backoff = Backoff()
+    while True:
+        await daemon.embedded.ended()
+        log.warning("the embedded PostgreSQL ended and is started again", extra={"action": "postgres_restart"})
+        await asyncio.sleep(backoff.next_wait())
+        try:
+            await daemon.embedded.start()
+        except VochiError as error:
+            log.warning("the embedded PostgreSQL does not start: %s", error, extra={"action": "postgres_restart"})
+
+
+async def _report(daemon: Daemon, notifier: Notifier, answers: Callable[[], Awaitable[bool]]) -> None:
+    """Feed systemd's watchdog while the loop turns and the FastAGI door answers; say how things stand in words."""
+    period = min(watchdog_interval_s() or STATUS_PERIOD_S, STATUS_PERIOD_S)
+    while True:
+        if await answers():
+            notifier.watchdog()
+        down = [f"{name}: {part.detail or 'down'}" for name, part in daemon.parts().items() if not part.up]
+        notifier.status("waiting for " + "; ".join(down) if down else "watching calls")
+        await asyncio.sleep(period)
