@@ -48,12 +48,12 @@ ORDER BY started_at;
 -- name: insert_call
 -- A new row of the ledger. $1 enterprise, $2 linkedid, $3 direction, $4 status, $5 reason, $6 phone, $7 raw number,
 -- $8 line, $9 started, $10 answered, $11 ended, $12 wait, $13 talk, $14 first agent, $15 last agent, $16 path,
--- $17 rung, $18 recording, $19 source, $20 partial
+-- $17 rung, $18 recording, $19 source, $20 partial, $21 evidence
 INSERT INTO calls (
     enterprise_number, linkedid, direction, status, reason, phone_e164, raw_number,
     line, started_at, answered_at, ended_at, wait_seconds, talk_seconds, first_agent, last_agent, path,
-    rung, recording, source, partial
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+    rung, recording, source, partial, evidence
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21);
 
 -- name: correct_call
 -- A better record of a call that is stored. Parameters as insert_call
@@ -61,7 +61,7 @@ UPDATE calls SET
     direction = $3, status = $4, reason = $5, phone_e164 = $6, raw_number = $7,
     line = $8, started_at = $9, answered_at = $10, ended_at = $11, wait_seconds = $12, talk_seconds = $13,
     first_agent = $14, last_agent = $15, path = $16, rung = $17, recording = $18, source = $19, partial = $20,
-    updated_at = now()
+    evidence = $21, updated_at = now()
 WHERE enterprise_number = $1 AND linkedid = $2;
 
 -- name: mark_merged

@@ -75,6 +75,7 @@ CREATE TABLE calls (
     merged_into       text COLLATE "C",               -- linkedid of the call it turned out to be part of; not counted
     created_at        timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now(),
+    evidence          jsonb,                          -- what each channel did and when; null: not known (CDR)
     CONSTRAINT calls_direction_check CHECK (direction IN ('in', 'out', 'internal', 'unknown')),
     CONSTRAINT calls_status_check CHECK (status IN ('answered', 'missed', 'unknown')),
     CONSTRAINT calls_source_check CHECK (source IN ('live', 'recovery')),

@@ -44,7 +44,12 @@ class Lookups(Protocol):
 
 
 class CallLog:
-    """The sink of every PBX's call updates."""
+    """The sink of every PBX's call updates.
+
+    Attributes:
+        lookups: Who asks the CRMs; None asks nobody.
+        stored: Told every call that was stored.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class CallLog:
     ) -> None:
         """`renderers` by enterprise number; `cards_changed` wakes whoever sends cards."""
         self.lookups: Lookups | None = None
+        self.stored: Callable[[Call], None] = lambda _: None
         self._ledger = ledger
         self._directory = directory
         self._renderers: Mapping[str, Renderer] = {}
@@ -99,6 +105,11 @@ class CallLog:
         """Return when everything told so far is stored or on disk."""
         await self._backlog.settled()
 
+    def recovered(self, call: Call) -> None:
+        """A call was stored by another way; its card may still get a late name."""
+        self._remember(call)
+        self._cards_changed()
+
     async def learned(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> None:
         """A CRM said who a number is: keep it, and put the name on cards that were made without it.
 
@@ -128,6 +139,10 @@ class CallLog:
             recorded = await self._ledger.record(call, self._renderer(call.enterprise_number))
         if recorded.inserted:
             self._metrics.calls.labels(call.enterprise_number, call.direction.value, call.status.value).inc()
+        self._remember(call)
+        self.stored(call)
+
+    def _remember(self, call: Call) -> None:
         if call.phone:
             key = (call.enterprise_number, call.phone)
             self._recent[key] = [*self._recent.pop(key, [])[-4:], call.linkedid]

@@ -4,9 +4,10 @@ Opened in this order and closed in the reverse one: database, CRMs, Telegram, th
 So intake ends first and the database closes last, with every finished call stored.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,13 @@ from vochi_agent.asterisk.watch import PbxWatch
 from vochi_agent.call_log import CallLog
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import Call
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CRMS, State
-from vochi_agent.duty import Duty
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
+from vochi_agent.site import Site
 from vochi_agent.store.cards import Card, CardQueue, PendingChat
 from vochi_agent.store.embedded import EmbeddedPostgres
 from vochi_agent.store.postgres import PostgresStore
@@ -51,7 +53,8 @@ class Daemon:
 
     Attributes:
         embedded: The PostgreSQL of our own, None with a real one.
-        duties: By enterprise: whether its calls are ours to write.
+        sites: By enterprise: its PBX and what belongs to it.
+        schema_ready: Set when the database has our schema.
         parts: What readiness is read from.
     """
 
@@ -64,8 +67,8 @@ class Daemon:
     call_log: CallLog
     caller_id: CallerId
     cards: CardSender[Card]
-    duties: Mapping[str, Duty]
-    watches: Mapping[str, PbxWatch]
+    sites: Mapping[str, Site]
+    schema_ready: asyncio.Event
     fastagi: FastAgiServer
     parts: Parts
     http_port: int
@@ -75,20 +78,20 @@ class Daemon:
 
         Calls that go on are judged by the layout they began with.
         """
-        known = [enterprise for enterprise in config.enterprises if enterprise.number in self.watches]
+        known = [enterprise for enterprise in config.enterprises if enterprise.number in self.sites]
         layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in known}
         self.caller_id.use(layouts)
         self.call_log.use({each.number: self.customers.watching(renderer(each, config)) for each in known})
         for number, (_, layout) in layouts.items():
-            self.watches[number].tracker.layout = layout
+            self.sites[number].watch.tracker.layout = layout
 
 
 class OwnCards:
     """The cards of enterprises whose calls we write; another daemon sends the others'."""
 
-    def __init__(self, queue: CardQueue, duties: Mapping[str, Duty]) -> None:
+    def __init__(self, queue: CardQueue, sites: Mapping[str, "Site"]) -> None:
         self._queue = queue
-        self._duties = duties
+        self._sites = sites
         self.claim = queue.claim
         self.sent = queue.sent
         self.failed = queue.failed
@@ -97,7 +100,21 @@ class OwnCards:
     async def pending_chats(self) -> list[PendingChat]:
         """Chats with open work of ours. Raises StoreUnavailable."""
         chats = await self._queue.pending_chats()
-        return [chat for chat in chats if (duty := self._duties.get(chat.enterprise_number)) and duty.ours]
+        return [chat for chat in chats if (site := self._sites.get(chat.enterprise_number)) and site.duty.ours]
+
+
+class _GapsFilled:
+    """What the spool had to drop may belong to any enterprise: it is filled when the gaps of all of them are."""
+
+    def __init__(self, numbers: Iterable[str], told: Callable[[], Awaitable[None]]) -> None:
+        self._open = set(numbers)
+        self._told = told
+
+    async def of(self, number: str) -> None:
+        """No gap of this enterprise is left."""
+        self._open.discard(number)
+        if not self._open:
+            await self._told()
 
 
 @asynccontextmanager
@@ -135,8 +152,8 @@ async def assembled(config: Config) -> AsyncIterator[Daemon]:
         spool = await enter(DiskSpool(config.daemon.state_dir / "spool", limit_bytes=config.daemon.spool_mb << 20))
         customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
         stack.push_async_callback(customers.aclose)
-        duties: dict[str, Duty] = {}
-        cards = CardSender(config, OwnCards(store.cards, duties), metrics=metrics)
+        sites: dict[str, Site] = {}
+        cards = CardSender(config, OwnCards(store.cards, sites), metrics=metrics)
         renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
         call_log = CallLog(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
@@ -152,11 +169,22 @@ async def assembled(config: Config) -> AsyncIterator[Daemon]:
             answered=lambda status: metrics.agi_requests.labels(status).inc(),
         )
         fastagi = await enter(_fastagi(config, caller_id, metrics))
-        duties.update({number: Duty(call_log.tell, clock=time.monotonic) for number in layouts})
-        watches = {
-            number: PbxWatch(layout, enterprise.asterisk, tell=duties[number].tell, metrics=metrics, clock=time.time)
-            for number, (enterprise, layout) in layouts.items()
-        }
+        schema_ready = asyncio.Event()
+        filled = _GapsFilled(layouts, spool.gap_filled)
+        for number, (enterprise, layout) in layouts.items():
+            sites[number] = Site(
+                enterprise,
+                layout,
+                store=store,
+                call_log=call_log,
+                enrichment=enrichment,
+                metrics=metrics,
+                render=renderers[number],
+                ready=schema_ready,
+                filled=partial(filled.of, number),
+            )
+        call_log.stored = partial(_stored, sites)
+        watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
         routes = [*health_routes(parts, metrics.registry), *status_routes(seen)]
@@ -171,12 +199,18 @@ async def assembled(config: Config) -> AsyncIterator[Daemon]:
             call_log=call_log,
             caller_id=caller_id,
             cards=cards,
-            duties=duties,
-            watches=watches,
+            sites=sites,
+            schema_ready=schema_ready,
             fastagi=fastagi,
             parts=parts,
             http_port=address.port,
         )
+
+
+def _stored(sites: Mapping[str, Site], call: Call) -> None:
+    # A call may have waited on disk while its enterprise left the configuration.
+    if site := sites.get(call.enterprise_number):
+        site.recoverer.live_call_stored(call)
 
 
 def crms_of(enterprise: Enterprise, session: aiohttp.ClientSession, metrics: Metrics) -> list[CrmOfEnterprise]:

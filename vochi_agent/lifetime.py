@@ -1,7 +1,7 @@
 """Everything that runs by itself while a daemon lives, and the order in which it ends.
 
-What others tell us (PBXs, heartbeats) ends first; what stores and sends gets a moment for the last finished calls. A bug
-in a far end stays there (`bulkhead`), one in the store ends the process: systemd starts a clean one.
+What others tell us (PBXs, heartbeats) ends first; what stores and sends gets a moment for the last finished calls.
+A bug in a far end stays there (`bulkhead`), one in the store ends the process: systemd starts a clean one.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from vochi_agent.config import notify_socket, watchdog_interval_s
 from vochi_agent.daemon import Daemon
 from vochi_agent.errors import NotReachable, VochiError
 from vochi_agent.heartbeat import Heartbeat
-from vochi_agent.store.ownership import Ownership
 from vochi_agent.supervisor import Backoff, bulkhead, keep_running
 from vochi_agent.systemd import Notifier
 
@@ -51,12 +50,14 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("status", _report(daemon, notifier, answers)),
         ]
         intake = []
-        for number, watch in daemon.watches.items():
-            intake.append(start(f"pbx of {number}", bulkhead(f"the PBX of {number}", watch.run)))
-            beat = Heartbeat(daemon.config.daemon.instance, watch.ami, answers)
+        for number, site in daemon.sites.items():
+            intake.append(start(f"pbx of {number}", bulkhead(f"the PBX of {number}", site.watch.run)))
+            beat = Heartbeat(daemon.config.daemon.instance, site.watch.ami, answers)
             intake.append(start(f"heartbeat of {number}", beat.run()))
-            owner = Ownership(daemon.store.database, number, daemon.duties[number].changed)
-            work.append(start(f"ownership of {number}", keep_running(f"the ownership of {number}", owner.run)))
+            intake.append(start(f"watched time of {number}", site.keeper.run()))
+            intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
+            claim = keep_running(f"the ownership of {number}", site.ownership.run)
+            work.append(start(f"ownership of {number}", claim))
         notifier.ready("answers FastAGI")
         log.info("ready: %d enterprises", len(daemon.config.enterprises), extra={"action": "ready"})
         try:
@@ -84,6 +85,7 @@ async def _watch_store(daemon: Daemon) -> None:
         await daemon.store.ping()
         up()
         daemon.call_log.store_ready()
+        daemon.schema_ready.set()
         for name in applied:
             log.info("the database has taken %s", name, extra={"action": "migrated"})
         while True:

@@ -1,18 +1,16 @@
 """What each far end's death costs: the daemon as a process, between the shipped simulator and the sandboxes."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import DaemonProcess
+from tests.support.daemon import DaemonProcess, ask
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.tcp_gate import TcpGate
-from vochi_agent.protocols.agi_pbx import AgiCommandReader, encode_environment, encode_reply
 from vochi_agent.simulator.pbx import CallerIdSubroutine, Pbx, User
 from vochi_agent.simulator.retailcrm import Fault as CrmFault
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
@@ -43,26 +41,8 @@ class World:
                 await asyncio.sleep(0.02)
 
     async def ask(self, caller: str) -> tuple[dict[str, str], float]:
-        """One FastAGI request, as the dialplan makes it: the variables set and the seconds it took."""
-        started = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.daemon.agi_port)
-        environment = {
-            "network_script": "callerid",
-            "channel": "PJSIP/gsm1-00000001",
-            "callerid": caller,
-            "uniqueid": f"{time.time():.6f}",
-            "dnid": "0001701",
-            "extension": "0001701",
-        }
-        writer.write(encode_environment(environment))
-        commands, variables = AgiCommandReader(), {}
-        while data := await reader.read(4096):
-            if (words := commands.feed(data)) is not None:
-                assert words[:2] == ["SET", "VARIABLE"]
-                variables[words[2]] = words[3]
-                writer.write(encode_reply("1"))
-        writer.close()
-        return variables, time.monotonic() - started
+        """One FastAGI request: the variables set and the seconds it took."""
+        return await ask(self.daemon.agi_port, caller)
 
     async def call(self, caller: str) -> str:
         """An answered call from outside."""
@@ -71,6 +51,7 @@ class World:
         )
 
     async def cards(self, count: int, *, within: float = 15.0) -> list[str]:
+        """The chat's messages, once there are so many."""
         await self.telegram.until(lambda: len(self.telegram.messages(CHAT)) >= count, within=within)
         return [message.text for message in self.telegram.messages(CHAT)]
 

@@ -45,7 +45,7 @@ async def delay(world: World, did: str = "0000101") -> float:
 
 
 async def test_a_daemon_that_is_killed_costs_nothing(world: World) -> None:
-    """kill -9 while its heartbeat is still fresh, and long after."""
+    """Kill -9 while its heartbeat is still fresh, and long after."""
     await world.daemon.kill()
 
     assert await delay(world) <= DEAD_S
@@ -54,7 +54,7 @@ async def test_a_daemon_that_is_killed_costs_nothing(world: World) -> None:
 
 
 async def test_a_frozen_daemon_costs_two_seconds_once(world: World) -> None:
-    """SIGSTOP: it accepts and is silent. The first calls are let go by the guard, later ones do not ask; thawed, it names."""
+    """SIGSTOP: it accepts and is silent. The guard lets the first calls go, later ones do not ask; thawed, it names."""
     world.daemon.freeze()
 
     assert await delay(world) <= MUTE_S
@@ -84,7 +84,7 @@ async def test_calls_of_a_frozen_time_are_written_once_when_it_thaws(world: Worl
 
 
 async def test_a_call_goes_on_over_a_restart_of_the_daemon(world: World) -> None:
-    """kill -9 in the middle of a conversation: it is picked up from the PBX's list, and is one call, partly seen."""
+    """Kill -9 in the middle of a conversation: it is picked up from the PBX's list, and is one call, partly seen."""
     async with asyncio.TaskGroup() as tasks:
         call = tasks.create_task(world.sipp.call("0000101", "375290000022", hold_s=5.0))
         await world.sipp.wait_for_invite("101")
@@ -144,7 +144,9 @@ async def test_two_daemons_name_callers_when_either_breaks(
     assert sum(named[call] == "Контактова Анна" for call in steady) >= 0.99 * len(steady)
 
 
-async def load(asterisk: Asterisk, breaks: Callable[[], Awaitable[None]]) -> tuple[dict[str, float], dict[str, str], float]:
+async def load(
+    asterisk: Asterisk, breaks: Callable[[], Awaitable[None]]
+) -> tuple[dict[str, float], dict[str, str], float]:
     """Place calls evenly; returns when each was placed, what name each had in the end, and when something broke."""
     placed: dict[str, float] = {}
     named: dict[str, str] = {}

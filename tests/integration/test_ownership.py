@@ -29,6 +29,7 @@ class Claim:
             await self.task
 
     async def until(self, *, held, within=TAKE_OVER_S):
+        """Wait until the lock is ours, or another's."""
         async with asyncio.timeout(within):
             while self.ownership.held is not held:
                 await asyncio.sleep(0.02)

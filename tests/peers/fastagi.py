@@ -60,7 +60,7 @@ def close_early() -> Finding:
     with panoramisk() as server:
         socket.create_connection(("127.0.0.1", server.port)).close()
         before = server.beats
-        time.sleep(WATCHED_FOR_S)  # noqa: TID251 - the loop under test runs in another thread
+        time.sleep(WATCHED_FOR_S)
         beats = server.beats - before
     answered = asyncio.run(_ours_after_an_early_close())
     due = round(WATCHED_FOR_S / HEARTBEAT_S)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,8 +12,9 @@ from typing import Self
 import aiohttp
 
 from tests.support.ports import free_port
+from vochi_agent.protocols.agi_pbx import AgiCommandReader, encode_environment, encode_reply
 
-__all__ = ["DaemonProcess", "configuration"]
+__all__ = ["DaemonProcess", "ask", "configuration"]
 
 START_S = 20.0
 STOP_S = 10.0
@@ -92,6 +94,7 @@ class DaemonProcess:
 
     Attributes:
         config: The configuration file; may be written anew before a restart.
+        environment: Of the process; may be added to before the start.
     """
 
     def __init__(self, config: Path, *, agi_port: int, http_port: int) -> None:
@@ -99,6 +102,7 @@ class DaemonProcess:
         self.agi_port = agi_port
         self.http_port = http_port
         self.log = config.with_suffix(".log")
+        self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -133,13 +137,25 @@ class DaemonProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-X", "dev", "-m", "vochi_agent", "-c", str(self.config), "run",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+                env=self.environment,
             )  # fmt: skip
         async with asyncio.timeout(START_S):
             while not await self.answers("/health/live"):
                 if self._process.returncode is not None:
                     raise AssertionError(f"the daemon ended with {self._process.returncode}:\n{self.log.read_text()}")
                 await asyncio.sleep(POLL_S)
+
+    async def run_to_end(self) -> tuple[int, str]:
+        """For a daemon that refuses to start: its exit code and what it said."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vochi_agent", "-c", str(self.config), "run",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=self.environment,
+        )  # fmt: skip
+        async with asyncio.timeout(START_S):
+            output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
 
     async def until_ready(self, *, within: float = 20.0) -> None:
         """Wait until database, PBX and doors are there."""
@@ -175,3 +191,26 @@ class DaemonProcess:
     def thaw(self) -> None:
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+async def ask(agi_port: int, caller: str) -> tuple[dict[str, str], float]:
+    """One FastAGI request, as the dialplan makes it: the variables set and the seconds it took."""
+    started = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", agi_port)
+    environment = {
+        "network_script": "callerid",
+        "channel": "PJSIP/gsm1-00000001",
+        "callerid": caller,
+        "uniqueid": f"{time.time():.6f}",
+        "dnid": "0001701",
+        "extension": "0001701",
+    }
+    writer.write(encode_environment(environment))
+    commands, variables = AgiCommandReader(), {}
+    while data := await reader.read(4096):
+        if (words := commands.feed(data)) is not None:
+            assert words[:2] == ["SET", "VARIABLE"]
+            variables[words[2]] = words[3]
+            writer.write(encode_reply("1"))
+    writer.close()
+    return variables, time.monotonic() - started

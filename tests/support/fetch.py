@@ -121,6 +121,15 @@ RECIPES = {
         needless=r"libllvm.*",
         dropped=("usr/lib/postgresql/15/lib/llvmjit.so",),
     ),
+    "mariadb": Recipe(
+        suite="bookworm",
+        packages=("mariadb-server-core",),
+        programs="usr/sbin",
+        check=("mariadbd", "--version"),
+        expected=r"10\.11\.",
+        on_machine="/usr/sbin",
+        own_loader=False,
+    ),
 }
 
 

@@ -15,5 +15,5 @@ async def until(condition: Callable[[], Awaitable[bool]], *, within: float) -> N
         TimeoutError: It was not, for that many seconds.
     """
     async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110 - see above: there is no event
+        while not await condition():
             await asyncio.sleep(PERIOD_S)

@@ -5,37 +5,41 @@ Everything lies in one folder; as root the server runs as an unprivileged accoun
 
 import itertools
 import secrets
-import socket
+import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 import asyncpg
 
+from tests.support.ports import free_port
 from vochi_agent.store.account import borrowed_capability, choose_account
 from vochi_agent.store.database import Database
 from vochi_agent.store.migrate import migrate
 from vochi_agent.store.postmaster import ENVIRONMENT, READY_LINE
 
-__all__ = ["PostgresServer"]
+__all__ = ["SURVIVES_A_CRASH", "PostgresServer"]
 
 TEMPLATE = "vochi_template"
 # The tests' data may be lost with the machine; the product never sets these.
-FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=60")
+SURVIVES_A_CRASH = ("fsync=off", "shared_buffers=32MB", "max_connections=60")
+FAST = (*SURVIVES_A_CRASH, "full_page_writes=off", "synchronous_commit=off")
 
 
 class PostgresServer:
     """A server on loopback, started from the programs in `programs`."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, *, settings: Sequence[str] = FAST) -> None:
         self.programs = programs
+        self._settings = settings
         self._folder = folder / "postgres"
         self._password = secrets.token_urlsafe(16)
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[str] | None = None
-        self.port = _free_port()
+        # Below the ephemeral range: a restarted server finds its port free.
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self._folder.mkdir(mode=0o700)
@@ -55,16 +59,26 @@ class PostgresServer:
             cwd="/",
             stdout=subprocess.DEVNULL,
         )
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGTERM)
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections."""
+        account = choose_account(self._folder)
+        capability = borrowed_capability() if account.drops else ""
         server = [
             str(self.programs / "postgres"),
             "-D",
-            str(data),
+            str(self._folder / "data"),
             "-p",
             str(self.port),
             "-c",
             "listen_addresses=127.0.0.1",
         ]
-        server += ["-c", "unix_socket_directories=", *(word for setting in FAST for word in ("-c", setting))]
+        server += ["-c", "unix_socket_directories=", *(word for setting in self._settings for word in ("-c", setting))]
         with (self._folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 account.command(server, capability=capability),
@@ -74,11 +88,11 @@ class PostgresServer:
                 start_new_session=True,
             )
         self._wait_until_ready()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGTERM waits for clients, SIGINT ends them in order, SIGQUIT leaves like a crash."""
         assert self._process is not None
-        self._process.terminate()
+        self._process.send_signal(how)
         self._process.wait(10)
 
     def dsn(self, database: str) -> str:
@@ -118,9 +132,3 @@ class PostgresServer:
             tail.kill()
         if self._process.poll() is not None:
             raise RuntimeError("PostgreSQL did not start:\n" + "".join(seen))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,6 +4,8 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from tests.support.ports import free_port
+
 __all__ = ["TcpGate"]
 
 CHUNK = 65536
@@ -13,7 +15,8 @@ class TcpGate:
     """Relays `port` to the server on 127.0.0.1:`target` while it is open."""
 
     def __init__(self, target: int) -> None:
-        self.port = 0
+        # Below the ephemeral range: nobody takes it while the gate is closed.
+        self.port = free_port()
         self._target = target
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -32,7 +35,6 @@ class TcpGate:
     async def open(self) -> None:
         """Accept and relay, on the same port as before."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Cut every connection and refuse new ones."""

@@ -25,7 +25,11 @@ HEARTBEAT = "VOCHI_ALIVE_a"
 
 @dataclass
 class World:
-    """A company at work: its PBX and phones, its CRM, its chat, its daemon."""
+    """A company at work: its PBX and phones, its CRM, its chat, its daemon.
+
+    Attributes:
+        dsn: The daemon's database, by the direct way.
+    """
 
     asterisk: Asterisk
     sipp: Sipp
@@ -33,6 +37,7 @@ class World:
     telegram: TelegramSandbox
     daemon: DaemonProcess
     store: PostgresStore
+    dsn: str
 
     async def cards(self, count: int) -> list[str]:
         """The chat's messages, once there are so many."""
@@ -40,9 +45,11 @@ class World:
         return [message.text for message in self.telegram.messages(CHAT)]
 
     async def calls(self) -> list[Call]:
+        """The ledger, newest first."""
         return await self.store.reports.calls(CallFilter(limit=50))
 
     async def customer(self, phone: str) -> Customer | None:
+        """The row of a number."""
         return await self.store.customers.customer("0901", phone)
 
     async def until_alive(self) -> None:
@@ -54,8 +61,15 @@ class World:
 
 @asynccontextmanager
 async def world_around(
-    asterisk: Asterisk, sipp: Sipp, server: PostgresServer, folder: Path
+    asterisk: Asterisk,
+    sipp: Sipp,
+    server: PostgresServer,
+    folder: Path,
+    *,
+    ami_port: int | None = None,
+    postgres_port: int | None = None,
 ) -> AsyncIterator[World]:
+    """The company, its daemon ready and known to the PBX; the ports are where the daemon finds them if not directly."""
     async with (
         server.database() as dsn,
         RetailCrmSandbox(api_key="key") as crm,
@@ -68,16 +82,16 @@ async def world_around(
         telegram.add_chat(CHAT)
         daemon = DaemonProcess.of(
             folder,
-            ami_port=asterisk.ports.ami,
+            ami_port=ami_port or asterisk.ports.ami,
             secret=asterisk.secret,
             agi_port=asterisk.ports.fastagi,
             crm_url=crm.url,
             telegram_url=telegram.url,
-            database=dsn,
+            database=dsn.replace(f":{server.port}/", f":{postgres_port or server.port}/"),
             cel=asterisk.cel,
         )
         async with daemon:
-            world = World(asterisk, sipp, crm, telegram, daemon, store)
+            world = World(asterisk, sipp, crm, telegram, daemon, store, dsn)
             await daemon.until_ready()
             await world.until_alive()
             yield world

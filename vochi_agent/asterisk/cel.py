@@ -1,18 +1,21 @@
 """CEL rows as Asterisk wrote them, read from a cel_custom file. Rows are data from outside: hostile, torn, repeated.
 
 The columns are those of contract §3 in that order, with or without a header line. A row that makes no sense is counted
-and passed over, never raised.
+and passed over, never raised. A row is a line: one that was torn in the middle must not swallow those after it.
 """
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["COLUMNS", "CelRow", "read_rows", "read_text"]
+from .clock import ClockMender
+
+__all__ = ["COLUMNS", "CelRow", "cel_row", "clock_mender", "mended", "read_rows", "read_text"]
 
 COLUMNS: Final = (
     "EventType", "EventTime", "CIDname", "CIDnum", "CIDani", "CIDrdnis", "CIDdnid", "Exten", "Context", "ChanName",
@@ -21,6 +24,10 @@ COLUMNS: Final = (
 )  # fmt: skip
 # A caller's name or an application's arguments have no length of their own; a row of a megabyte is an attack.
 MAX_FIELD: Final = 1 << 17
+# Epoch seconds that `datetime` can hold; a clock that was never set begins at 0.
+LATEST: Final = 4e9
+# How a row begins. A row whose writer died is continued by the next one; inside a value every quote stands doubled.
+_ROW_START: Final = re.compile(r'"[A-Z_]{4,30}","')
 
 
 class CelRow(NamedTuple):
@@ -49,33 +56,56 @@ def read_rows(path: Path, timezone: tzinfo, problems: Counter[str]) -> Iterator[
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open(encoding="utf-8", errors="replace", newline="") as text:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as text:
         yield from read_text(text, timezone, problems)
 
 
 def read_text(lines: Iterable[str], timezone: tzinfo, problems: Counter[str]) -> Iterator[CelRow]:
     """The same from lines of text."""
     csv.field_size_limit(MAX_FIELD)
-    reader = csv.reader(line.replace("\0", "") for line in lines)
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            problems["unreadable row"] += 1
+    columns = 0
+    for line in lines:
+        fields = _fields(line, problems)
+        if not fields or fields[0] == COLUMNS[0]:
             continue
-        if fields and fields[0] != COLUMNS[0] and (row := _row(fields, timezone, problems)):
+        if not line.endswith("\n") and len(fields) < columns:
+            problems["torn row"] += 1  # the last line while Asterisk writes it; it is whole when it is read again
+            continue
+        columns = len(fields)
+        if row := _row(fields, timezone, problems):
             yield row
 
 
-def _row(fields: list[str], timezone: tzinfo, problems: Counter[str]) -> CelRow | None:
-    if len(fields) < COLUMNS.index("LinkedID") + 1:
-        problems["short row"] += 1
-        return None
-    row = dict(zip(COLUMNS, fields, strict=False))
-    at = _moment(row["EventTime"], timezone)
-    if at is None or not row["UniqueID"]:
+def _fields(line: str, problems: Counter[str]) -> list[str]:
+    """The values of one line, none when it is beyond reading."""
+    text = line.replace("\0", "").rstrip("\r\n")
+    if text.count('"') % 2:
+        problems["torn row"] += 1
+        *_, start = [0, *(match.start() for match in _ROW_START.finditer(text))]
+        text = text[start:] if start else ""
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error:
+        problems["unreadable row"] += 1
+        return []
+
+
+def mended(rows: Iterable[CelRow]) -> Iterator[CelRow]:
+    """The rows, those of a clock that was not set yet at times that can be true."""
+    mender = clock_mender()
+    for row in rows:
+        yield from mender.receive(row)
+    yield from mender.flush()
+
+
+def clock_mender() -> ClockMender[CelRow]:
+    """For rows that come one by one."""
+    return ClockMender(lambda row: row.at, lambda row, at: row._replace(at=at))
+
+
+def cel_row(row: Mapping[str, str], at: float | None, problems: Counter[str]) -> CelRow | None:
+    """A row from its columns; None when it cannot be used."""
+    if at is None or not 0 <= at < LATEST or not row["UniqueID"]:
         problems["row without a time or a channel"] += 1
         return None
     return CelRow(
@@ -93,6 +123,14 @@ def _row(fields: list[str], timezone: tzinfo, problems: Counter[str]) -> CelRow 
     )
 
 
+def _row(fields: list[str], timezone: tzinfo, problems: Counter[str]) -> CelRow | None:
+    if len(fields) < COLUMNS.index("LinkedID") + 1:
+        problems["short row"] += 1
+        return None
+    row = dict(zip(COLUMNS, fields, strict=False))
+    return cel_row(row, _moment(row["EventTime"], timezone), problems)
+
+
 def _moment(text: str, timezone: tzinfo) -> float | None:
     """Epoch seconds (the default since Asterisk 1.8), else the date that `dateformat` printed."""
     try:
@@ -103,7 +141,10 @@ def _moment(text: str, timezone: tzinfo) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone)).timestamp()
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone)).timestamp()
+    except OverflowError:
+        return None  # the first or the last day that `datetime` knows
 
 
 def _extra(text: str) -> Mapping[str, object]:
@@ -111,6 +152,6 @@ def _extra(text: str) -> Mapping[str, object]:
         return {}
     try:
         extra = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return extra if isinstance(extra, dict) else {}

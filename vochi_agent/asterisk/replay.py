@@ -10,7 +10,7 @@ from vochi_agent.calls.model import CallUpdate, Source
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.protocols.ami import AmiReader
 
-from .cel import read_rows
+from .cel import mended, read_rows
 from .translate_ami import VARIABLES, WANTED, translate
 from .translate_cel import CelTranslator
 
@@ -54,7 +54,7 @@ def replay_cel(path: Path, layout: Layout, *, timezone: tzinfo = UTC) -> Iterato
     tracker = Tracker(layout, source=Source.RECOVERY)
     translator = CelTranslator()
     at = 0.0
-    for row in read_rows(path, timezone, Counter()):
+    for row in mended(read_rows(path, timezone, Counter())):
         for event in translator.translate(row):
             at = max(at, event.at)
             yield from tracker.receive(event)

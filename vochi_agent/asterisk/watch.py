@@ -29,6 +29,7 @@ class PbxWatch:
     Attributes:
         ami: The connection, for actions and for its state.
         tracker: The call machine, for what goes on now.
+        connected: Everything alive is known, and what changes is heard.
     """
 
     def __init__(
@@ -37,12 +38,24 @@ class PbxWatch:
         config: AsteriskConfig,
         *,
         tell: Callable[[CallUpdate], None],
+        connected: Callable[[float], None],
+        interrupted: Callable[[], None],
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        """`clock` gives seconds since the epoch; the PBX's own clock is learned from its answers."""
+        """Connect nothing yet.
+
+        Args:
+            tell: Takes every update, in order.
+            connected: Told the moment (PBX, epoch seconds) from which on nothing is missed.
+            interrupted: Told that from here on something may be.
+            clock: Seconds since the epoch; the PBX's own clock is learned from its answers.
+        """
         self.tracker = Tracker(layout)
+        self.connected = False
         self._tell = tell
+        self._told_connected = connected
+        self._told_interrupted = interrupted
         self._clock = clock
         number = layout.enterprise_number
         self._events, self._connects = metrics.ami_events.labels(number), metrics.ami_connects.labels(number)
@@ -74,7 +87,9 @@ class PbxWatch:
 
     def _on_disconnected(self) -> None:
         self._up.set(0)
+        self.connected = False
         self.tracker.interrupted()
+        self._told_interrupted()
 
     def _on_event(self, message: Message) -> None:
         self._events.inc()
@@ -97,6 +112,8 @@ class PbxWatch:
         except ValueError:
             at = self.pbx_time()
         self._tell_all(self.tracker.receive(snapshot(at, channels, bridges)))
+        self.connected = True
+        self._told_connected(at)
 
     def _tell_all(self, updates: Iterable[CallUpdate]) -> None:
         for update in updates:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vochi_agent.calls.events import Origin
+from vochi_agent.calls.evidence import LegEvidence, LegRole, StayEvidence
 from vochi_agent.calls.layout import Endpoint, Role
 
 __all__ = ["TEARDOWN_S", "Leg", "Stay"]
 
+# Enough of a bridge's id to tell the bridges of one call apart.
+SHORT_ID = 8
 # A call is torn down within milliseconds and in any order: what ends this close together ended together.
 TEARDOWN_S = 0.2
 
@@ -125,3 +128,29 @@ class Leg:
         for stays in (self.bridges, self.queues):
             if stays and stays[-1].left is None:
                 yield stays[-1]
+
+    def evidence(self, since: float, *, customer: bool) -> LegEvidence:
+        """What it did, in seconds from a moment. `customer`: it is a customer's, or was dialled to reach one."""
+        agent = LegRole.AGENT if self.agent else LegRole.LOCAL if self.role is Role.LOCAL else LegRole.OTHER
+        return LegEvidence(
+            endpoint=self.endpoint.name,
+            extension=self.agent,
+            role=LegRole.CUSTOMER if customer else agent,
+            entered=self.origin is Origin.ENTERED,
+            started=round(self.started - since, 3),
+            rang=_after(self.rang, since),
+            up=_after(self.up, since),
+            hung_up=_after(self.hangup_requested, since),
+            ended=_after(self.ended, since),
+            end_unseen=self.end_unseen,
+            cause=self.cause,
+            dial_status=self.dial_status,
+            stays=tuple(
+                StayEvidence(stay.place[:SHORT_ID], round(stay.entered - since, 3), _after(stay.left, since))
+                for stay in (*self.queues, *self.bridges)
+            ),
+        )
+
+
+def _after(moment: float | None, since: float) -> float | None:
+    return None if moment is None else round(moment - since, 3)

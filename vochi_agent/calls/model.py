@@ -1,8 +1,10 @@
 """What the agent says about a call: its live phases and its one finished record. Pure values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from vochi_agent.calls.evidence import LegEvidence
 
 __all__ = [
     "Call",
@@ -88,6 +90,7 @@ class Call:
         path: Extensions that talked, in order; internal: the caller first.
         rung: Extensions whose phones rang for the customer, in order of first ring.
         partial: Some of the call's events were not seen.
+        evidence: What the verdict rests on; records that differ in nothing else are equal.
     """
 
     enterprise_number: str
@@ -110,6 +113,7 @@ class Call:
     source: Source = Source.LIVE
     partial: bool = False
     recording: str | None = None
+    evidence: tuple[LegEvidence, ...] = field(default=(), compare=False, repr=False)
 
     def as_json(self) -> dict[str, object]:
         """The object of contract §5, in the order the contract prints it."""

@@ -111,7 +111,7 @@ class Tracker:
         return self._taken()
 
     def end_absent(self, alive: AbstractSet[str]) -> list[CallUpdate]:
-        """After the fact: calls none of whose channels (uniqueids) lives ended, unseen, when they were last heard of."""
+        """After the fact: calls none of whose channels (uniqueids) lives ended, unseen, when last heard of."""
         for call in self._distinct():
             if call.open and alive.isdisjoint(uniqueid for uniqueid, leg in call.legs.items() if leg.ended is None):
                 self._end_unseen(call, call.legs.values(), call.last_event)

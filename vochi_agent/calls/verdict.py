@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vochi_agent.calls.events import Origin
+from vochi_agent.calls.evidence import MAX_LEGS, LegEvidence
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import TEARDOWN_S, Leg
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
@@ -351,6 +352,19 @@ def _record(
         rung=rung,
         source=source,
         partial=group.partial or end_unseen,
+        evidence=_evidence(group.legs, direction, started),
+    )
+
+
+def _evidence(legs: Iterable[Leg], direction: Direction, since: float) -> tuple[LegEvidence, ...]:
+    """What each leg did, oldest first; of very many those that were in a bridge and the oldest."""
+    kept = sorted(legs, key=lambda leg: (not leg.bridges, leg.started))[:MAX_LEGS]
+    customer = {leg for leg in kept if leg.role is Role.TRUNK and not leg.agent}
+    if direction is Direction.IN:
+        customer.intersection_update(customers_of(kept))  # a call forwarded outside reaches somebody else
+    return tuple(
+        leg.evidence(since, customer=leg in customer)
+        for leg in sorted(kept, key=lambda leg: (leg.started, leg.channel))
     )
 
 

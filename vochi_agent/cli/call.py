@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from vochi_agent.calls.evidence import evidence_json
 from vochi_agent.calls.model import Call, Direction, Reason
 from vochi_agent.calls.numbers import display
 from vochi_agent.config import Config
@@ -13,6 +14,7 @@ from vochi_agent.config import Config
 from .presentation import add_json, length, local, print_facts, print_json
 from .selection import add_enterprise, enterprise_of, timezone_of
 from .stored import prepared_store
+from .timeline import timeline
 
 NO: Final = 1
 
@@ -51,7 +53,14 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
         print(f"No call with the linkedid {args.linkedid!r} is known.", file=sys.stderr)
         return NO
     if args.json:
-        print_json({**call.as_json(), "recording": call.recording, "evidence": _evidence(call)})
+        print_json(
+            {
+                **call.as_json(),
+                "recording": call.recording,
+                "evidence": _evidence(call),
+                "legs": evidence_json(call.evidence),
+            }
+        )
     else:
         _print(call, timezone_of(loaded, call.enterprise_number))
     return 0
@@ -102,3 +111,6 @@ def _print(call: Call, timezone: str) -> None:
             *(("because", sentence) for sentence in _evidence(call)),
         ]
     )
+    if call.evidence:
+        print()
+        print_facts((f"{seconds:8.2f} s", sentence) for seconds, sentence in timeline(call))

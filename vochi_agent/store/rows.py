@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
+from vochi_agent.calls.evidence import LegEvidence, evidence_from_json, evidence_json
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names
 
@@ -45,6 +46,7 @@ def call_from_row(row: Row) -> Call:
         source=Source(row["source"]),
         partial=row["partial"],
         recording=row["recording"],
+        evidence=evidence_from_json(row["evidence"]),
     )
 
 
@@ -71,6 +73,7 @@ def call_arguments(call: Call) -> tuple[object, ...]:
         call.recording,
         call.source.value,
         call.partial,
+        evidence_json(call.evidence) or None,
     )
 
 
@@ -138,4 +141,15 @@ def storable_call(call: Call) -> Call:
         path=tuple(map(storable, call.path)),
         rung=tuple(map(storable, call.rung)),
         recording=optional(call.recording),
+        evidence=tuple(map(_storable_leg, call.evidence)),
+    )
+
+
+def _storable_leg(leg: LegEvidence) -> LegEvidence:
+    return replace(
+        leg,
+        endpoint=storable(leg.endpoint),
+        extension=storable(leg.extension),
+        dial_status=storable(leg.dial_status),
+        stays=tuple(replace(stay, place=storable(stay.place)) for stay in leg.stays),
     )

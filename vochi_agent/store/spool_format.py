@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from vochi_agent.calls.evidence import evidence_from_json, evidence_json
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, Direction, Reason, Source, Status
 from vochi_agent.ports import LedgerEntry
 
@@ -63,6 +64,7 @@ def _call_values(call: Call) -> dict[str, Any]:
     for name in MOMENTS:
         moment: datetime | None = values[name]
         values[name] = moment.astimezone(UTC).isoformat() if moment is not None else None
+    values["evidence"] = evidence_json(call.evidence)
     return values
 
 
@@ -72,6 +74,7 @@ def _call(values: Mapping[str, Any]) -> Call:
         known[name] = datetime.fromisoformat(known[name]) if known[name] is not None else None
     for name in EXTENSIONS:
         known[name] = tuple(known[name])
+    known["evidence"] = evidence_from_json(values.get("evidence"))
     for name, kind in (("direction", Direction), ("status", Status), ("reason", Reason), ("source", Source)):
         if name in known:
             known[name] = kind(known[name])

@@ -1,0 +1,81 @@
+"""`vochi-agent run` as sysadmins meet it: signals, systemd, a port that is taken."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import DaemonProcess, ask
+from tests.support.ports import free_port
+
+
+async def name_shown(daemon: DaemonProcess) -> str:
+    variables, _ = await ask(daemon.agi_port, "375290000011")
+    return variables.get("CALLERID(name)", "")
+
+
+async def until_log(daemon: DaemonProcess, text: str) -> None:
+    async with asyncio.timeout(10):
+        while text not in daemon.log.read_text():
+            await asyncio.sleep(0.02)
+
+
+async def test_sighup_takes_new_lines_and_refuses_a_broken_configuration(tmp_path: Path) -> None:
+    """What was broken changes nothing; what was mended counts from the next call on; the process stays the same."""
+    daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s")
+    async with daemon:
+        assert await name_shown(daemon) == "МТС Центр | Салон 1"
+        good = daemon.config.read_text()
+
+        daemon.config.write_text(good.replace('label = "МТС Центр"', 'labell = "МТС"'))
+        os.kill(daemon.pid, signal.SIGHUP)
+        await until_log(daemon, "the new configuration is refused")
+        assert await name_shown(daemon) == "МТС Центр | Салон 1"
+
+        daemon.config.write_text(good.replace('label = "МТС Центр"', 'label = "A1 Центр"'))
+        os.kill(daemon.pid, signal.SIGHUP)
+        await until_log(daemon, "are read again")
+        assert await name_shown(daemon) == "A1 Центр | Салон 1"
+
+
+async def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
+    """READY when FastAGI answers, WATCHDOG while it does, STATUS in words, STOPPING at the end."""
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(0)
+        daemon = DaemonProcess.of(tmp_path / "daemon", ami_port=free_port(), secret="s")
+        daemon.environment |= {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000"}
+        told = ""
+        async with daemon:
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(15):
+                while told.count("WATCHDOG=1") < 2:
+                    told += (await loop.sock_recv(systemd, 4096)).decode() + "\n"
+            assert await daemon.stop() == 0
+            async with asyncio.timeout(5):
+                while "STOPPING=1" not in told:
+                    told += (await loop.sock_recv(systemd, 4096)).decode() + "\n"
+
+    assert told.index("READY=1") < told.index("WATCHDOG=1") < told.index("STOPPING=1")
+    assert "STATUS=waiting for" in told
+
+
+@pytest.mark.parametrize("door", ["agi_port", "http_port"])
+async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path: Path, door: str) -> None:
+    """A plain sentence, exit code 2, no traceback."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s", **{door: port})
+
+        code, said = await daemon.run_to_end()
+
+    assert code == 2
+    assert f"127.0.0.1:{port}" in said or f"port {port}" in said
+    assert f"pid {os.getpid()}" in said
+    assert "Traceback" not in said

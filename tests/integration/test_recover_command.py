@@ -1,0 +1,134 @@
+"""`recover` and `record` as processes, beside a company whose PBX, database and chat are there."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.company import Site, assert_no_secret
+from tests.support.pbx_records import cel_lines
+from tests.support.polling import until
+from tests.support.ports import free_port
+from vochi_agent.calls.model import Source
+from vochi_agent.protocols.ami import AmiReader
+from vochi_agent.store.reports import CallFilter
+
+# What commands say does not depend on the server's version; the store's own tests run on both.
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
+SINCE = "2026-11-20T13:24:00"  # Minsk
+
+
+@pytest.fixture
+def cel(site: Site) -> Path:
+    """Three calls of the lab, on this company's trunk and phone."""
+    lines = cel_lines("inbound-answered", "inbound-noanswer", "outbound-answered")
+    text = "".join(lines).replace("PJSIP/trunk", "PJSIP/gsm1").replace("PJSIP/101", "PJSIP/151")
+    path = site.folder / "vochi.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+async def test_recover_says_what_it_did_and_a_second_time_does_nothing(site: Site, cel: Path) -> None:
+    first = await site.vochi("recover", "--since", SINCE)
+    calls = await site.store.reports.calls(CallFilter())
+    second = await site.vochi("recover", "--since", SINCE, "--json")
+
+    assert (first.code, second.code) == (0, 0), first.err
+    assert first.out.splitlines()[0].split() == ["company", "since", "found", "already", "known", "stored", "corrected"]
+    assert first.out.splitlines()[1].split() == ["0901", "2026-11-20", "13:24:00", "3", "0", "3", "0"]
+    [report] = second.json()
+    assert report == {
+        "enterprise_number": "0901", "since": "2026-11-20T13:24:00+03:00",
+        "found": 3, "known": 3, "stored": 0, "corrected": 0,
+    }  # fmt: skip
+    assert {call.source for call in calls} == {Source.RECOVERY}
+    assert await site.store.reports.calls(CallFilter()) == calls
+
+
+async def test_without_since_it_goes_on_where_everything_is_known(site: Site, cel: Path) -> None:
+    """The first time that is everything; afterwards nothing is left to do."""
+    first = (await site.vochi("recover", "--json")).json()[0]
+    second = (await site.vochi("recover", "--json")).json()[0]
+
+    assert (first["since"], first["stored"]) == ("1970-01-01T00:00:00+00:00", 3)
+    assert (second["found"], second["stored"]) == (0, 0)
+    assert second["since"] > "2026-11-20"
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-40", "5x", "-1d"])
+async def test_a_time_that_is_none_is_bad_usage(site: Site, since: str) -> None:
+    answer = await site.vochi("recover", f"--since={since}")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "--since" in answer.err
+
+
+async def test_without_records_nothing_can_be_recovered(site: Site) -> None:
+    site.configure(cel="")
+    answer = await site.vochi("recover", "--since", "2d")
+
+    assert answer.code == 1
+    assert "neither asterisk.cel nor asterisk.cdr" in answer.err
+
+
+async def test_records_that_cannot_be_read_exit_3(site: Site) -> None:
+    site.configure(cel=site.folder / "gone.csv")
+    answer = await site.vochi("recover", "--since", "2d")
+
+    assert (answer.code, answer.out) == (3, "")
+    assert "gone.csv" in answer.err
+
+
+async def test_a_pbx_that_is_away_does_not_stop_it(site: Site, cel: Path) -> None:
+    site.configure(ami_port=free_port())
+    answer = await site.vochi("recover", "--since", SINCE, "--json")
+
+    assert (answer.code, answer.json()[0]["stored"]) == (0, 3)
+    assert "calls without an end are left out" in answer.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_record_writes_what_replay_reads(site: Site, number: signal.Signals) -> None:
+    path = site.folder / "live.raw"
+
+    async def logged_in() -> bool:
+        return any(session._user for session in site.pbx.manager._sessions)
+
+    async def written() -> bool:
+        return path.read_bytes().count(b"Event: Hangup\r\n") == 2
+
+    process = await site._start("record", "--mask", str(path))
+    await until(logged_in, within=20)
+    linkedid = await site.pbx.inbound(
+        trunk="PJSIP/gsm1", did="0001701", caller="375291234567", ring=["151"], answer="151"
+    )
+    await until(written, within=20)
+    process.send_signal(number)
+    _, said = await process.communicate()
+
+    assert process.returncode == 0, said.decode()
+    assert path.stat().st_mode & 0o777 == 0o600
+    events = AmiReader().receive_data(path.read_bytes())
+    assert events
+    assert all(event.get("Timestamp") for event in events)
+    assert b"1234567" not in path.read_bytes()
+    replayed = await site.vochi("replay", "--ami", str(path))
+    assert (replayed.json()["linkedid"], replayed.json()["status"]) == (linkedid, "answered")
+
+
+async def test_record_of_a_pbx_that_refuses_exits_3(site: Site) -> None:
+    (site.folder / "ami-secret").write_text("wrong\n")
+    refused = await site.vochi("record", str(site.folder / "live.raw"))
+    site.configure(ami_port=free_port())
+    away = await site.vochi("record", str(site.folder / "live.raw"))
+
+    assert (refused.code, away.code) == (3, 3)
+    assert_no_secret(refused)
+
+
+async def test_record_into_a_folder_that_is_not_there_exits_2(site: Site) -> None:
+    answer = await site.vochi("record", str(site.folder / "nowhere" / "live.raw"))
+
+    assert answer.code == 2
+    assert "nowhere" in answer.err

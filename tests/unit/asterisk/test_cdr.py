@@ -1,0 +1,85 @@
+"""From CDR alone: less, but nothing false about who called whom and whether they talked."""
+
+import json
+from collections import Counter
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from vochi_agent.asterisk.cdr import cdr_row, read_cdr
+from vochi_agent.asterisk.cdr_calls import calls_of
+from vochi_agent.asterisk.clock import PrintedTimes
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import Call
+from vochi_agent.config import load
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/cdr.csv"))
+LAYOUT = Layout(load(SCENARIOS / "lab.toml").enterprises[0])
+# What CDR has no column for: who gave up, that a phone declined or never rang, who rang and did not pick up.
+REASONS = {
+    "inbound-caller-hangup-while-ringing": "no_answer",
+    "inbound-declined": "no_answer",
+    "inbound-unreachable": "no_answer",
+    "outbound-caller-cancels": "no_answer",
+    "outbound-wrong-number": "no_answer",
+}
+
+
+def read(name: str) -> list[Call]:
+    with (SCENARIOS / name / "cdr.csv").open() as lines:
+        return calls_of(read_cdr(lines, PrintedTimes(UTC), Counter()), LAYOUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cdr_alone_gives_the_calls_and_their_verdicts(name):
+    expected = json.loads((SCENARIOS / name / "expected.json").read_text())
+
+    calls = read(name)
+
+    assert len(calls) == len(expected)
+    for call, facts in zip(calls, expected, strict=True):
+        record = call.as_json()
+        wanted = {key: facts[key] for key in ("direction", "status", "phone", "line", "first_agent", "path")}
+        wanted["reason"] = REASONS.get(name, facts["reason"])
+        assert {key: record[key] for key in wanted} == wanted
+        assert (record["source"], record["partial"]) == ("recovery", True)
+        # Of an answering queue, a consultation, an originated leg the row does not say when people talked.
+        assert record["talk_seconds"] == pytest.approx(facts["talk_seconds"], abs=1.6)
+        assert record["wait_seconds"] + record["talk_seconds"] <= (call.ended_at - call.started_at).seconds + 1
+
+
+def test_a_master_csv_without_a_header_is_read_too():
+    """cdr_csv knows no linkedid unless it is asked for: each channel is a call of its own."""
+    line = (
+        '"","375290000001","0001","did","""Иван"" <375290000001>","PJSIP/trunk-00000000","PJSIP/101-00000001","Dial",'
+        '"PJSIP/101,20,tT","2026-11-20 13:24:04","2026-11-20 13:24:05","2026-11-20 13:24:07",3,2,"ANSWERED",'
+        '"DOCUMENTATION","1795170244.0",""\n'
+    )
+    call = calls_of(read_cdr([line], PrintedTimes(UTC), Counter()), LAYOUT)[0]
+
+    assert (call.linkedid, call.phone, call.path, call.talk_seconds) == ("1795170244.0", "+375290000001", ("101",), 2.0)
+    assert call.started_at.isoformat() == "2026-11-20T10:24:04+00:00"  # the uniqueid shows that the box is at +3
+
+
+def test_freepbx_tables_say_when_a_call_began_and_how_long_it_was():
+    row = cdr_row(
+        {
+            "calldate": "2026-11-20 10:24:04", "src": "375290000001", "dst": "s", "channel": "PJSIP/trunk-00000000",
+            "dstchannel": "PJSIP/101-00000001", "lastapp": "Dial", "lastdata": "PJSIP/101", "duration": "9",
+            "billsec": "5", "disposition": "ANSWERED", "uniqueid": "1795170244.0", "linkedid": "1795170244.0",
+            "did": "375172000000",
+        },
+        PrintedTimes(UTC),
+    )  # fmt: skip
+    assert row is not None
+
+    assert (row.start, row.answer, row.end, row.did) == (1795170244, 1795170248, 1795170253, "375172000000")
+
+
+@pytest.mark.parametrize("line", ["", "\0", "a,b,c\n", '"' * 50, "," * 40, '"x",' * 13 + '"ANSWERED"\n'])
+def test_what_is_no_row_is_passed_over(line):
+    good = (SCENARIOS / "inbound-answered" / "cdr.csv").read_text().splitlines(keepends=True)
+
+    assert len(calls_of(read_cdr([*good, line], PrintedTimes(UTC), Counter()), LAYOUT)) == 1

@@ -1,0 +1,112 @@
+"""Hides numbers and names in AMI events and keeps their shape, so that a recorded call can be shown to strangers. Pure.
+
+Invariant: the same number gets the same mask in every spelling (its last digits change, what stands before them stays),
+and what the configuration names (extensions, lines, their numbers, agents' mobiles) stays, so that the masked stream
+gives the same calls but for the numbers.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from vochi_agent.config import Enterprise
+
+from .translate_ami import VARIABLES
+
+__all__ = ["Mask"]
+
+# Digits from the end that are the subscriber's own; before them stand country and operator, in whatever spelling.
+TAIL: Final = 7
+# Shorter numbers: some head must stay, or the number would be read as another kind.
+HEAD: Final = 2
+SHORTEST: Final = 6  # contract: 2 to 5 digits are an extension
+NAME_HEADERS: Final = ("calleridname", "connectedlinename", "membername", "cidname")
+NOBODY: Final = frozenset({"", "<unknown>", "anonymous", "Anonymous"})
+# Headers that may hold anything, and that nobody reads: AGI commands (they set names), CEL's own words, messages.
+FREE_TEXT: Final = frozenset({"Command", "Environment", "ResultString", "Extra", "EventExtra", "UserField", "Body"})
+# Applications whose arguments say whom they call or where; the arguments of others may say anything.
+PLAIN_APPLICATIONS: Final = frozenset(
+    {"Dial", "RetryDial", "Queue", "FollowMe", "Page", "Park", "ParkedCall", "Pickup"}
+)
+_TOKENS = re.compile(
+    r"""(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})
+      | (?P<id>(?<!\d)\d{1,10}\.\d+)                    # a uniqueid, a timestamp
+      | (?P<suffix>-[0-9a-f]{8}(?![0-9a-z]))            # of a channel's name
+      | (?P<date>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?)
+      | (?P<number>(?<![0-9A-Za-z])\+?\d{6,})           # whatever follows: -1 of a DAHDI channel, @ of a trunk
+    """,
+    re.VERBOSE,
+)
+_SHOWN_NUMBER = re.compile(r"\+?\d[\d ()\-]{5,}\d")
+
+
+class Mask:
+    """Masks one stream; what it gave for a number or a name it gives again."""
+
+    def __init__(self, enterprise: Enterprise) -> None:
+        numbers = [line.id for line in enterprise.lines] + [line.number for line in enterprise.lines]
+        numbers += [did for line in enterprise.lines for did in line.dids]
+        self._kept = frozenset(number.lstrip("+") for number in numbers)
+        mobiles = (agent.mobile.lstrip("+") for agent in enterprise.agents if agent.mobile)
+        self._tails = {_tail(mobile): _tail(mobile) for mobile in mobiles}
+        self._used = {*self._tails, *map(_tail, self._kept)}
+        self._names: dict[str, str] = {}
+        self._any_name: re.Pattern[str] | None = None
+
+    def event(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The headers of one event, masked."""
+        pairs = list(headers)
+        values = dict(reversed(pairs))
+        for name, value in pairs:
+            if name.lower().endswith(NAME_HEADERS):
+                self._name(value)
+        return [(name, self._value(name, value, values)) for name, value in pairs]
+
+    def _value(self, name: str, value: str, event: dict[str, str]) -> str:
+        if name.lower().endswith(NAME_HEADERS):
+            return self._name(value)
+        if name in FREE_TEXT or (name == "AppData" and event.get("Application") not in PLAIN_APPLICATIONS):
+            return ""
+        if event.get("Event") == "VarSet" and name == "Value" and event.get("Variable", "") not in VARIABLES:
+            return ""  # names, secrets, whole SIP headers
+        masked = _TOKENS.sub(self._token, value)
+        if self._any_name is not None:
+            masked = self._any_name.sub(lambda match: self._names[match[0]], masked)
+        # Asterisk's own words are ASCII: whatever is not was written by a person.
+        return masked if masked.isascii() else ""
+
+    def _token(self, match: re.Match[str]) -> str:
+        return self._number(match[0]) if match.lastgroup == "number" else match[0]
+
+    def _number(self, number: str) -> str:
+        if number.lstrip("+") in self._kept or len(number.lstrip("+")) < SHORTEST:
+            return number
+        tail = _tail(number.lstrip("+"))
+        if tail not in self._tails:
+            self._tails[tail] = self._fresh(len(tail))
+        return number.removesuffix(tail) + self._tails[tail]
+
+    def _fresh(self, length: int) -> str:
+        """A tail that nobody has; by counting, so that a recording made again looks the same."""
+        count = len(self._tails)
+        while True:
+            count += 1
+            fresh = f"5{count:0{length - 1}d}"[-length:]
+            if fresh not in self._used:
+                self._used.add(fresh)
+                return fresh
+
+    def _name(self, name: str) -> str:
+        if name in NOBODY:
+            return name
+        if _SHOWN_NUMBER.fullmatch(name.strip()):
+            return self._number("".join(re.findall(r"^\+|\d", name.strip())))
+        if name not in self._names:
+            self._names[name] = f"Name {len(self._names) + 1}"
+            longest_first = sorted(map(re.escape, self._names), key=len, reverse=True)
+            self._any_name = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
+        return self._names[name]
+
+
+def _tail(number: str) -> str:
+    return number[-TAIL:] if len(number) >= TAIL + HEAD else number[HEAD:]

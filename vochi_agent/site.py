@@ -1,0 +1,143 @@
+"""One enterprise at work: its PBX under watch, whose turn it is to write, and the closing of its gaps."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from vochi_agent.asterisk.records import living_channels, open_records
+from vochi_agent.asterisk.watch import PbxWatch
+from vochi_agent.call_log import CallLog
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import Call
+from vochi_agent.config import Enterprise
+from vochi_agent.duty import Duty
+from vochi_agent.enrichment import Enrichment
+from vochi_agent.metrics import Metrics
+from vochi_agent.naming import RecoveredNames
+from vochi_agent.ports import Renderer
+from vochi_agent.recoverer import Recoverer
+from vochi_agent.recovery import Recovery
+from vochi_agent.store.ownership import Ownership
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.watching import WatchKeeper
+
+__all__ = ["Site"]
+
+log = logging.getLogger(__name__)
+
+
+class Site:
+    """Everything that belongs to one enterprise.
+
+    Attributes:
+        watch: Follows the PBX.
+        duty: Whether its calls are ours to write.
+        ownership: The claim on the database's lock that decides it.
+        keeper: Writes down what time was watched.
+        recoverer: Finds what happened in the rest.
+    """
+
+    def __init__(
+        self,
+        enterprise: Enterprise,
+        layout: Layout,
+        *,
+        store: PostgresStore,
+        call_log: CallLog,
+        enrichment: Enrichment,
+        metrics: Metrics,
+        render: Renderer,
+        ready: asyncio.Event,
+        filled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            render: Its cards.
+            ready: Set when the database has our schema.
+            filled: Told when no gap of this enterprise is left that can be closed.
+
+        Raises:
+            ConfigError: the records of its PBX need a driver that is not installed.
+        """
+        self.number = enterprise.number
+        self._call_log = call_log
+        self.duty = Duty(call_log.tell, clock=time.monotonic)
+        self.watch = PbxWatch(
+            layout,
+            enterprise.asterisk,
+            tell=self.duty.tell,
+            connected=self._connected,
+            interrupted=self._interrupted,
+            metrics=metrics,
+            clock=time.time,
+        )
+        self.ownership = Ownership(store.database, self.number, self._turn)
+        self.keeper = WatchKeeper(
+            self.number,
+            store.watched,
+            ping=lambda: self.watch.ami.action("Ping"),
+            pbx_time=self.watch.pbx_time,
+            monotonic=time.monotonic,
+            all_stored=lambda: call_log.state.waiting == 0,
+            dropped=lambda: call_log.state.spool.dropped,
+            recover=self._look_for_gaps,
+            ready=ready,
+        )
+        self._names = RecoveredNames(self.number, enrichment)
+        records = open_records(enterprise, layout)
+        recovery = None
+        if records is not None:
+            recovery = Recovery(
+                layout,
+                records,
+                store.calls,
+                store.watched,
+                render=render,
+                clock=lambda: datetime.fromtimestamp(self.watch.pbx_time(), UTC),
+                stored=self._recovered,
+                announce=self._announce,
+            )
+        self.recoverer = Recoverer(
+            self.number,
+            recovery,
+            store.watched,
+            horizon=self.keeper.horizon,
+            alive=lambda: living_channels(self.watch.ami),
+            names=self._names,
+            metrics=metrics,
+            ready=ready,
+            filled=filled,
+        )
+
+    def _turn(self, held: bool) -> None:
+        """The daemon that does not write must not say what was written."""
+        self.duty.changed(held)
+        if not held:
+            self.keeper.interrupted()
+        elif self.watch.connected:
+            self.keeper.connected(self.watch.pbx_time())
+
+    def _look_for_gaps(self) -> None:
+        self.recoverer.trigger()
+
+    def _connected(self, at: float) -> None:
+        if self.duty.ours:
+            self.keeper.connected(at)
+
+    def _interrupted(self) -> None:
+        self.keeper.interrupted()
+
+    def _recovered(self, call: Call) -> None:
+        self._names.add(call)
+        self._call_log.recovered(call)
+
+    def _announce(self, calls: Sequence[Call]) -> None:
+        log.warning(
+            "%d calls of %s were recovered, too many for a card each; `vochi-agent calls` lists them",
+            len(calls),
+            self.number,
+            extra={"action": "recovered_many"},
+        )
