@@ -1,12 +1,10 @@
-"""A well-known AMI client that is not ours understands the PBX simulator. Runs where the extra `peers` is installed."""
+"""A well-known AMI client that is not ours understands the PBX simulator."""
 
 import asyncio
 
-import pytest
+import panoramisk
 
 from vochi_agent.simulator.pbx import Pbx, User
-
-panoramisk = pytest.importorskip("panoramisk", reason="the extra `peers` is not installed")
 
 TRUNK = "PJSIP/gsm1"
 
