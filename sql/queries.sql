@@ -329,3 +329,55 @@ ORDER BY started_at;
 -- name: take_ownership
 -- Makes this session the one that writes an enterprise's calls, unless another session is. $1 enterprise
 SELECT pg_try_advisory_lock(hashtext('vochi-agent owner'), hashtext($1)) AS taken;
+
+-- name: audit
+-- Every column of every customer that differs from the sum of his calls. A row that was never called says nothing.
+-- $1 enterprise or null
+WITH kept AS (
+    SELECT enterprise_number, phone_e164, jsonb_build_object(
+        'calls_total_in', calls_total_in, 'calls_total_out', calls_total_out,
+        'calls_answered_in', calls_answered_in, 'calls_answered_out', calls_answered_out,
+        'calls_missed_in', calls_missed_in, 'calls_missed_out', calls_missed_out,
+        'first_seen_at', first_seen_at, 'last_seen_at', last_seen_at, 'last_call_at', last_call_at,
+        'last_call_direction', last_call_direction, 'last_call_status', last_call_status,
+        'last_success_at', last_success_at, 'last_agent_internal', last_agent_internal, 'last_line', last_line
+    ) AS facts
+    FROM customers
+    WHERE calls_total_in + calls_total_out > 0 OR last_call_at IS NOT NULL
+), summed AS (
+    SELECT enterprise_number, phone_e164, to_jsonb(sums) - 'enterprise_number' - 'phone_e164' AS facts
+    FROM customer_sums AS sums
+)
+SELECT
+    enterprise_number,
+    phone_e164,
+    fact AS "column",
+    kept.facts ->> fact AS stored,
+    summed.facts ->> fact AS counted
+FROM kept
+FULL JOIN summed USING (enterprise_number, phone_e164)
+CROSS JOIN LATERAL jsonb_object_keys(coalesce(summed.facts, kept.facts)) AS fact
+WHERE kept.facts -> fact IS DISTINCT FROM summed.facts -> fact
+    AND ($1::text IS NULL OR enterprise_number = $1)
+ORDER BY enterprise_number, phone_e164, fact;
+
+-- name: mend_customer
+-- Makes a locked row say what the ledger says. $1 enterprise, $2 phone
+UPDATE customers SET
+    calls_total_in = coalesce(sums.calls_total_in, 0),
+    calls_total_out = coalesce(sums.calls_total_out, 0),
+    calls_answered_in = coalesce(sums.calls_answered_in, 0),
+    calls_answered_out = coalesce(sums.calls_answered_out, 0),
+    calls_missed_in = coalesce(sums.calls_missed_in, 0),
+    calls_missed_out = coalesce(sums.calls_missed_out, 0),
+    first_seen_at = sums.first_seen_at,
+    last_seen_at = sums.last_seen_at,
+    last_call_at = sums.last_call_at,
+    last_call_direction = sums.last_call_direction,
+    last_call_status = sums.last_call_status,
+    last_success_at = sums.last_success_at,
+    last_agent_internal = sums.last_agent_internal,
+    last_line = sums.last_line
+FROM (SELECT $1::text AS enterprise_number, $2::text AS phone_e164) AS wanted
+LEFT JOIN customer_sums AS sums USING (enterprise_number, phone_e164)
+WHERE customers.enterprise_number = $1 AND customers.phone_e164 = $2;

@@ -93,6 +93,29 @@ SELECT id, enterprise_number, linkedid, phone_e164, direction, status, line, sta
 FROM calls
 WHERE phone_e164 IS NOT NULL AND direction <> 'internal' AND merged_into IS NULL;
 
+-- What `customers` has to say about each customer, as one look at `calls` gives it.
+CREATE VIEW customer_sums AS
+SELECT
+    enterprise_number,
+    phone_e164,
+    count(*) FILTER (WHERE direction = 'in') AS calls_total_in,
+    count(*) FILTER (WHERE direction = 'out') AS calls_total_out,
+    count(*) FILTER (WHERE direction = 'in' AND status = 'answered') AS calls_answered_in,
+    count(*) FILTER (WHERE direction = 'out' AND status = 'answered') AS calls_answered_out,
+    count(*) FILTER (WHERE direction = 'in' AND status <> 'answered') AS calls_missed_in,
+    count(*) FILTER (WHERE direction = 'out' AND status <> 'answered') AS calls_missed_out,
+    min(started_at) AS first_seen_at,
+    max(ended_at) AS last_seen_at,
+    max(ended_at) AS last_call_at,
+    (array_agg(direction ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_direction,
+    (array_agg(status ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_status,
+    max(ended_at) FILTER (WHERE status = 'answered') AS last_success_at,
+    (array_agg(last_agent ORDER BY ended_at DESC, linkedid DESC) FILTER (WHERE status = 'answered'))[1]
+        AS last_agent_internal,
+    (array_agg(line ORDER BY ended_at DESC, linkedid DESC) FILTER (WHERE line <> ''))[1] AS last_line
+FROM counted_calls
+GROUP BY enterprise_number, phone_e164;
+
 -- What each Telegram chat should show about each call. Desired state, not a queue of messages: unsent older states
 -- vanish, and a chat is up to date when sent_revision = revision.
 CREATE TABLE cards (

@@ -1,8 +1,10 @@
 """The commands as processes: usage, the ledger, customers, migrations."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from tests.support.calls import NOON, answered, internal, missed
@@ -234,3 +236,24 @@ async def test_migrate_prepares_an_empty_database_once(site: Site, postgres: Pos
     assert (first.code, second.code) == (0, 0)
     assert first.json()["applied"][0].startswith("0001_")
     assert second.out == "The database has the schema of this version.\n"
+
+
+async def test_audit_is_silent_while_counters_and_calls_agree_and_mends_what_does_not(site: Site, dsn: str) -> None:
+    await site.store.calls.record(answered(), no_cards)
+    await site.store.calls.record(missed(linkedid="1795165100.1", started_at=NOON + timedelta(hours=1)), no_cards)
+    quiet = await site.vochi("audit")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    vandal = await asyncpg.connect(dsn)
+    await vandal.execute("UPDATE customers SET calls_missed_in = 7, last_line = NULL")
+    await vandal.close()
+
+    found = await site.vochi("audit", "--json")
+    mended = await site.vochi("audit", "--fix")
+    after = await site.vochi("audit")
+
+    assert found.code == 1
+    assert [(each["column"], each["stored"], each["counted"]) for each in json.loads(found.out)] == [
+        ("calls_missed_in", "7", "1"),
+        ("last_line", None, "0001701"),
+    ]
+    assert (mended.code, after.code, after.out) == (0, 0, "")

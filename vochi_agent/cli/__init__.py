@@ -31,6 +31,7 @@ COMMANDS = {
     "calls": "the ledger of calls",
     "call": "one call",
     "customer": "one customer with all numbers and counters",
+    "audit": "compare the customers' counters with their calls; --fix counts them again",
     "top": "customers by number of calls",
     "migrate": "bring the database to this version",
     "replay": "read a recorded AMI stream as the daemon would",

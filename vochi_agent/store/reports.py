@@ -10,7 +10,7 @@ from vochi_agent.customers.model import Customer
 from .database import Database
 from .rows import call_from_row, customer_from_row
 
-__all__ = ["CallFilter", "CustomerActivity", "Reports"]
+__all__ = ["CallFilter", "CustomerActivity", "Difference", "Reports"]
 
 MISSED: Sequence[str] = (Status.MISSED.value, Status.UNKNOWN.value)
 
@@ -42,6 +42,17 @@ class CustomerActivity:
     calls: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A column of a customer that is not what his calls add up to; both as text, None for null."""
+
+    enterprise_number: str
+    phone_e164: str
+    column: str
+    stored: str | None
+    counted: str | None
+
+
 class Reports:
     """Reading for people. Every method raises StoreUnavailable."""
 
@@ -65,6 +76,11 @@ class Reports:
         """Customers with most calls that started since then."""
         rows = await self._database.fetch("top_customers", enterprise_number, since, limit)
         return [CustomerActivity(customer=customer_from_row(row), calls=row["calls"]) for row in rows]
+
+    async def audit(self, enterprise_number: str | None = None) -> list[Difference]:
+        """Where `customers` and `calls` disagree; nothing when all is well."""
+        rows = await self._database.fetch("audit", enterprise_number)
+        return [Difference(**row) for row in rows]
 
     async def server_version(self) -> str:
         """`15.18 (Debian 15.18-0+deb12u1)` and the like."""
