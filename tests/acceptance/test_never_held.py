@@ -70,6 +70,7 @@ async def test_a_frozen_daemon_costs_two_seconds_once(world: World) -> None:
 async def test_calls_of_a_frozen_time_are_written_once_when_it_thaws(world: World) -> None:
     """What Asterisk kept for a reader that was late is read in order, and nothing is counted twice."""
     await world.sipp.call("0000101", "375290000022", hold_s=0.3)
+    await world.cards(1)
     world.daemon.freeze()
     await world.sipp.call("0000101", "375290000022", hold_s=0.3)
     world.daemon.thaw()
