@@ -15,7 +15,7 @@ from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallStore, CardDraft, CustomerDirectory, LedgerEntry, Renderer, Spool
 
-__all__ = ["CallLog", "Ledger", "Lookups"]
+__all__ = ["CallLog", "Guarded", "Ledger", "Lookups"]
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class CallLog:
 
     def use(self, renderers: Mapping[str, Renderer]) -> None:
         """Render cards by these from here on."""
-        self._renderers = {number: _Guarded(renderer) for number, renderer in renderers.items()}
+        self._renderers = {number: Guarded(renderer) for number, renderer in renderers.items()}
 
     @property
     def state(self) -> BacklogState:
@@ -154,13 +154,14 @@ class CallLog:
         return self._renderers.get(enterprise_number, _no_cards)
 
 
-class _Guarded:
+class Guarded:
     """A renderer whose bugs cost the card, not the call: raised on, one would stop every later call behind this one."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
 
     def __call__(self, call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+        """The cards, none when they cannot be rendered."""
         try:
             return self._renderer(call, customer, before)
         except Exception:

@@ -17,12 +17,12 @@ import aiohttp
 
 from vochi_agent.asterisk.fastagi import FastAgiServer, Script
 from vochi_agent.asterisk.watch import PbxWatch
-from vochi_agent.call_log import CallLog
+from vochi_agent.call_log import CallLog, Guarded
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CRMS, State
+from vochi_agent.crm import CRMS, CrmFactory, State
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
@@ -34,6 +34,7 @@ from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
 from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.labels import renderer
+from vochi_agent.telegram.queue import Bot
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
@@ -135,8 +136,14 @@ async def _database(config: Config) -> AsyncIterator[tuple[PostgresStore, Embedd
 
 
 @asynccontextmanager
-async def assembled(config: Config) -> AsyncIterator[Daemon]:
+async def assembled(
+    config: Config, *, crms: Mapping[str, CrmFactory] = CRMS, bots: Mapping[str, Bot] | None = None
+) -> AsyncIterator[Daemon]:
     """A whole daemon, answering FastAGI and HTTP but watching nothing yet, while the block runs.
+
+    Args:
+        crms: How the CRMs of the configuration are spoken with, by name.
+        bots: Telegram bots by token that are not to be opened anew.
 
     Raises:
         ConfigError: an embedded database or a state_dir that cannot be used.
@@ -153,13 +160,13 @@ async def assembled(config: Config) -> AsyncIterator[Daemon]:
         customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
         stack.push_async_callback(customers.aclose)
         sites: dict[str, Site] = {}
-        cards = CardSender(config, OwnCards(store.cards, sites), metrics=metrics)
+        cards = CardSender(config, OwnCards(store.cards, sites), metrics=metrics, bots=bots)
         renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
         call_log = CallLog(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
         )
-        crms = {each.number: crms_of(each, session, metrics) for each in config.enterprises}
-        enrichment = Enrichment(crms, on_profile=call_log.learned, metrics=metrics, clock=time.monotonic)
+        asked = {each.number: crms_of(each, session, metrics, crms) for each in config.enterprises}
+        enrichment = Enrichment(asked, on_profile=call_log.learned, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
         call_log.lookups = enrichment
         caller_id = CallerId(
@@ -179,7 +186,7 @@ async def assembled(config: Config) -> AsyncIterator[Daemon]:
                 call_log=call_log,
                 enrichment=enrichment,
                 metrics=metrics,
-                render=renderers[number],
+                render=Guarded(renderers[number]),
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )
@@ -213,11 +220,16 @@ def _stored(sites: Mapping[str, Site], call: Call) -> None:
         site.recoverer.live_call_stored(call)
 
 
-def crms_of(enterprise: Enterprise, session: aiohttp.ClientSession, metrics: Metrics) -> list[CrmOfEnterprise]:
+def crms_of(
+    enterprise: Enterprise,
+    session: aiohttp.ClientSession,
+    metrics: Metrics,
+    crms: Mapping[str, CrmFactory] = CRMS,
+) -> list[CrmOfEnterprise]:
     """The CRMs of an enterprise that we speak with; nothing is connected yet."""
     found = []
     for name, table in enterprise.crm.items():
-        factory = CRMS.get(name)
+        factory = crms.get(name)
         if factory is None:
             log.warning("%s of %s is configured but not spoken yet", name, enterprise.number, extra={"action": "crm"})
             continue

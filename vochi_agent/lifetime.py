@@ -53,8 +53,8 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
         for number, site in daemon.sites.items():
             intake.append(start(f"pbx of {number}", bulkhead(f"the PBX of {number}", site.watch.run)))
             beat = Heartbeat(daemon.config.daemon.instance, site.watch.ami, answers)
-            intake.append(start(f"heartbeat of {number}", beat.run()))
-            intake.append(start(f"watched time of {number}", site.keeper.run()))
+            intake.append(start(f"heartbeat of {number}", bulkhead(f"the heartbeat of {number}", beat.run)))
+            intake.append(start(f"watched time of {number}", bulkhead(f"the ledger of {number}", site.keeper.run)))
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
             claim = keep_running(f"the ownership of {number}", site.ownership.run)
             work.append(start(f"ownership of {number}", claim))

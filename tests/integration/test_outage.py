@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from tests.support.calls import answered
@@ -67,6 +68,34 @@ async def test_a_silent_server_is_left_at_the_deadline_and_used_again_later(gate
 
     recorded = await ledger.record(answered(), lambda *_: ())
     assert recorded in (Recorded(inserted=True, changed=True), Recorded(inserted=False, changed=False))
+
+
+async def end_all_sessions(dsn: str) -> None:
+    """As an administrator or a shutdown does; the farewells have arrived when this returns."""
+    administrator = await asyncpg.connect(dsn)
+    await administrator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await administrator.close()
+    await asyncio.sleep(0.1)  # the driver reads without telling anybody
+
+
+async def test_a_farewell_without_the_end_of_the_connection_is_an_outage(
+    gate: TcpGate, database: Database, dsn: str
+) -> None:
+    """`terminating connection` was read and the FIN is late: the driver takes no statement, and says so oddly."""
+    gate.hold_ends()
+    await database.execute("ping")
+    await end_all_sessions(dsn)
+    with pytest.raises(StoreUnavailable):
+        await database.execute("ping")
+    await database.execute("ping")
+
+    with pytest.raises(StoreUnavailable):  # noqa: PT012 - it comes out of the whole session
+        async with database.dedicated(idle_timeout_s=60) as session:
+            await end_all_sessions(dsn)
+            await session.execute("ping")
 
 
 async def test_a_full_pool_says_so_at_the_deadline(database: Database) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.card_queue import MemoryCards
+from tests.support.card_queue import MemoryCards, QueuedCard
 from tests.support.cards import COMPANY, final, finished
 from vochi_agent.calls.model import Status
 from vochi_agent.config import Config
@@ -329,3 +329,34 @@ async def _put_and_wake(chats: Chats, text: str) -> int:
     number = chats.cards.put(text, chat_id=GROUP)
     chats.sender.wake()
     return number
+
+
+class HauntedCards(MemoryCards):
+    """A table whose every look at one chat meets a bug, so many times."""
+
+    def __init__(self, bugs: int) -> None:
+        super().__init__()
+        self.bugs = bugs
+
+    async def claim(self, enterprise_number: str, chat_id: int) -> QueuedCard | None:
+        """As usual, but for the bug."""
+        if chat_id == GROUP and self.bugs:
+            self.bugs -= 1
+            raise ZeroDivisionError("a bug")
+        return await super().claim(enterprise_number, chat_id)
+
+
+async def test_a_bug_met_in_one_chat_delays_no_other_and_the_chat_comes_back() -> None:
+    async with TelegramSandbox() as sandbox, asyncio.TaskGroup() as tasks:
+        for chat_id in (GROUP, OTHER):
+            sandbox.add_chat(chat_id)
+        cards = HauntedCards(bugs=1)
+        sender = CardSender(configured(sandbox.url), cards, metrics=Metrics(), pace=QUICK)
+        haunted, other = cards.put(CARD, chat_id=GROUP), cards.put(CARD, chat_id=OTHER)
+        task = tasks.create_task(sender.run(), name="sender under test")
+
+        await cards.until_shown(other)
+        assert sandbox.messages(GROUP) == []
+        await cards.until_shown(haunted)
+        assert cards.bugs == 0
+        task.cancel()

@@ -18,8 +18,9 @@ class TcpGate:
         # Below the ephemeral range: nobody takes it while the gate is closed.
         self.port = free_port()
         self._target = target
-        self._flowing = asyncio.Event()
+        self._flowing, self._ending = asyncio.Event(), asyncio.Event()
         self._flowing.set()
+        self._ending.set()
         self._server: asyncio.Server | None = None
         self._relays: set[asyncio.Task[None]] = set()
 
@@ -52,6 +53,10 @@ class TcpGate:
         """Pass on what was held back."""
         self._flowing.set()
 
+    def hold_ends(self) -> None:
+        """Pass on what is said, but not that a side has hung up: the last packet of a connection is lost."""
+        self._ending.clear()
+
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -75,4 +80,5 @@ class TcpGate:
             await self._flowing.wait()
             writer.write(chunk)
             await writer.drain()
+        await self._ending.wait()
         writer.close()

@@ -44,6 +44,9 @@ CURED_BY_WAITING = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # The server's last word ("terminating connection...") was read, the end of the connection was not yet: the next
+    # statement finds the driver in the middle of an answer.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -105,6 +108,7 @@ class Database:
                 max_size=self._pool_size,
                 timeout=CONNECT_TIMEOUT_S,
                 init=_register_codecs,
+                reset=_as_it_is,
                 server_settings=SERVER_SETTINGS,
             )
         return self
@@ -225,7 +229,7 @@ async def _transaction_of(connection: Row) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(ROLLBACK_TIMEOUT_S):
                 await transaction.rollback()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*CURED_BY_WAITING, asyncpg.PostgresError):
             connection.terminate()
         raise
 
@@ -254,6 +258,14 @@ async def _register_codecs(connection: Row) -> None:
         encoder=lambda value: json.dumps(value, ensure_ascii=False),
         decoder=json.loads,
     )
+
+
+async def _as_it_is(_: Row) -> None:
+    """Nothing of ours outlives its transaction, so a connection is clean when it comes back.
+
+    The driver's own reset asks the server, shielded from cancellation; by a server that went silent it failed where
+    nobody looked.
+    """
 
 
 async def _happened(event: asyncio.Event, *, within_s: float) -> bool:

@@ -1,6 +1,7 @@
 """Sends what the table of cards says the chats should show: one worker a chat, one bot a token.
 
-Invariant: the daemon never waits for Telegram. aiogram is imported in a thread, after the doors are open.
+Invariants: a bug met by one chat's cards delays no other chat; the daemon never waits for Telegram. aiogram is imported
+in a thread, after the doors are open.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 from vochi_agent.config import Config
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
+from vochi_agent.supervisor import bulkhead
 
 from .chat import ChatWorker, Outage, Pace
 from .queue import Bot, Card, CardQueue
@@ -26,7 +28,16 @@ C = TypeVar("C", bound=Card)
 class CardSender(Generic[C]):
     """All chats of all enterprises that have a bot."""
 
-    def __init__(self, config: Config, queue: CardQueue[C], *, metrics: Metrics, pace: Pace = USUAL) -> None:
+    def __init__(
+        self,
+        config: Config,
+        queue: CardQueue[C],
+        *,
+        metrics: Metrics,
+        pace: Pace = USUAL,
+        bots: Mapping[str, Bot] | None = None,
+    ) -> None:
+        """`bots`: by token; those that are not in it speak with Telegram through aiogram."""
         self._telegram = config.telegram
         tokens = {enterprise.number: enterprise.telegram_token for enterprise in config.enterprises}
         self._tokens = {
@@ -35,6 +46,7 @@ class CardSender(Generic[C]):
         self._queue = queue
         self._metrics = metrics
         self._pace = pace
+        self._bots = dict(bots or {})
         self._changed = asyncio.Event()
         self._workers: dict[tuple[str, int], ChatWorker[C]] = {}
 
@@ -46,6 +58,8 @@ class CardSender(Generic[C]):
         """Send for ever; returns at once when no enterprise has a bot."""
         if not self._tokens:
             return
+        # Workers of an earlier life hold closed bots.
+        self._workers.clear()
         async with contextlib.AsyncExitStack() as stack:
             bots = await self._open_bots(stack)
             async with asyncio.TaskGroup() as tasks:
@@ -62,13 +76,15 @@ class CardSender(Generic[C]):
         by_token: dict[str, tuple[Bot, Outage]] = {}
         for number, token in self._tokens.items():
             if token not in by_token:
-                bot = module.TelegramBot(
-                    token,
-                    api_url=self._telegram.api_url,
-                    proxy=self._telegram.proxy,
-                    request_s=self._pace.request,
-                )
-                stack.push_async_callback(bot.close)
+                bot = self._bots.get(token)
+                if bot is None:
+                    bot = module.TelegramBot(
+                        token,
+                        api_url=self._telegram.api_url,
+                        proxy=self._telegram.proxy,
+                        request_s=self._pace.request,
+                    )
+                    stack.push_async_callback(bot.close)
                 by_token[token] = (bot, Outage(f"the Telegram bot of {number}"))
         return {number: by_token[token] for number, token in self._tokens.items()}
 
@@ -97,5 +113,6 @@ class CardSender(Generic[C]):
                 pace=self._pace,
             )
             self._workers[number, chat_id] = worker
-            tasks.create_task(worker.run(), name=f"telegram chat {chat_id} of {number}")
+            name = f"Telegram chat {chat_id} of {number}"
+            tasks.create_task(bulkhead(name, worker.run), name=name)
         return worker
