@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers clean
+.PHONY: help venv demo test unit check fmt peers chaos truth clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ check: $(VENV)/.installed-dev ## style, types, layers, spelling
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/codespell
+
+chaos: $(VENV)/.installed-dev ## everything breaks at random for ten minutes; VOCHI_SEED=... takes the plan of an earlier run
+	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} $(RUN)/python -m pytest -rA tests/acceptance/test_chaos.py
 
 fmt: $(VENV)/.installed-dev ## format the code
 	$(RUN)/ruff check --fix

@@ -19,7 +19,7 @@ from vochi_agent.protocols.ami import Message
 
 from .ami import AmiConnection, AmiPeer, connect
 
-__all__ = ["examine_ami"]
+__all__ = ["examine_ami", "may"]
 
 # Asterisk tells its refusals apart by nothing but their text.
 DENIED: Final = ("Permission denied", "unknown command")
@@ -88,7 +88,7 @@ async def _look_around(
     pong = await connection.action("Ping")
     found = [_clock(part, pong, (before + clock()) / 2)]
     found.append(await _version(part, connection))
-    if await _may(connection, "CoreShowChannels"):
+    if await may(connection, "CoreShowChannels"):
         found.append(fine(part, "write class reporting: calls that live at a reconnect can be listed"))
     else:
         found.append(
@@ -98,7 +98,7 @@ async def _look_around(
                 f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
             )
         )
-    if await _may(connection, "Setvar"):
+    if await may(connection, "Setvar"):
         found.append(fine(part, "write class call: the heartbeat that the dialplan asks for can be set"))
     else:
         found.append(
@@ -108,7 +108,7 @@ async def _look_around(
                 f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
             )
         )
-    if await _may(connection, "Command"):
+    if await may(connection, "Command"):
         found.append(
             warning(
                 part,
@@ -119,7 +119,8 @@ async def _look_around(
     return found
 
 
-async def _may(connection: AmiConnection, action: str) -> bool:
+async def may(connection: AmiConnection, action: str) -> bool:
+    """Whether our user has the right to an action; it is asked for without arguments, so nothing is done."""
     try:
         await connection.list_action(action)
     except ActionFailed as exc:

@@ -1,6 +1,7 @@
 """`vochi-agent doctor`: connects to everything configured and says what is wrong and how to mend it.
 
-Invariants: it changes nothing anywhere, sends no message, and no secret is in what it prints.
+Invariants: it changes nothing anywhere (the freeze test, which asks first, stops the daemon for a moment), sends no
+message, and no secret is in what it prints.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from vochi_agent.store.examine import examine_database
 from vochi_agent.telegram.examine import examine_bot
 from vochi_agent.web.client import ask_status
 
+from .doctor_freeze import WARNING, examine_freeze
 from .doctor_host import examine_configuration, examine_daemon, examine_disk, examine_listener
 from .presentation import WIDEST, add_json, print_json
 from .stored import is_made
@@ -49,16 +51,22 @@ Examination = Coroutine[None, None, list[Finding]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How long to listen, how to print."""
+    """How long to listen, what to test, how to print."""
     help_text = f"wait so long for events of the PBX ({LISTEN_S:g}); place a call meanwhile"
     parser.add_argument("--listen", type=_seconds, default=LISTEN_S, metavar="SECONDS", help=help_text)
+    parser.add_argument("--freeze-test", action="store_true", help="only show that a frozen daemon holds no call")
+    parser.add_argument("--yes", action="store_true", help="do not ask before the freeze test")
     add_json(parser)
 
 
 def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     """0 nothing is wrong, 1 something is, 3 something does not answer or does not let us in."""
     loaded = config()
-    findings = [_censored(finding, loaded) for finding in asyncio.run(_examine(loaded, args.listen))]
+    if args.freeze_test and not (args.yes or _agreed()):
+        print("Nothing was done.", file=sys.stderr)
+        return NO
+    examination = examine_freeze(loaded) if args.freeze_test else _examine(loaded, args.listen)
+    findings = [_censored(finding, loaded) for finding in asyncio.run(examination)]
     if args.json:
         print_json([finding.as_json() for finding in findings])
     else:
@@ -66,6 +74,12 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     if any(finding.closed for finding in findings):
         return UNREACHABLE
     return NO if any(finding.level is Level.PROBLEM for finding in findings) else 0
+
+
+def _agreed() -> bool:
+    print(WARNING, file=sys.stderr)
+    print("Type yes to begin: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
 
 
 async def _examine(config: Config, listen_s: float) -> list[Finding]:
