@@ -34,7 +34,7 @@ async def test_a_known_customer_of_a_company(world: World) -> None:
     assert (call.direction, call.status, call.reason, call.phone) == ("in", "answered", "talked", "+375290000033")
     assert (call.line, call.first_agent, call.path, call.rung) == ("0001701", "101", ("101",), ("101",))
     assert call.talk_seconds == pytest.approx(1.5, abs=0.4)
-    assert call.wait_seconds == pytest.approx(1.0, abs=0.5)
+    assert 0.9 < call.wait_seconds < 3.0  # the phone rings for a second; a busy machine adds to it
     customer = await world.customer("+375290000033")
     assert customer is not None
     assert (customer.names.enterprise_name, customer.names.last_name) == ("Ромашка", "Контактова")

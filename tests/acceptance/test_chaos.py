@@ -213,4 +213,5 @@ async def test_every_call_is_in_the_books_once_whatever_broke(stage: Stage, tmp_
     assert not known - real.keys(), "stored and never were"
     assert difference(traffic.expected, legs(stored)) == ""
     assert await audit(stage.world.dsn) == []
+    assert await stage.world.store.reports.audit() == []
     assert "Traceback" not in stage.world.daemon.log.read_text()
