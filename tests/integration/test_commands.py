@@ -11,6 +11,7 @@ from tests.support.calls import NOON, answered, internal, missed
 from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
+from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.customers.model import Names, Profile
 
 # What commands say does not depend on the server's version; the store's own tests run on both.
@@ -127,7 +128,28 @@ async def test_the_json_of_a_call_is_that_of_the_contract(site: Site) -> None:
             "these phones rang: 150, 151",
             "5 s from the start to the first word",
         ],
+        "legs": [],
     }
+
+
+async def test_call_tells_the_evidence_as_a_time_line(site: Site) -> None:
+    rings = LegEvidence(
+        endpoint="PJSIP/151",
+        extension="151",
+        role=LegRole.AGENT,
+        entered=False,
+        started=0.0,
+        rang=0.1,
+        hung_up=4.0,
+        ended=4.0,
+        cause=21,
+    )
+    await site.store.calls.record(missed(evidence=(rings,)), no_cards)
+    shown = await site.vochi("call", "1795165024.84")
+
+    assert shown.out.endswith(
+        "    0.00 s  151 is dialled\n    0.10 s  151 rings\n    4.00 s  151 refuses (cause 21, declined)\n"
+    )
 
 
 async def test_call_says_why_a_call_counts_as_missed(site: Site) -> None:

@@ -25,9 +25,12 @@ PHONES = {
     "108": "Зоя",
     "109": "Игорь",
     "110": "Кира",
+    "111": "Лариса Секретарь",
 }
 # 109 is registered where nothing listens, 110 is not registered at all.
 DEAD_ADDRESS, NOT_REGISTERED = "109", "110"
+# Not played by sipp: see `sip_phone.py`.
+TRANSFERRING = "111"
 
 # Configuration files that Asterisk complains about when they are missing, though their defaults are all we want.
 EMPTY_FILES = (
@@ -50,6 +53,7 @@ class Ports:
         phones: The sipp that plays all telephones.
         provider: The sipp that plays the far end of both trunks.
         nobody: Where nothing ever listens.
+        secretary: The telephone that transfers calls.
         rtp: First and last port of Asterisk's sound.
     """
 
@@ -61,13 +65,13 @@ class Ports:
     phones: int
     provider: int
     nobody: int
+    secretary: int
     rtp: tuple[int, int]
 
     @classmethod
     def choose(cls) -> Self:
         """Free ones."""
-        sip, ami, http, fastagi, fastagi_b, phones, provider, nobody = free_ports(8)
-        return cls(sip, ami, http, fastagi, fastagi_b, phones, provider, nobody, free_udp_range(400))
+        return cls(*free_ports(9), free_udp_range(400))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ class AsteriskFiles:
         }
 
     def _phone(self, extension: str, name: str) -> str:
-        port = self.ports.nobody if extension == DEAD_ADDRESS else self.ports.phones
+        elsewhere = {DEAD_ADDRESS: self.ports.nobody, TRANSFERRING: self.ports.secretary}
+        port = elsewhere.get(extension, self.ports.phones)
         contact = "; not registered" if extension == NOT_REGISTERED else f"contact = sip:{extension}@127.0.0.1:{port}"
         values = {"EXTENSION": extension, "NAME": name, "CONTACT": contact}
         return fill((CONF / "pjsip_phone.conf").read_text(), values)

@@ -23,6 +23,8 @@ _DID_NOT_RING: Final = frozenset({17, 21})
 _DIALLING_APPS: Final = frozenset({"Dial", "RetryDial", "Page", "FollowMe"})
 _VOICEMAIL_APPS: Final = frozenset({"VoiceMail", "Voicemail", "MinivmRecord"})
 _MARKS: Final = frozenset({"forbidden", "closed", "voicemail", "blocked"})
+# What the dialplan calls its marks. The drivers differ: cel_custom writes it in place of USER_DEFINED (22.10).
+_MARK: Final = "VOCHI_MARK"
 # AppName of a leg that Originate made (main/pbx.c).
 _ORIGINATED: Final = "AppDial2"
 
@@ -37,6 +39,8 @@ class CelTranslator:
         self._dialled: dict[str, float] = {}  # uniqueid -> when a leg that may ring was made
         self._named: set[str] = set()
         self._causes: dict[str, int] = {}
+        self._refused: dict[str, set[int]] = {}  # linkedid -> causes that far sides gave
+        self._unmatched: dict[str, dict[str, str]] = {}  # linkedid -> legs whose dial has no row yet, with their names
         self._handlers: Mapping[str, Callable[[CelRow], Iterator[Event]]] = {
             "CHAN_START": self._chan_start,
             "CHAN_END": self._chan_end,
@@ -48,7 +52,9 @@ class CelTranslator:
             "BRIDGE_EXIT": self._bridge_exit,
             "ATTENDEDTRANSFER": self._attended_transfer,
             "PICKUP": self._pickup,
+            "LINKEDID_END": self._linkedid_end,
             "USER_DEFINED": self._user_defined,
+            _MARK: self._user_defined,
         }
 
     def translate(self, row: CelRow) -> Iterator[Event]:
@@ -74,6 +80,8 @@ class CelTranslator:
         if dialled or not row.channel.startswith("Local/"):
             # Half a Local pair that nobody dials belongs to an agent's transfer by feature code.
             yield ev.DialStarted(row.at, *_channel(row), source, dialled)
+            if not dialled:
+                self._unmatched.setdefault(row.linkedid, {})[row.uniqueid] = row.channel
             self._dialled[row.uniqueid] = row.at
 
     def _who_dialled(self, row: CelRow) -> tuple[str, str]:
@@ -89,7 +97,7 @@ class CelTranslator:
     def _app_start(self, row: CelRow) -> Iterator[Event]:
         if row.app in _DIALLING_APPS:
             self._dials.pop(row.uniqueid, None)
-            self._dials[row.uniqueid] = row.app_data.partition(",")[0].split("&")
+            self._dials[row.uniqueid] = _targets(row)
             self._dialler_of[row.linkedid] = row.uniqueid
         elif row.app == "Queue":
             self._queue_of[row.linkedid] = row.uniqueid
@@ -101,17 +109,28 @@ class CelTranslator:
         if row.app == "Queue":
             self._queue_of.pop(row.linkedid, None)
             yield ev.QueueLeft(row.at, *_channel(row))
-        elif row.app in _DIALLING_APPS and any(_is_phone(target) for target in self._dials.pop(row.uniqueid, ())):
-            # Somebody was dialled and no leg was made for him: not registered.
-            yield ev.VariableSet(row.at, *_channel(row), "DIALSTATUS", "CHANUNAVAIL")
+        elif row.app in _DIALLING_APPS:
+            yield from self._match_late(row)
+            if any(_is_phone(target) for target in self._dials.pop(row.uniqueid, ())):
+                # Somebody was dialled and no leg was made for him: not registered.
+                yield ev.VariableSet(row.at, *_channel(row), "DIALSTATUS", "CHANUNAVAIL")
+
+    def _match_late(self, row: CelRow) -> Iterator[Event]:
+        """A Dial() that follows another at once has no APP_START (22.10): whom it dialled is told by its end."""
+        legs = self._unmatched.get(row.linkedid, {})
+        for target in _targets(row):
+            for uniqueid, channel in legs.items():
+                if _reaches(target, endpoint_name(channel)):
+                    yield ev.DialStarted(row.at, uniqueid, row.linkedid, channel, row.uniqueid, target)
+                    del legs[uniqueid]
+                    break
 
     def _answer(self, row: CelRow) -> Iterator[Event]:
         yield from self._rang(row)
         yield ev.ChannelUp(row.at, *_channel(row))
 
     def _hangup(self, row: CelRow) -> Iterator[Event]:
-        cause = row.extra.get("hangupcause", 0)
-        self._causes[row.uniqueid] = cause if isinstance(cause, int) else 0
+        self._causes[row.uniqueid] = self._own_cause(row)
         if self._causes[row.uniqueid] not in _DID_NOT_RING:
             yield from self._rang(row)
         if row.extra.get("hangupsource") == row.channel:
@@ -120,6 +139,18 @@ class CelTranslator:
             return
         if row.extra.get("dialstatus") == "CHANUNAVAIL":
             yield ev.VariableSet(row.at, *_channel(row), "DIALSTATUS", "CHANUNAVAIL")
+
+    def _own_cause(self, row: CelRow) -> int:
+        """The cause of an end; that of another leg, handed on to one that is given up, says nothing about this one."""
+        cause = row.extra.get("hangupcause", 0)
+        if not isinstance(cause, int):
+            return 0
+        refused = self._refused.setdefault(row.linkedid, set())
+        if row.extra.get("hangupsource") == row.channel:
+            refused.add(cause)
+        elif cause in refused and row.uniqueid in self._dialled:
+            return 0
+        return cause
 
     def _rang(self, row: CelRow) -> Iterator[Event]:
         if (since := self._dialled.pop(row.uniqueid, None)) is not None:
@@ -134,6 +165,11 @@ class CelTranslator:
         if self._queue_of.get(row.linkedid) == row.uniqueid:
             del self._queue_of[row.linkedid]
         yield ev.ChannelEnded(row.at, *_channel(row), self._causes.pop(row.uniqueid, 0))
+
+    def _linkedid_end(self, row: CelRow) -> Iterator[Event]:
+        self._unmatched.pop(row.linkedid, None)
+        self._refused.pop(row.linkedid, None)
+        yield from ()
 
     def _bridge_enter(self, row: CelRow) -> Iterator[Event]:
         bridge = row.extra.get("bridge_id")
@@ -158,8 +194,12 @@ class CelTranslator:
 
     def _user_defined(self, row: CelRow) -> Iterator[Event]:
         reason = (_text(row.extra, "extra") or row.app_data.partition(",")[2]).strip().lower()
-        if row.user_event == "VOCHI_MARK" and reason in _MARKS:
+        if _MARK in (row.event, row.user_event) and reason in _MARKS:
             yield ev.Marked(row.at, *_channel(row), reason)
+
+
+def _targets(row: CelRow) -> list[str]:
+    return row.app_data.partition(",")[0].split("&")
 
 
 def _reaches(target: str, endpoint: str) -> bool:

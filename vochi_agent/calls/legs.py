@@ -83,6 +83,15 @@ class Leg:
         return self.bridges[-1].place if self.bridges and self.bridges[-1].left is None else ""
 
     @property
+    def own_cause(self) -> int:
+        """The cause that its far side gave.
+
+        Asterisk hands the cause of a leg that was refused on to those that it gives up later in the same call: phones
+        of the group, the next line (seen on 22.10). Those end with DialStatus CANCEL.
+        """
+        return 0 if self.dial_status == "CANCEL" else self.cause
+
+    @property
     def ringing(self) -> bool:
         """Alerting at this moment."""
         return self.rang is not None and self.up is None and self.ended is None

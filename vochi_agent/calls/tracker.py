@@ -87,6 +87,9 @@ class Tracker:
                 self._end_unseen(call, call.legs.values(), call.last_event)
         self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
         self._forget(now)
+        if not self._call_of:
+            for table in (self._call_of, self._calls, self._remembered):
+                table.clear()  # a dict that has become empty keeps the room of its busiest hour
         return self._taken()
 
     @property

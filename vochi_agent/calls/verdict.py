@@ -117,9 +117,9 @@ def _inbound_reason(group: Group, customer: Leg, humans: Sequence[Leg]) -> Reaso
 
 def _phones_reason(phones: Sequence[Leg]) -> Reason:
     """What the phones that were dialled did."""
-    causes = {leg.cause for leg in phones}
+    causes = {leg.own_cause for leg in phones}
     rang = [leg for leg in phones if leg.rang is not None]
-    if DECLINED in causes and not any(leg.cause not in (DECLINED, BUSY) for leg in rang):
+    if DECLINED in causes and not any(leg.own_cause not in (DECLINED, BUSY) for leg in rang):
         return Reason.REJECTED
     if (BUSY in causes or any(leg.dial_status == "BUSY" for leg in phones)) and not rang:
         return Reason.BUSY
@@ -220,12 +220,12 @@ def _outbound_reason(group: Group, last: Leg | None, caller: Leg | None) -> Reas
             return mark
     if last is None:
         return Reason.FAILED
-    if last.cause == BUSY or last.dial_status == "BUSY":
+    if last.own_cause == BUSY or last.dial_status == "BUSY":
         return Reason.BUSY
-    if last.cause == DECLINED:
+    if last.own_cause == DECLINED:
         return Reason.REJECTED
     ended = last.ended if last.ended is not None else group.until
-    refused = last.cause not in ORDINARY_CAUSES or last.dial_status == "CONGESTION"
+    refused = last.own_cause not in ORDINARY_CAUSES or last.dial_status == "CONGESTION"
     if refused and ended - last.started < REFUSED_WITHIN_S:
         return Reason.FAILED
     gave_up = (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vochi_agent.asterisk.translate_ami import VARIABLES, WANTED, translate
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Origin
+from vochi_agent.calls.evidence import MAX_LEGS
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, Direction, Phase, Reason, Status
 from vochi_agent.calls.tracker import SILENT_CALL_S, Tracker
@@ -308,3 +309,45 @@ def test_a_channel_that_began_while_the_list_was_under_way_is_not_missing():
 
     assert tracker.expire(60.0) == []
     assert tracker.open_channels == 1
+
+
+def test_a_line_that_refused_does_not_speak_for_the_next_one():
+    """Asterisk hands cause 34 of the first line on to the second, which rings when the agent gives up within 2 s."""
+    phone, first, second = ("1.0", "PJSIP/101-01"), ("1.1", "PJSIP/trunk-02"), ("1.2", "PJSIP/trunk-03")
+    events = [
+        start(*phone, exten="80290000010", number="101"),
+        start(*first, at=0.1, linkedid="1.0", origin=Origin.CREATED, exten="s"),
+        ev.DialStarted(0.1, "1.1", "1.0", first[1], "1.0", "80290000010@trunk"),
+        ev.DialEnded(0.2, "1.1", "1.0", first[1], "CONGESTION"),
+        end(*first, 0.2, cause=34),
+        start(*second, at=0.2, linkedid="1.0", origin=Origin.CREATED, exten="s"),
+        ev.DialStarted(0.2, "1.2", "1.0", second[1], "1.0", "80290000010@trunk"),
+        ev.ChannelRinging(0.3, "1.2", "1.0", second[1]),
+        ev.HangupRequested(1.0, "1.0", "1.0", phone[1]),
+        ev.DialEnded(1.0, "1.2", "1.0", second[1], "CANCEL"),
+        end(*second, 1.0, cause=34),
+        end(*phone, 1.0, cause=34),
+    ]
+
+    (call,) = records(events, close=False).values()
+
+    assert (call.direction, call.reason) == (Direction.OUT, Reason.CANCELLED)
+
+
+def test_the_evidence_of_an_endless_queue_is_bounded():
+    """A queue makes new channels for every round; the customer's own is always among the evidence."""
+    rounds = [
+        event
+        for number in range(1, 500)
+        for event in (
+            start(
+                f"1.{number}", f"PJSIP/101-{number:04x}", at=number, linkedid="1.0", origin=Origin.CREATED, exten="s"
+            ),
+            end(f"1.{number}", f"PJSIP/101-{number:04x}", number + 0.5, cause=0),
+        )
+    ]
+
+    (call,) = records([start(*CUSTOMER), *rounds, end(*CUSTOMER, 600.0)], close=False).values()
+
+    assert len(call.evidence) == MAX_LEGS
+    assert call.evidence[0].endpoint == "PJSIP/trunk"

@@ -1,0 +1,102 @@
+"""What CEL says in ways of its own, each seen on Asterisk 22.10 in the truth run."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vochi_agent.asterisk.cel import COLUMNS, CelRow, cel_row
+from vochi_agent.asterisk.translate_cel import CelTranslator
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import Call, CallFinished, Source
+from vochi_agent.calls.tracker import Tracker
+from vochi_agent.config import load
+
+LAYOUT = Layout(load(Path(__file__).parents[2] / "scenarios" / "lab.toml").enterprises[0])
+CALLER, ONE, TWO = "PJSIP/trunk-01", "PJSIP/103-02", "PJSIP/105-03"
+
+
+def row(event: str, at: float, channel: str, uniqueid: str, **columns: str) -> CelRow:
+    fields = dict.fromkeys(COLUMNS, "") | {"EventType": event, "ChanName": channel, "UniqueID": uniqueid}
+    made = cel_row(fields | {"LinkedID": "1.0", "Exten": "s"} | columns, at, Counter())
+    assert made is not None
+    return made
+
+
+def hangup(at: float, channel: str, uniqueid: str, cause: int, *, own: bool) -> list[CelRow]:
+    extra = json.dumps({"hangupcause": cause, "hangupsource": channel if own else "", "dialstatus": ""})
+    return [row("HANGUP", at, channel, uniqueid, EventExtra=extra), row("CHAN_END", at, channel, uniqueid)]
+
+
+def record(rows: list[CelRow]) -> Call:
+    tracker, translator = Tracker(LAYOUT, source=Source.RECOVERY), CelTranslator()
+    updates = [update for each in rows for event in translator.translate(each) for update in tracker.receive(event)]
+    return next(update.call for update in updates if isinstance(update, CallFinished))
+
+
+def entered() -> CelRow:
+    return row("CHAN_START", 0.0, CALLER, "1.0", Exten="375172000001", CIDnum="375290000001")
+
+
+def dial(at: float, event: str, data: str, uniqueid: str = "1.0", channel: str = CALLER) -> CelRow:
+    return row(event, at, channel, uniqueid, AppName="Dial", AppData=data)
+
+
+def test_a_busy_phone_does_not_make_the_others_of_its_group_busy() -> None:
+    """Asterisk hands the cause 17 on to the phone that it gives up with the caller."""
+    rows = [
+        entered(),
+        dial(0.1, "APP_START", "PJSIP/103&PJSIP/105,20"),
+        row("CHAN_START", 0.1, ONE, "1.1"),
+        row("CHAN_START", 0.1, TWO, "1.2"),
+        *hangup(0.2, TWO, "1.2", 17, own=True),
+        *hangup(3.0, CALLER, "1.0", 17, own=True),
+        *hangup(3.0, ONE, "1.1", 17, own=False),
+    ]
+
+    call = record(rows)
+
+    assert (call.reason, call.rung) == ("abandoned", ("103",))
+
+
+def test_a_phone_that_is_busy_without_saying_so_itself_is_still_busy() -> None:
+    """Drivers that name no source of a hangup: the cause is the phone's own, nobody had it before."""
+    rows = [
+        entered(),
+        dial(0.1, "APP_START", "PJSIP/105,20"),
+        row("CHAN_START", 0.1, TWO, "1.2"),
+        *hangup(0.2, TWO, "1.2", 17, own=False),
+        *hangup(0.3, CALLER, "1.0", 17, own=False),
+    ]
+
+    assert record(rows).reason == "busy"
+
+
+@pytest.mark.parametrize("event", ["VOCHI_MARK", "USER_DEFINED"])
+def test_a_mark_is_read_whatever_the_driver_calls_its_row(event: str) -> None:
+    """cel_custom writes the mark's name in place of USER_DEFINED."""
+    extra = json.dumps({"extra": "closed"})
+    mark = row(event, 0.1, CALLER, "1.0", UserDefType="VOCHI_MARK", EventExtra=extra)
+
+    assert record([entered(), mark, *hangup(0.2, CALLER, "1.0", 31, own=False)]).reason == "closed"
+
+
+def test_the_number_of_a_second_dial_is_known_from_its_end() -> None:
+    """A Dial() that follows another at once has no APP_START."""
+    phone = "PJSIP/101-01"
+    first, second = "PJSIP/trunk-02", "PJSIP/trunk-03"
+    rows = [
+        row("CHAN_START", 0.0, phone, "1.0", Exten="80290000010", CIDnum="101"),
+        dial(0.1, "APP_START", "PJSIP/80290000097@trunk,9", channel=phone),
+        row("CHAN_START", 0.1, first, "1.1"),
+        *hangup(0.2, first, "1.1", 34, own=True),
+        row("CHAN_START", 0.2, second, "1.2"),
+        dial(1.0, "APP_END", "PJSIP/80290000098@trunk,9", channel=phone),
+        *hangup(1.0, phone, "1.0", 34, own=True),
+        *hangup(1.0, second, "1.2", 34, own=False),
+    ]
+
+    call = record(rows)
+
+    assert (call.phone, call.reason) == ("+375290000098", "cancelled")
