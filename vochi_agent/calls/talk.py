@@ -6,7 +6,7 @@ Holding bridges (parking, waiting music) never reach this module: nobody talks i
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, nextafter
 
 from vochi_agent.calls.legs import Leg, Stay
 
@@ -75,6 +75,8 @@ def _closing(leg: Leg, stay: Stay) -> float:
     """When a stay ended; one whose end nobody saw lasts as long as its leg, and longer than all else of its moment."""
     if stay.left is not None:
         return stay.left
+    if leg.ended is not None and leg.end_unseen:
+        return nextafter(leg.ended, inf)  # it was still there when it was last heard of
     return leg.ended if leg.ended is not None and leg.ended > stay.entered else inf
 
 

@@ -184,6 +184,23 @@ def test_a_call_that_never_ends_is_closed_after_a_day_of_silence():
     assert update.call.partial
 
 
+def test_a_conversation_that_was_cut_as_it_began_was_one():
+    """The PBX died and its last word was that the second of two, a moment after the first, had joined the bridge."""
+    events = answered_call()
+    events[-2] = ev.BridgeEntered(1.9, "1.1", "1.0", PHONE[1], "b", holding=False)
+    tracker = Tracker(LAYOUT)
+    feed(tracker, events)
+
+    (update,) = tracker.end_absent(frozenset())
+
+    assert (update.call.status, update.call.reason, update.call.path) == (
+        Status.ANSWERED,
+        Reason.UNKNOWN_END,
+        ("101",),
+    )
+    assert update.call.talk_seconds == 0.0
+
+
 def test_an_open_call_at_the_end_of_the_stream_is_partial():
     """Nobody talked and the end was not seen: the status is unknown."""
     tracker = Tracker(LAYOUT)
