@@ -348,6 +348,16 @@ async def test_a_late_pong_behind_a_flood_of_events_is_no_silence(pbx: AmiPeer) 
             await connection.action("Nonsense")
 
 
+async def test_a_pbx_that_shuts_down_is_followed_to_its_last_call(pbx: AmiPeer) -> None:
+    """It refuses every action, Ping too, and still tells how its calls end."""
+    pbx.answers["Ping"] = lambda action_id: [frame("Response: Error", action_id, "Message: Asterisk is shutting down")]
+    async with connect(address(pbx), on_event=Events(), timeouts=QUICK) as connection:
+        await pbx.seen("Ping", times=4)
+
+        with pytest.raises(ActionFailed, match="shutting down"):
+            await connection.action("Ping")
+
+
 async def test_pong_tells_how_far_the_clock_of_the_pbx_is_off(pbx: AmiPeer) -> None:
     pbx.pbx_time = "1000.250000"
     async with connect(address(pbx), timeouts=QUICK, clock=lambda: 990.0) as connection:

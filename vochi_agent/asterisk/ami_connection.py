@@ -244,6 +244,8 @@ class AmiConnection:
                 pong = await self._exchange("Ping", (), self._timeouts.pong)
             except ConnectionLost:
                 raise
+            except ActionFailed:
+                pass  # an Asterisk that shuts down refuses everything until its last call has ended, and is alive
             except NotReachable as exc:
                 # A Pong may be late behind a flood of events; while anything comes at all, the peer lives.
                 if self._received == received:
