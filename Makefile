@@ -33,7 +33,8 @@ check: $(VENV)/.installed-dev ## style, types, layers, spelling
 	$(RUN)/codespell
 
 chaos: $(VENV)/.installed-dev ## everything breaks at random for ten minutes; VOCHI_SEED=... takes the plan of an earlier run
-	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} $(RUN)/python -m pytest -rA tests/acceptance/test_chaos.py
+	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} VOCHI_AWAY_S=$${VOCHI_AWAY_S:-180} \
+		$(RUN)/python -m pytest -rA tests/acceptance/test_chaos.py tests/acceptance/test_restarts.py
 
 truth: $(VENV)/.installed-dev ## thousands of calls on a real Asterisk, each compared with its plan (CALLS=2000)
 	VOCHI_TRUTH_CALLS=$(or $(CALLS),2000) VOCHI_REQUIRE_ASTERISK=1 $(RUN)/python -m pytest -s tests/acceptance/test_truth.py

@@ -4,11 +4,8 @@ VOCHI_CHAOS_S: seconds of traffic. VOCHI_SEED: the seed of an earlier run, which
 """
 
 import asyncio
-import csv
 import os
 import random
-import re
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,27 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import asyncpg
 import pytest
 
 from tests.support.asterisk import Asterisk
-from tests.support.audit import audit
+from tests.support.books import SETTLE_S, assert_books_are_right, keep_evidence, settled
 from tests.support.postgres import SURVIVES_A_CRASH, PostgresServer
 from tests.support.sipp import Sipp
 from tests.support.tcp_gate import TcpGate
-from tests.support.traffic import Leg, Traffic, difference
+from tests.support.traffic import Traffic
 from tests.support.world import World, world_around
 from vochi_agent.store.embedded import find_installation
 
 TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "60"))
-# Everything is up again: what waits is stored, what was not seen is read from the PBX's own records.
-SETTLE_S = 60.0
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
-
-# CEL columns of the shipped file.
-EVENT, TIME, CHANNEL, LINKEDID = 0, 1, 9, 15
-TRUNK = re.compile(r"PJSIP/(gsm1|sip2)-")
 
 
 @dataclass
@@ -148,52 +138,6 @@ async def break_things(stage: Stage, breaks: Sequence[Break], dice: Random, unti
             stage.say(f"{what.__name__}: mended")
 
 
-# ---------------------------------------------------------------- what must be true
-
-
-def calls_of_the_pbx(asterisk: Asterisk) -> dict[str, str]:
-    """By Asterisk's own records: the calls in which a trunk took part, and when their last channel ended."""
-    with asterisk.cel.open(newline="") as file:
-        rows = list(csv.reader(file))
-    customers = {row[LINKEDID] for row in rows if row[EVENT] == "CHAN_START" and TRUNK.match(row[CHANNEL])}
-    return {row[LINKEDID]: row[TIME] for row in rows if row[LINKEDID] in customers}
-
-
-async def stored_calls(dsn: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await connection.fetch(
-            "SELECT linkedid, direction, phone_e164, status, reason, source, partial, started_at, ended_at, path, rung"
-            " FROM calls WHERE direction <> 'internal' AND merged_into IS NULL ORDER BY started_at"
-        )
-    finally:
-        await connection.close()
-
-
-def legs(calls: Sequence[asyncpg.Record]) -> list[Leg]:
-    return [(call["direction"], call["phone_e164"], call["status"]) for call in calls]
-
-
-async def settled(stage: Stage, traffic: Traffic) -> list[asyncpg.Record]:
-    """The books as soon as they are right, or as they are when the time is up."""
-    stored: list[asyncpg.Record] = []
-    try:
-        async with asyncio.timeout(SETTLE_S):
-            while difference(traffic.expected, legs(stored)):
-                await asyncio.sleep(0.5)
-                stored = await stored_calls(stage.world.dsn)
-    except TimeoutError:
-        pass  # the assertions say what is wrong
-    return stored
-
-
-def keep_evidence(stage: Stage, stored: Sequence[asyncpg.Record], folder: Path) -> None:
-    """For whoever looks for the reason of a failure: pytest keeps the folder, the daemon's log is there already."""
-    shutil.copy(stage.world.asterisk.cel, folder / "cel.csv")
-    (folder / "happened.txt").write_text("\n".join(stage.happened))
-    (folder / "calls.txt").write_text("\n".join(str(dict(call)) for call in stored))
-
-
 async def test_every_call_is_in_the_books_once_whatever_broke(stage: Stage, tmp_path: Path) -> None:
     seed = os.getenv("VOCHI_SEED") or str(random.randrange(1 << 32))
     print(f"VOCHI_SEED={seed} VOCHI_CHAOS_S={TRAFFIC_S:g}, evidence: {tmp_path}")  # noqa: T201 - a failure shows it
@@ -204,14 +148,8 @@ async def test_every_call_is_in_the_books_once_whatever_broke(stage: Stage, tmp_
         for name, breaks in BREAKS.items():
             tasks.create_task(break_things(stage, breaks, Random(f"{seed} {name}"), until), name=f"breaks {name}")
     await stage.world.asterisk.until_idle()
-    stored = await settled(stage, traffic)
-    keep_evidence(stage, stored, tmp_path)
+    stored = await settled(stage.world, traffic)
+    keep_evidence(stage.world, stored, stage.happened, tmp_path)
 
     assert not traffic.broken
-    real, known = calls_of_the_pbx(stage.world.asterisk), {call["linkedid"] for call in stored}
-    assert not {linkedid: end for linkedid, end in real.items() if linkedid not in known}, "not stored, with their end"
-    assert not known - real.keys(), "stored and never were"
-    assert difference(traffic.expected, legs(stored)) == ""
-    assert await audit(stage.world.dsn) == []
-    assert await stage.world.store.reports.audit() == []
-    assert "Traceback" not in stage.world.daemon.log.read_text()
+    await assert_books_are_right(stage.world, traffic, stored)

@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.support.sipp import CallResult, Sipp
 
-__all__ = ["Leg", "Traffic", "difference"]
+__all__ = ["CALLERS", "Leg", "Traffic", "difference"]
 
 Leg = tuple[str, str | None, str]
 """Direction, phone, status: a customer's call as the ledger has to have it."""
