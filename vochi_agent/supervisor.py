@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from vochi_agent.errors import LoginRefused, NotReachable, ProtocolError, VochiError
 
@@ -72,7 +73,7 @@ async def keep_running(
     outage = _Outage(name)
     while True:
         try:
-            await run(outage.end)
+            await _apart(name, partial(run, outage.end))
         except refused as exc:
             outage.begin(exc, logging.ERROR)
             wait = Backoff(refused_wait, refused_wait).next_wait()
@@ -96,13 +97,26 @@ async def bulkhead(name: str, run: Callable[[], Awaitable[None]], *, backoff: Ba
     backoff = backoff or Backoff(1.0, 60.0)
     while True:
         try:
-            await run()
+            await _apart(name, run)
         except Exception:
             log.exception("%s failed and is started again", name, extra={"action": "bulkhead"})
         else:
             return
         _obey_cancellation()
         await asyncio.sleep(backoff.next_wait())
+
+
+async def _apart(name: str, life: Callable[[], Awaitable[None]]) -> None:
+    """Await it in a task of its own, which is cancelled with ours.
+
+    A TaskGroup one of whose tasks fails while it waits for the others leaves its own request to cancel behind (CPython
+    3.11, 3.12); here it would look like somebody's wish that we end.
+    """
+
+    async def live() -> None:
+        await life()
+
+    await asyncio.create_task(live(), name=name)  # noqa: TID251 - owned: awaited in the same breath
 
 
 def _obey_cancellation() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from vochi_agent.errors import ConnectionLost, CrmAuthFailed, LoginRefused, NotReachable, VochiError
-from vochi_agent.supervisor import Backoff, keep_running
+from vochi_agent.supervisor import Backoff, bulkhead, keep_running
 
 
 def quick() -> Backoff:
@@ -148,8 +148,30 @@ async def test_a_cancellation_that_meets_a_failure_still_ends_it() -> None:
 
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(keep_running("AMI x", run, backoff=quick()), name="kept running")
-        await asyncio.sleep(0)
+        while not lives:
+            await asyncio.sleep(0)
         task.cancel()
 
     assert task.cancelled()
     assert lives == 1
+
+
+async def test_a_bulkhead_outlives_the_failure_of_a_group_of_tasks() -> None:
+    """A TaskGroup that fails while it waits for its tasks must not be taken for a wish that we end."""
+    lives = 0
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("a bug")
+
+    async def run() -> None:
+        nonlocal lives
+        lives += 1
+        if lives < 3:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(fails())
+                tasks.create_task(asyncio.sleep(10))
+
+    await bulkhead("something", run, backoff=Backoff(0.001, 0.001))
+
+    assert lives == 3
