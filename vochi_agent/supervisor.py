@@ -95,10 +95,14 @@ async def bulkhead(name: str, run: Callable[[], Awaitable[None]], *, backoff: Ba
     For the far ends (Telegram, one PBX of several), never for what everything rests on: the store must end the daemon.
     """
     backoff = backoff or Backoff(1.0, 60.0)
+    clock = asyncio.get_running_loop().time
     while True:
+        began = clock()
         try:
             await _apart(name, run)
         except Exception:
+            if clock() - began >= backoff.longest:
+                backoff.reset()
             log.exception("%s failed and is started again", name, extra={"action": "bulkhead"})
         else:
             return

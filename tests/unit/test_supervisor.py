@@ -175,3 +175,18 @@ async def test_a_bulkhead_outlives_the_failure_of_a_group_of_tasks() -> None:
     await bulkhead("something", run, backoff=Backoff(0.001, 0.001))
 
     assert lives == 3
+
+
+async def test_a_bulkhead_whose_life_was_long_starts_again_at_once() -> None:
+    backoff = Recorded(0.001, 0.01)
+    lives = iter([0.0, 0.05, None])
+
+    async def run() -> None:
+        seconds = next(lives)
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+            raise RuntimeError("a bug")
+
+    await bulkhead("something", run, backoff=backoff)
+
+    assert backoff.resets == 1
