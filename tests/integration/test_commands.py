@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from tests.support.audit import audit
 from tests.support.calls import NOON, answered, internal, missed
 from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
 from tests.support.ports import free_port
@@ -265,11 +266,12 @@ async def test_audit_is_silent_while_counters_and_calls_agree_and_mends_what_doe
     await site.store.calls.record(missed(linkedid="1795165100.1", started_at=NOON + timedelta(hours=1)), no_cards)
     quiet = await site.vochi("audit")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    assert await audit(dsn) == []
     vandal = await asyncpg.connect(dsn)
     await vandal.execute("UPDATE customers SET calls_missed_in = 7, last_line = NULL")
     await vandal.close()
 
-    found = await site.vochi("audit", "--json")
+    found, found_here = await site.vochi("audit", "--json"), await audit(dsn)
     mended = await site.vochi("audit", "--fix")
     after = await site.vochi("audit")
 
@@ -278,4 +280,5 @@ async def test_audit_is_silent_while_counters_and_calls_agree_and_mends_what_doe
         ("calls_missed_in", "7", "1"),
         ("last_line", None, "0001701"),
     ]
+    assert len(found_here) == 2, "the audit of the other tests is blind"
     assert (mended.code, after.code, after.out) == (0, 0, "")
