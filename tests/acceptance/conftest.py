@@ -1,36 +1,16 @@
-"""The real programs. What cannot be had skips its tests loudly; with VOCHI_REQUIRE_ASTERISK=1 they fail."""
+"""The real programs; see `tests.support.required` for what becomes of a test whose program cannot be had."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.support.asterisk import Asterisk
-from tests.support.fetch import Tool, ToolMissing, fetch
+from tests.support.fetch import Tool
 from tests.support.postgres import PostgresServer
+from tests.support.required import require
 from tests.support.sipp import Sipp
 from vochi_agent.store.embedded import find_installation
-
-missing: dict[str, str] = {}
-
-
-def require(name: str) -> Tool:
-    """The tool, or the end of the test."""
-    try:
-        return fetch(name)
-    except ToolMissing as exc:
-        missing[name] = str(exc)
-        if os.getenv("VOCHI_REQUIRE_ASTERISK") == "1":
-            pytest.fail(f"{name} is required and cannot be had: {exc}")
-        pytest.skip(f"NOT TESTED against {name}: {exc}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say it once more where nobody overlooks it."""
-    for name, reason in missing.items():
-        terminalreporter.write_sep("!", f"nothing was tested against {name}", red=True)
-        terminalreporter.write_line(reason)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.company import Site, company
-from tests.support.fetch import ToolMissing, fetch
 from tests.support.postgres import PostgresServer
+from tests.support.required import require
 from vochi_agent.store.embedded import find_installation
 from vochi_agent.store.postgres import PostgresStore
 
@@ -16,10 +16,7 @@ from vochi_agent.store.postgres import PostgresStore
 def _programs(version: str) -> Path:
     if version == "18":
         return find_installation().path / "bin"
-    try:
-        return fetch("postgresql15").bin
-    except ToolMissing as exc:
-        pytest.skip(f"PostgreSQL 15 is not here and cannot be fetched: {exc}")
+    return require("postgresql15").bin
 
 
 @pytest.fixture(scope="session", params=["18", "15"], ids=["postgresql18", "postgresql15"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.fetch import ToolMissing, fetch
 from tests.support.mariadb import MariaDb
 from tests.support.pbx_records import LAYOUT, SCENARIOS, cel_lines, live_calls, utc
+from tests.support.required import require
 from vochi_agent.asterisk.cdr_sources import open_cdr
 from vochi_agent.asterisk.cel import COLUMNS
 from vochi_agent.asterisk.cel_sources import open_cel
@@ -34,11 +34,7 @@ CDR_COLUMNS = ("src", "dst", "channel", "dstchannel", "lastapp", "lastdata", "du
 
 @pytest.fixture(scope="module")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
-    try:
-        tool = fetch("mariadb")
-    except ToolMissing as exc:
-        pytest.skip(f"MariaDB is not here and cannot be fetched: {exc}")
-    with MariaDb(tool, tmp_path_factory.mktemp("maria")) as server:
+    with MariaDb(require("mariadb"), tmp_path_factory.mktemp("maria")) as server:
         yield server
 
 
