@@ -256,6 +256,80 @@ WHERE id = $1;
 -- The chat will never show this card. $1 id, $2 why
 UPDATE cards SET sending_since = NULL, failures = failures + 1, gave_up = $2, updated_at = now() WHERE id = $1;
 
+-- name: post_call
+-- A finished call, or a corrected one, has to go to CRMs; one that ended too long ago stays out of them.
+-- $1 enterprise, $2 linkedid as stored, $3 names of the CRMs, $4 ended, $5 how long ago at most
+INSERT INTO outbox (enterprise_number, crm, linkedid)
+SELECT $1, crm, $2 FROM unnest($3::text[]) AS crm WHERE $4::timestamptz > now() - $5::interval
+ON CONFLICT (enterprise_number, crm, linkedid) DO UPDATE SET
+    revision = outbox.revision + 1, parked = NULL, failures = 0, retry_at = NULL, updated_at = now();
+
+-- name: unpost_call
+-- The call turned out to be part of another one: what no CRM has yet is not sent. $1 enterprise, $2 linkedid as stored
+DELETE FROM outbox WHERE enterprise_number = $1 AND linkedid = $2 AND sent_revision = 0 AND sending_since IS NULL;
+
+-- name: claim_post
+-- Takes the oldest call of a CRM that is due and notes that it is being sent. $1 enterprise, $2 crm, $3 lease
+UPDATE outbox SET sending_since = now(), uncertain = uncertain OR sending_since IS NOT NULL
+FROM (
+    SELECT o.id FROM outbox AS o
+    JOIN calls AS c USING (enterprise_number, linkedid)
+    WHERE o.enterprise_number = $1 AND o.crm = $2 AND o.sent_revision < o.revision AND o.parked IS NULL
+      AND c.merged_into IS NULL
+      AND (o.retry_at IS NULL OR o.retry_at <= now())
+      AND (o.sending_since IS NULL OR o.sending_since <= now() - $3::interval)
+    ORDER BY o.id LIMIT 1
+    FOR UPDATE OF o SKIP LOCKED
+) AS due
+WHERE outbox.id = due.id
+RETURNING outbox.*;
+
+-- name: post_sent
+-- The CRM has a revision. $1 id, $2 revision, $3 its own id of the call or null
+UPDATE outbox SET
+    sent_revision = greatest(sent_revision, $2), remote_id = coalesce($3, remote_id), sending_since = NULL,
+    uncertain = false, failures = 0, retry_at = NULL, updated_at = now()
+WHERE id = $1;
+
+-- name: post_failed
+-- The CRM did not take it this time. $1 id, $2 pause before the next attempt, $3 the CRM may have it all the same
+UPDATE outbox SET
+    sending_since = NULL, uncertain = uncertain OR $3, failures = failures + 1, retry_at = now() + $2::interval,
+    updated_at = now()
+WHERE id = $1;
+
+-- name: post_parked
+-- The CRM will not take it until a person has looked. $1 id, $2 why
+UPDATE outbox SET sending_since = NULL, failures = failures + 1, parked = $2, updated_at = now() WHERE id = $1;
+
+-- name: note_remote_id
+-- A CRM's own id of a call that may still be live. $1 enterprise, $2 crm, $3 linkedid, $4 remote id
+INSERT INTO outbox (enterprise_number, crm, linkedid, revision, remote_id) VALUES ($1, $2, $3, 0, $4)
+ON CONFLICT (enterprise_number, crm, linkedid) DO UPDATE SET remote_id = excluded.remote_id, updated_at = now();
+
+-- name: outbox_state
+-- What waits for each CRM. $1 enterprise or null
+SELECT enterprise_number, crm,
+       count(*) FILTER (WHERE parked IS NULL) AS waiting,
+       count(*) FILTER (WHERE parked IS NOT NULL) AS parked,
+       min(updated_at) FILTER (WHERE parked IS NULL) AS oldest
+FROM outbox
+WHERE sent_revision < revision AND ($1::text IS NULL OR enterprise_number = $1)
+GROUP BY enterprise_number, crm
+ORDER BY enterprise_number, crm;
+
+-- name: parked_posts
+-- Calls that CRMs refused, oldest first. $1 enterprise or null, $2 limit
+SELECT enterprise_number, crm, linkedid, parked, updated_at FROM outbox
+WHERE sent_revision < revision AND parked IS NOT NULL AND ($1::text IS NULL OR enterprise_number = $1)
+ORDER BY id LIMIT $2;
+
+-- name: retry_posts
+-- Parked calls are tried again. $1 enterprise or null, $2 crm or null
+UPDATE outbox SET parked = NULL, failures = 0, retry_at = NULL, updated_at = now()
+WHERE parked IS NOT NULL AND ($1::text IS NULL OR enterprise_number = $1) AND ($2::text IS NULL OR crm = $2)
+RETURNING id;
+
 -- name: list_calls
 -- The ledger, newest first, without merged rows. $1 enterprise or null, $2 only these statuses or null, $3 started at
 -- or after, or null, $4 phone or null, $5 limit

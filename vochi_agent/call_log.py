@@ -49,6 +49,7 @@ class CallLog:
     Attributes:
         lookups: Who asks the CRMs; None asks nobody.
         stored: Told every call that was stored.
+        listeners: Told every update, live ones included; they never wait.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class CallLog:
         """`renderers` by enterprise number; `cards_changed` wakes whoever sends cards."""
         self.lookups: Lookups | None = None
         self.stored: Callable[[Call], None] = lambda _: None
+        self.listeners: list[Callable[[CallUpdate], None]] = []
         self._ledger = ledger
         self._directory = directory
         self._renderers: Mapping[str, Renderer] = {}
@@ -84,6 +86,8 @@ class CallLog:
 
     def tell(self, update: CallUpdate) -> None:
         """Take an update; nothing here waits, whatever is down."""
+        for listener in self.listeners:
+            listener(update)
         if isinstance(update, CallProgress):
             if update.phase in (Phase.START, Phase.DIAL):
                 self._ask(update.enterprise_number, update.phone, update.linkedid)

@@ -7,7 +7,7 @@ So intake ends first and the database closes last, with every finished call stor
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +17,18 @@ import aiohttp
 
 from vochi_agent.asterisk.fastagi import FastAgiServer, Script
 from vochi_agent.asterisk.watch import PbxWatch
+from vochi_agent.call_books import CallBooks
 from vochi_agent.call_log import CallLog, Guarded
+from vochi_agent.call_screens import CallScreens
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, State
+from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory, State
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
+from vochi_agent.ports import CallBook, CallScreen
 from vochi_agent.site import Site
 from vochi_agent.store.cards import Card, CardQueue, PendingChat
 from vochi_agent.store.embedded import EmbeddedPostgres
@@ -68,6 +71,8 @@ class Daemon:
     call_log: CallLog
     caller_id: CallerId
     cards: CardSender[Card]
+    call_books: CallBooks
+    call_screens: CallScreens
     sites: Mapping[str, Site]
     schema_ready: asyncio.Event
     fastagi: FastAgiServer
@@ -132,7 +137,14 @@ async def _database(config: Config) -> AsyncIterator[tuple[PostgresStore, Embedd
         if dsn == "embedded":
             embedded = EmbeddedPostgres(config.daemon.state_dir)
             dsn = await stack.enter_async_context(embedded)
-        yield await stack.enter_async_context(PostgresStore(dsn, pool_size=config.database.pool_size)), embedded
+        store = await stack.enter_async_context(PostgresStore(dsn, pool_size=config.database.pool_size))
+        store.calls.crms = {each.number: _lists_of(each) for each in config.enterprises}
+        yield store, embedded
+
+
+def _lists_of(enterprise: Enterprise) -> list[str]:
+    """The CRMs whose lists of calls are to hold the enterprise's."""
+    return [name for name, table in enterprise.crm.items() if name in CALL_BOOKS and table.log_calls]
 
 
 @asynccontextmanager
@@ -169,6 +181,17 @@ async def assembled(
         enrichment = Enrichment(asked, on_profile=call_log.learned, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
         call_log.lookups = enrichment
+        call_books = CallBooks(
+            _books(config, asked),
+            store.outbox,
+            ours=lambda number: sites[number].duty.ours,
+            recording_url=lambda _: "",
+            metrics=metrics,
+        )
+        call_screens = CallScreens(
+            _screens(config, asked), customers, store.outbox.note_remote_id, metrics=metrics, clock=time.monotonic
+        )
+        call_log.listeners.append(call_screens.tell)
         caller_id = CallerId(
             layouts,
             customers=customers,
@@ -190,7 +213,7 @@ async def assembled(
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )
-        call_log.stored = partial(_stored, sites)
+        call_log.stored = partial(_stored, sites, call_books)
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
@@ -206,6 +229,8 @@ async def assembled(
             call_log=call_log,
             caller_id=caller_id,
             cards=cards,
+            call_books=call_books,
+            call_screens=call_screens,
             sites=sites,
             schema_ready=schema_ready,
             fastagi=fastagi,
@@ -214,7 +239,33 @@ async def assembled(
         )
 
 
-def _stored(sites: Mapping[str, Site], call: Call) -> None:
+Asked = Mapping[str, Sequence[CrmOfEnterprise]]
+
+
+def _books(config: Config, asked: Asked) -> list[tuple[str, CallBook]]:
+    """The CRMs that list calls and are to be told of them."""
+    return [
+        (each.number, crm.source)
+        for each in config.enterprises
+        for crm in asked[each.number]
+        if isinstance(crm.source, CallBook) and each.crm[crm.source.name].log_calls
+    ]
+
+
+def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
+    """The CRMs that show live calls and are to do so."""
+    return {
+        each.number: [
+            crm.source
+            for crm in asked[each.number]
+            if isinstance(crm.source, CallScreen) and each.crm[crm.source.name].popups
+        ]
+        for each in config.enterprises
+    }
+
+
+def _stored(sites: Mapping[str, Site], call_books: CallBooks, call: Call) -> None:
+    call_books.wake()
     # A call may have waited on disk while its enterprise left the configuration.
     if site := sites.get(call.enterprise_number):
         site.recoverer.live_call_stored(call)

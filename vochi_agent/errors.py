@@ -8,6 +8,7 @@ VochiError
 │   ├── StoreUnavailable    PostgreSQL is away: keep the data, try again
 │   ├── RecordsUnavailable  CEL or CDR cannot be read: the gap stays, try again
 │   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
+│       ├── CrmUncertain    a change was sent and its answer lost: it may have been made; look before repeating
 │       └── CrmPaused       it failed so often that we leave it alone for a while: do not retry now
 ├── LoginRefused            the PBX does not accept our AMI user: slow retry, one alarm
 ├── ActionFailed            the PBX answered `Response: Error` to an action
@@ -32,6 +33,7 @@ __all__ = [
     "CrmPaused",
     "CrmRejected",
     "CrmUnavailable",
+    "CrmUncertain",
     "LocalProtocolError",
     "LoginRefused",
     "NotReachable",
@@ -88,6 +90,10 @@ class SpoolUnavailable(VochiError):
 
 class CrmUnavailable(NotReachable):
     """A CRM did not give a usable answer this time."""
+
+
+class CrmUncertain(CrmUnavailable):
+    """A change was sent to a CRM and its answer is lost; nobody knows whether it was made."""
 
 
 class CrmPaused(CrmUnavailable):

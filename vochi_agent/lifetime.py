@@ -47,6 +47,8 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("embedded PostgreSQL", _keep_embedded(daemon)),
             start("call log", daemon.call_log.run()),
             start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
+            start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
+            start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
             start("status", _report(daemon, notifier, answers)),
         ]
         intake = []

@@ -39,6 +39,10 @@ class Metrics:
         crm_seconds: A request to a CRM until its last answer, retries included.
         crm_breaker: 0 closed, 1 half open, 2 open.
         crm_unsaved: Profiles that wait for the database.
+        crm_waiting: Finished calls that a CRM does not list yet.
+        crm_parked: Those that a CRM refused, until a person has looked.
+        crm_posts: Finished calls brought to CRMs, by result: sent, failed, parked.
+        crm_popups: Popups by result: shown, failed, stale.
         cards: Telegram cards by result.
     """
 
@@ -69,6 +73,10 @@ class Metrics:
             "crm_breaker", "Circuit breaker: 0 closed, 1 half open, 2 open", *enterprise, "source"
         )
         self.crm_unsaved = self._gauge("crm_unsaved", "Profiles that wait for the database", *enterprise, "source")
+        self.crm_waiting = self._gauge("crm_waiting", "Calls that a CRM does not list yet", *enterprise, "source")
+        self.crm_parked = self._gauge("crm_parked", "Calls that a CRM refused", *enterprise, "source")
+        self.crm_posts = self._counter("crm_posts", "Finished calls brought to CRMs", *enterprise, "source", "result")
+        self.crm_popups = self._counter("crm_popups", "Popups on CRM screens", *enterprise, "source", "result")
         self.cards = self._counter("cards", "Telegram cards", *enterprise, "result")
 
     def render(self) -> bytes:

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from vochi_agent.calls.model import Call, CallFinished, CallMerged
+from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress
 from vochi_agent.customers.model import Customer, History, Profile
 
 __all__ = [
+    "CallBook",
+    "CallScreen",
     "CallStore",
     "CardDraft",
     "CustomerDirectory",
     "LedgerEntry",
+    "Popup",
+    "Post",
     "ProfileSource",
     "Recorded",
     "Renderer",
@@ -151,5 +155,90 @@ class ProfileSource(Protocol):
             CrmUnavailable: no usable answer this time.
             CrmAuthFailed: the key is refused.
             CrmRejected: the request was understood and refused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A finished call on its way into a CRM's own list of calls.
+
+    Attributes:
+        id: Ours, of the place in the queue.
+        customer: As he is known now; None when the call has none.
+        revision: Grows when the call is corrected after the fact.
+        remote_id: The CRM's own id of the call, "" while none is known.
+        corrects: The CRM has an earlier revision.
+        uncertain: An earlier attempt got no answer: the CRM may have this revision already.
+        failures: Attempts in a row that brought nothing.
+    """
+
+    id: int
+    call: Call
+    customer: Customer | None
+    revision: int = 1
+    remote_id: str = ""
+    corrects: bool = False
+    uncertain: bool = False
+    failures: int = 0
+
+
+@runtime_checkable
+class CallBook(Protocol):
+    """A CRM that keeps a list of calls."""
+
+    name: str
+
+    async def log_call(self, post: Post, *, recording_url: str) -> str:
+        """Bring the call into the list, or correct it where the CRM allows that; returns the CRM's own id or "".
+
+        Nothing is ever listed twice: where the CRM cannot tell a repetition by our id, an `uncertain` post is looked
+        for first, and refused when that is not possible either.
+
+        Args:
+            recording_url: Where people hear the conversation, "" without a recording.
+
+        Raises:
+            CrmUncertain: it may be there, nobody knows.
+            CrmUnavailable: it is not there; call again later.
+            CrmAuthFailed: the key is refused.
+            CrmRejected: it will never be taken as it is.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Popup:
+    """What the screens of a CRM's users should show of a live call now.
+
+    Attributes:
+        progress: Its phase; `hangup` when it is over.
+        began: Extensions that this phase is about and the one before was not: phones that began to ring, or who talks.
+        ended: Extensions that were told before and are no longer in the call.
+        finished: The record, in phase `hangup`.
+        remote_id: What the CRM returned for an earlier phase of this call, "" at first.
+    """
+
+    progress: CallProgress
+    customer: Customer | None
+    began: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    finished: Call | None = None
+    remote_id: str = ""
+
+
+@runtime_checkable
+class CallScreen(Protocol):
+    """A CRM that shows a card on its users' screens while a call lives."""
+
+    name: str
+
+    async def show(self, popup: Popup) -> str:
+        """Show, change or close the card; returns the CRM's own id of the call or "". Asked once, never repeated.
+
+        Raises:
+            CrmUnavailable: nobody saw it this time.
+            CrmAuthFailed: the key is refused.
+            CrmRejected: the CRM does not want it.
         """
         ...

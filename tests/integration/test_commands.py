@@ -282,3 +282,23 @@ async def test_audit_is_silent_while_counters_and_calls_agree_and_mends_what_doe
     ]
     assert len(found_here) == 2, "the audit of the other tests is blind"
     assert (mended.code, after.code, after.out) == (0, 0, "")
+
+
+async def test_outbox_names_the_calls_that_a_crm_refused_and_lets_them_be_tried_again(site: Site) -> None:
+    quiet = await site.vochi("outbox")
+    site.store.calls.crms = {"0901": ["retailcrm"]}
+    await site.store.calls.record(answered(started_at=datetime.now(UTC) - timedelta(minutes=5)), no_cards)
+    post = await site.store.outbox.claim("0901", "retailcrm")
+    assert post is not None
+    await site.store.outbox.parked(post, "no such manager")
+
+    refused, shown = await site.vochi("outbox", "--json"), await site.vochi("outbox")
+    retried = await site.vochi("outbox", "--retry")
+    waiting = await site.vochi("outbox", "--json")
+
+    assert (quiet.code, quiet.out) == (0, "Every CRM lists every call.\n")
+    assert (refused.code, shown.code) == (1, 1)
+    assert [each["parked"] for each in refused.json()["refused"]] == ["no such manager"]
+    assert "no such manager" in shown.out
+    assert (retried.code, retried.out) == (0, "1 calls are tried again.\n")
+    assert [(each["waiting"], each["parked"]) for each in waiting.json()["crms"]] == [(1, 0)]

@@ -256,7 +256,8 @@ async def test_a_key_without_the_right_to_companies_still_names_the_person(
         profiles = [await crm.profile(CONTACT) for _ in range(2)]
 
     assert [profile and profile.names.display for profile in profiles] == ["Контактов"] * 2
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    ours = [record.levelname for record in caplog.records if record.name.startswith("vochi_agent")]
+    assert ours == ["WARNING"]
 
 
 async def test_a_huge_answer_is_not_read_to_its_end(session: aiohttp.ClientSession) -> None:

@@ -34,6 +34,7 @@ COMMANDS = {
     "audit": "compare the customers' counters with their calls; --fix counts them again",
     "top": "customers by number of calls",
     "migrate": "bring the database to this version",
+    "outbox": "finished calls that wait for CRMs; --retry lets refused ones be tried again",
     "replay": "read a recorded AMI stream as the daemon would",
     "record": "write the live AMI stream to a file",
     "recover": "store the calls that only the PBX's own records know",

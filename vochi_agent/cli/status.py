@@ -46,7 +46,7 @@ def _print(config: Config, status: Json) -> None:
     parts = [(name, "up" if part.get("up") else "DOWN", str(part.get("detail") or "")) for name, part in
              _tables(status, "parts")]  # fmt: skip
     crms = [
-        (f"{crm} {number}", "up" if state.get("breaker") == "closed" else "DOWN", f"breaker {state.get('breaker')}")
+        (f"{crm} {number}", "up" if state.get("breaker") == "closed" else "DOWN", _crm(state))
         for number, of_enterprise in _tables(status, "crm")
         for crm, state in _tables({"crm": of_enterprise}, "crm")
     ]
@@ -67,6 +67,12 @@ def _print(config: Config, status: Json) -> None:
 def _waiting(status: Json) -> str:
     spool = dict(_items(status, "spool"))
     return f"{status.get('calls_waiting')} for the database, {spool.get('calls')} of them on disk"
+
+
+def _crm(state: Json) -> str:
+    waiting, parked = state.get("calls_waiting") or 0, state.get("calls_parked") or 0
+    queue = f", {waiting} calls wait for it, {parked} refused" if waiting or parked else ""
+    return f"breaker {state.get('breaker')}{queue}"
 
 
 def _pbx(number: str, pbx: Json, zone: str) -> list[str]:

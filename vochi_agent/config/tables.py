@@ -166,7 +166,13 @@ class Department(Table):
 
 
 class CrmConfig(Table):
-    """`[enterprises.crm.<name>]`: what every CRM needs. `agents`: the CRM's user id -> extension."""
+    """`[enterprises.crm.<name>]`: what every CRM needs.
+
+    Attributes:
+        agents: The CRM's user id -> extension.
+        log_calls: Every finished call goes into the CRM's own list of calls.
+        popups: A card on the users' screens while their phones ring.
+    """
 
     url: v.HttpUrl
     api_key: v.Secret = NO_SECRET
@@ -174,6 +180,8 @@ class CrmConfig(Table):
     timeout_s: v.CrmTimeout = 1.2
     rps: v.RequestRate = 10.0
     agents: v.CrmAgents = Field(default_factory=lambda: MappingProxyType({}))
+    log_calls: v.Flag = True
+    popups: v.Flag = True
 
 
 class RetailCrmConfig(CrmConfig):

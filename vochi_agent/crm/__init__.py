@@ -11,7 +11,7 @@ from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CRMS", "CrmFactory", "State", "retailcrm"]
+__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "retailcrm"]
 
 
 class CrmFactory(Protocol):
@@ -62,3 +62,6 @@ def retailcrm(
 
 
 CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm}
+
+# Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
+CALL_BOOKS: Final[frozenset[str]] = frozenset()

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -24,7 +24,7 @@ from tenacity import (
 )
 
 from vochi_agent.crm.breaker import Breaker, State
-from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 
 __all__ = ["Answer", "CrmHttp", "json_object", "mask"]
 
@@ -50,6 +50,23 @@ class Answer:
 
     status: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """One request, as often as it is made.
+
+    Attributes:
+        changes: It changes something in the CRM, so that a lost answer leaves a doubt.
+        repeatable: Made twice it does no more than once.
+    """
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]]
+    body: Mapping[str, Any]
+    changes: bool
+    repeatable: bool
 
 
 class _Limited(CrmUnavailable):
@@ -129,15 +146,52 @@ class CrmHttp:
             CrmRejected: as `interpret` says.
             CrmAuthFailed: the key is refused.
         """
-        parameters = list(query)
+        request = _Request(method="GET", path=path, query=list(query), body={}, changes=False, repeatable=True)
+        return await self._ask(request, interpret, deadline)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        interpret: Callable[[Answer], T],
+        *,
+        deadline: float,
+        query: Iterable[tuple[str, str]] = (),
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        repeatable: bool,
+    ) -> T:
+        """Change something in the CRM.
+
+        Args:
+            form: Sent as `application/x-www-form-urlencoded`; else `json` is sent when there is any.
+            repeatable: The CRM knows a repetition (an id of ours in it): a lost answer is asked for again. Otherwise
+                it is tried once more only when it surely was not carried out.
+
+        Raises:
+            CrmUncertain: it may have been carried out.
+            CrmPaused, CrmUnavailable: it was not.
+            CrmRejected, CrmAuthFailed: as for `get`.
+        """
+        body: Mapping[str, Any] = {"data": form} if form is not None else {} if json is None else {"json": json}
+        request = _Request(method=method, path=path, query=list(query), body=body, changes=True, repeatable=repeatable)
+        return await self._ask(request, interpret, deadline)
+
+    async def _ask(self, request: _Request, interpret: Callable[[Answer], T], deadline: float) -> T:
+        def worth_repeating(error: BaseException) -> bool:
+            if isinstance(error, CrmUncertain) and not request.repeatable:
+                return False
+            # When this very failure opened the breaker, its asker is told what failed, not that the breaker is open.
+            return isinstance(error, CrmUnavailable) and self._breaker.state is not State.OPEN
+
         retrying = AsyncRetrying(
-            retry=retry_if_exception(self._worth_repeating),
+            retry=retry_if_exception(worth_repeating),
             stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(deadline - asyncio.get_running_loop().time()),
             wait=_pause,
             reraise=True,
         )
         try:
-            result: T = await retrying(self._attempt, path, parameters, interpret, deadline)
+            result: T = await retrying(self._attempt, request, interpret, deadline)
         except (CrmUnavailable, CrmRejected, CrmAuthFailed) as failure:
             failure.args = (mask(str(failure), self._secrets),)
             self._report(failure)
@@ -145,13 +199,7 @@ class CrmHttp:
         self._report(None)
         return result
 
-    def _worth_repeating(self, error: BaseException) -> bool:
-        # When this very failure opened the breaker, its asker is told what failed, not that the breaker is open.
-        return isinstance(error, CrmUnavailable) and self._breaker.state is not State.OPEN
-
-    async def _attempt(
-        self, path: str, query: list[tuple[str, str]], interpret: Callable[[Answer], T], deadline: float
-    ) -> T:
+    async def _attempt(self, request: _Request, interpret: Callable[[Answer], T], deadline: float) -> T:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._limiter.acquire()
@@ -161,45 +209,57 @@ class CrmHttp:
         if asyncio.get_running_loop().time() >= deadline:
             raise CrmUnavailable("no time was left to ask")
         with self._breaker.guard():
-            return interpret(await self._fetch(path, query, deadline))
+            answer = await self._fetch(request, deadline)
+            try:
+                return interpret(answer)
+            except CrmUnavailable as error:
+                # A web page or half a text in place of the answer says nothing of what became of a change.
+                raise _doubted(request, str(error)) from None
 
-    async def _fetch(self, path: str, query: list[tuple[str, str]], deadline: float) -> Answer:
+    async def _fetch(self, request: _Request, deadline: float) -> Answer:
         until = min(deadline, asyncio.get_running_loop().time() + self._attempt_s)
         try:
             # Redirects are not followed: the key would travel to whatever host the answer names.
             async with (
                 asyncio.timeout_at(until),
-                self._session.get(
-                    self._base_url + path, params=query, headers=self._headers, allow_redirects=False
+                self._session.request(
+                    request.method,
+                    self._base_url + request.path,
+                    params=request.query,
+                    headers=self._headers,
+                    allow_redirects=False,
+                    **request.body,
                 ) as response,
             ):
-                self._check_status(response)
-                return Answer(response.status, await self._read(response))
+                self._check_status(request, response)
+                return Answer(response.status, await self._read(request, response))
+        except aiohttp.ClientConnectorError as error:
+            raise CrmUnavailable(f"{type(error).__name__}: {error}") from None
         except TimeoutError:
-            raise CrmUnavailable("no answer in time") from None
+            raise _doubted(request, "no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             # `from None`: the text of aiohttp's errors may hold the URL, and a traceback would print it unmasked.
-            raise CrmUnavailable(f"{type(error).__name__}: {error}") from None
+            raise _doubted(request, f"{type(error).__name__}: {error}") from None
 
     @staticmethod
-    def _check_status(response: aiohttp.ClientResponse) -> None:
+    def _check_status(request: _Request, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in (429, 503):
             raise _Limited(f"asks to slow down ({status})", _retry_after(response.headers))
         if status >= 500 or status == 408:  # noqa: PLR2004 - the classes of HTTP
-            raise CrmUnavailable(f"answered {status}")
+            raise _doubted(request, f"answered {status}")
         if 300 <= status < 400:  # noqa: PLR2004 - as above
             raise CrmUnavailable(f"answered {status}, a redirect: is the configured address right?")
         if status == 401:  # noqa: PLR2004 - as above
             raise CrmAuthFailed("refuses our key (401)")
 
     @staticmethod
-    async def _read(response: aiohttp.ClientResponse) -> bytes:
+    async def _read(request: _Request, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
         async for chunk in response.content.iter_chunked(1 << 16):
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise CrmUnavailable(f"the answer is larger than {MAX_BODY_BYTES} bytes")
+                raise _doubted(request, f"the answer is larger than {MAX_BODY_BYTES} bytes")
         return bytes(body)
 
     def _report(self, failure: Exception | None) -> None:
@@ -236,6 +296,11 @@ def json_object(answer: Answer) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise CrmUnavailable(f"JSON, but no object ({answer.status})")
     return value
+
+
+def _doubted(request: _Request, message: str) -> CrmUnavailable:
+    """The failure of a request that the CRM may have carried out."""
+    return CrmUncertain(message) if request.changes else CrmUnavailable(message)
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

@@ -5,8 +5,9 @@ by number, the cards. The counters change by the difference between what the row
 `last_*` move forward with a call that is newer than all others and are computed again from `calls` in every other case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from datetime import timedelta
 
 from vochi_agent.calls.ledger import Counts, corrected, counts, customer_phone, free_linkedid, same_call
 from vochi_agent.calls.model import Call
@@ -29,6 +30,8 @@ __all__ = ["CARDS_CHANNEL", "CallLedger"]
 
 CARDS_CHANNEL = "vochi_cards"
 FINAL_PHASE = "hangup"
+# A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
+NEWS = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,15 @@ class _Stored:
 
 
 class CallLedger:
-    """Fulfils `ports.CallStore`."""
+    """Fulfils `ports.CallStore`.
+
+    Attributes:
+        crms: By enterprise number: the CRMs whose lists should hold its customers' calls.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.crms: Mapping[str, Sequence[str]] = {}
 
     async def record(self, call: Call, render: Renderer) -> Recorded:
         """See `ports.CallStore.record`. `render` gets the customer as the call leaves him."""
@@ -65,12 +73,16 @@ class CallLedger:
             )
             if old is None:
                 linkedid = free_linkedid(new.linkedid, [row.call.linkedid for row in rows])
-                await _insert(session, replace(new, linkedid=linkedid), render)
+                fresh = replace(new, linkedid=linkedid)
+                await _insert(session, fresh, render)
+                await self._post(session, fresh)
                 return Recorded(inserted=True, changed=True)
             better = corrected(old.call, new)
             if better == old.call:
                 return Recorded(inserted=False, changed=False)
             await _correct(session, old, better, render)
+            if not old.merged:
+                await self._post(session, better)
             return Recorded(inserted=False, changed=True)
 
     async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
@@ -87,6 +99,7 @@ class CallLedger:
             if old.phone is not None:
                 await _lock_customers(session, enterprise_number, [old.phone])
             await session.execute("mark_merged", enterprise_number, old.call.linkedid, into)
+            await session.execute("unpost_call", enterprise_number, old.call.linkedid)
             if old.phone is not None:
                 await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
             return True
@@ -117,6 +130,12 @@ class CallLedger:
                 customer = customer_from_row(row) if row is not None else None
             before = await _shown_before(session, call) if customer is not None else None
             return await _put_cards(session, call, render(call, customer, before), before)
+
+    async def _post(self, session: Session, call: Call) -> None:
+        """Leave the call for the CRMs, in the transaction that stores it."""
+        crms = self.crms.get(call.enterprise_number)
+        if crms and customer_phone(call):
+            await session.execute("post_call", call.enterprise_number, call.linkedid, list(crms), call.ended_at, NEWS)
 
 
 async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> list[_Stored]:

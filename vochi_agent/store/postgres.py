@@ -7,6 +7,7 @@ async with PostgresStore(dsn, pool_size=10) as store:   # opens also while the s
 store.calls      ports.CallStore: record; merge, refresh_cards
 store.customers  ports.CustomerDirectory: customer, enrich; person
 store.cards      the work of the Telegram chats: listen, pending_chats, claim, sent, failed, given_up
+store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.reports    what commands read: calls, call, top, server_version
 """
@@ -19,6 +20,7 @@ from .database import Database
 from .directory import Customers
 from .ledger import CallLedger
 from .migrate import migrate, pending
+from .outbox import Outbox
 from .reports import Reports
 from .watched import WatchedTime
 
@@ -33,6 +35,7 @@ class PostgresStore:
         self.calls = CallLedger(self.database)
         self.customers = Customers(self.database)
         self.cards = CardQueue(self.database)
+        self.outbox = Outbox(self.database)
         self.reports = Reports(self.database)
         self.watched = WatchedTime(self.database)
 

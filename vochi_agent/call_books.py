@@ -1,0 +1,206 @@
+"""Brings every finished call into the CRMs' own lists of calls: each CRM a bulkhead, each call once.
+
+The ledger leaves a post for every CRM in the transaction that stores the call; here a worker a CRM takes them in order.
+A CRM that is away is waited for with everything behind it; a call that it refuses is parked, and the next one goes on.
+One call that alone fails again and again steps aside for a while, so that the others pass.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final, Protocol
+
+from vochi_agent.calls.model import Call
+from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain, StoreUnavailable
+from vochi_agent.metrics import Metrics
+from vochi_agent.ports import CallBook, Post
+from vochi_agent.supervisor import Backoff, bulkhead
+
+__all__ = ["CallBooks", "Pace", "PostQueue"]
+
+log = logging.getLogger(__name__)
+
+# After so many failures in a row it is the call, not the CRM, that is to blame.
+STUBBORN: Final = 8
+MAX_REASON: Final = 300
+NOW: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Seconds: between looks at the queue, after a failure (growing), after a refused key, for a stubborn call."""
+
+    look_again: float = 10.0
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    refused_key: float = 300.0
+    step_aside: float = 900.0
+
+
+USUAL: Final = Pace()
+
+
+class PostQueue(Protocol):
+    """The open work of all CRMs, kept with the ledger; `store.outbox.Outbox` is one. All raise StoreUnavailable."""
+
+    async def claim(self, enterprise_number: str, crm: str) -> Post | None:
+        """The oldest call that is due."""
+        ...
+
+    async def sent(self, post: Post, remote_id: str) -> None:
+        """The CRM has it."""
+        ...
+
+    async def waiting(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """By enterprise and CRM: how many calls wait, and how many are parked."""
+        ...
+
+    async def failed(self, post: Post, retry_in: timedelta, *, uncertain: bool) -> None:
+        """Not this time."""
+        ...
+
+    async def parked(self, post: Post, reason: str) -> None:
+        """Not until a person has looked."""
+        ...
+
+
+class CallBooks:
+    """All CRMs that keep a list of calls.
+
+    Args:
+        books: By enterprise number.
+        ours: Whether this daemon writes an enterprise's calls; another one does it otherwise.
+        recording_url: Where people hear a call, "" without a recording.
+    """
+
+    def __init__(
+        self,
+        books: Sequence[tuple[str, CallBook]],
+        queue: PostQueue,
+        *,
+        ours: Callable[[str], bool],
+        recording_url: Callable[[Call], str],
+        metrics: Metrics,
+        pace: Pace = USUAL,
+    ) -> None:
+        self._books = books
+        self._queue = queue
+        self._metrics = metrics
+        self._pace = pace
+        self._workers = [
+            _Worker(
+                number,
+                book,
+                queue=queue,
+                ours=partial(ours, number),
+                recording_url=recording_url,
+                metrics=metrics,
+                pace=pace,
+            )
+            for number, book in books
+        ]
+
+    def wake(self) -> None:
+        """Calls were stored."""
+        for worker in self._workers:
+            worker.wake()
+
+    async def run(self) -> None:
+        """Write for ever; a bug in one CRM's adapter delays no other."""
+        async with asyncio.TaskGroup() as tasks:
+            for worker in self._workers:
+                tasks.create_task(bulkhead(worker.name, worker.run), name=worker.name)
+            while self._workers:
+                await self._show()
+                await asyncio.sleep(self._pace.look_again)
+
+    async def _show(self) -> None:
+        try:
+            waiting = await self._queue.waiting()
+        except StoreUnavailable:
+            return
+        for number, book in self._books:
+            open_posts, parked = waiting.get((number, book.name), (0, 0))
+            self._metrics.crm_waiting.labels(number, book.name).set(open_posts)
+            self._metrics.crm_parked.labels(number, book.name).set(parked)
+
+
+class _Worker:
+    """One CRM of one enterprise."""
+
+    def __init__(
+        self,
+        enterprise_number: str,
+        book: CallBook,
+        *,
+        queue: PostQueue,
+        ours: Callable[[], bool],
+        recording_url: Callable[[Call], str],
+        metrics: Metrics,
+        pace: Pace,
+    ) -> None:
+        self.name = f"the call list of {book.name} of {enterprise_number}"
+        self._enterprise_number = enterprise_number
+        self._book = book
+        self._queue = queue
+        self._ours = ours
+        self._recording_url = recording_url
+        self._results = partial(metrics.crm_posts.labels, enterprise_number, book.name)
+        self._pace = pace
+        self._backoff = Backoff(pace.first_wait, pace.longest_wait)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            self._woken.clear()
+            with contextlib.suppress(StoreUnavailable):
+                while self._ours() and (post := await self._queue.claim(self._enterprise_number, self._book.name)):
+                    await self._write(post)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.look_again):
+                    await self._woken.wait()
+
+    async def _write(self, post: Post) -> None:
+        try:
+            remote_id = await self._book.log_call(post, recording_url=self._recording_url(post.call))
+        except CrmAuthFailed:
+            # The CRM's client said so already; every further try would only be counted against the account.
+            await self._wait_with(post, self._pace.refused_key, uncertain=False)
+        except CrmUnavailable as failure:
+            await self._wait_with(post, self._backoff.next_wait(), uncertain=isinstance(failure, CrmUncertain))
+        except CrmRejected as refusal:
+            await self._park(post, str(refusal))
+        except Exception:
+            # What one hostile call does to an adapter must not stop the calls behind it.
+            log.exception("%s: a call cannot be written", self.name, extra={"action": "crm_post_bug"})
+            await self._park(post, "a bug of ours, see the log")
+        else:
+            self._backoff.reset()
+            await self._queue.sent(post, remote_id)
+            self._results("sent").inc()
+
+    async def _wait_with(self, post: Post, seconds: float, *, uncertain: bool) -> None:
+        """The call is first in the queue again after the wait, unless it has been there too often."""
+        self._results("failed").inc()
+        stubborn = post.failures + 1 >= STUBBORN
+        aside = timedelta(seconds=self._pace.step_aside) if stubborn else NOW
+        await self._queue.failed(post, aside, uncertain=uncertain)
+        await asyncio.sleep(seconds)
+
+    async def _park(self, post: Post, reason: str) -> None:
+        self._results("parked").inc()
+        log.warning(
+            "%s refused a call: %s; see `vochi-agent outbox`",
+            self.name,
+            reason[:MAX_REASON],
+            extra={"action": "crm_post_parked", "linkedid": post.call.linkedid},
+        )
+        await self._queue.parked(post, reason[:MAX_REASON])
