@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers chaos truth clean
+.PHONY: help venv demo test unit check fmt peers chaos outage truth clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,10 @@ check: $(VENV)/.installed-dev ## style, types, layers, spelling
 chaos: $(VENV)/.installed-dev ## everything breaks at random for ten minutes; VOCHI_SEED=... takes the plan of an earlier run
 	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} VOCHI_AWAY_S=$${VOCHI_AWAY_S:-180} \
 		$(RUN)/python -m pytest -rA tests/acceptance/test_chaos.py tests/acceptance/test_restarts.py
+
+outage: $(VENV)/.installed-dev ## PostgreSQL is gone for ten minutes at five calls a second (VOCHI_OUTAGE_S=600)
+	VOCHI_OUTAGE_S=$${VOCHI_OUTAGE_S:-600} VOCHI_REQUIRE_ASTERISK=1 \
+		$(RUN)/python -m pytest -rA tests/acceptance/test_outage_under_load.py
 
 truth: $(VENV)/.installed-dev ## thousands of calls on a real Asterisk, each compared with its plan (CALLS=2000)
 	VOCHI_TRUTH_CALLS=$(or $(CALLS),2000) VOCHI_REQUIRE_ASTERISK=1 $(RUN)/python -m pytest -s tests/acceptance/test_truth.py

@@ -15,7 +15,7 @@ from tests.support.audit import audit
 from tests.support.traffic import Leg, Traffic, difference
 from tests.support.world import World
 
-__all__ = ["SETTLE_S", "assert_books_are_right", "keep_evidence", "settled"]
+__all__ = ["SETTLE_S", "assert_books_are_right", "keep_evidence", "settled", "stored_calls"]
 
 # Everything is up again: what waits is stored, what was not seen is read from the PBX's own records.
 SETTLE_S: Final = 60.0
@@ -25,14 +25,14 @@ EVENT, TIME, CHANNEL, LINKEDID = 0, 1, 9, 15
 TRUNK = re.compile(r"PJSIP/(gsm1|sip2)-")
 
 
-async def settled(world: World, traffic: Traffic) -> list[asyncpg.Record]:
+async def settled(world: World, traffic: Traffic, *, within: float = SETTLE_S) -> list[asyncpg.Record]:
     """The books as soon as they are right, or as they are when the time is up."""
     stored: list[asyncpg.Record] = []
     try:
-        async with asyncio.timeout(SETTLE_S):
+        async with asyncio.timeout(within):
             while difference(traffic.expected, _legs(stored)):
                 await asyncio.sleep(0.5)
-                stored = await _stored_calls(world.dsn)
+                stored = await stored_calls(world.dsn)
     except TimeoutError:
         pass  # the assertions say what is wrong
     return stored
@@ -64,12 +64,13 @@ def _calls_of_the_pbx(asterisk: Asterisk) -> dict[str, str]:
     return {row[LINKEDID]: row[TIME] for row in rows if row[LINKEDID] in customers}
 
 
-async def _stored_calls(dsn: str) -> list[asyncpg.Record]:
+async def stored_calls(dsn: str) -> list[asyncpg.Record]:
+    """Every customer's call in the books, by its start; `id` tells in which order they were written."""
     connection = await asyncpg.connect(dsn)
     try:
         return await connection.fetch(
-            "SELECT linkedid, direction, phone_e164, status, reason, source, partial, started_at, ended_at, path, rung"
-            " FROM calls WHERE direction <> 'internal' AND merged_into IS NULL ORDER BY started_at"
+            "SELECT id, linkedid, direction, phone_e164, status, reason, source, partial, started_at, ended_at, path,"
+            " rung FROM calls WHERE direction <> 'internal' AND merged_into IS NULL ORDER BY started_at"
         )
     finally:
         await connection.close()

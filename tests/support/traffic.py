@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.support.sipp import CallResult, Sipp
 
-__all__ = ["CALLERS", "Leg", "Traffic", "difference"]
+__all__ = ["CALLERS", "Kind", "Leg", "Traffic", "difference"]
 
 Leg = tuple[str, str | None, str]
 """Direction, phone, status: a customer's call as the ledger has to have it."""
@@ -22,6 +22,8 @@ GAPS_S: Final = (0.2, 1.5)
 BURST_SHARE: Final = 0.15
 MOST_AT_ONCE: Final = 10
 PATIENT_S: Final = 30.0
+# What a number outside begins with, as our telephones dial it.
+TO_OUTSIDE: Final = "80"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Kind:
     status: str
     hold_s: tuple[float, float] = (0.3, 6.0)
     patience_s: tuple[float, float] | None = None
+
+    @property
+    def outbound(self) -> bool:
+        """Whether a telephone dials it; else a customer does."""
+        return self.number.startswith(TO_OUTSIDE)
 
 
 # No kind's end may depend on the calls beside it, as that of a queue whose agents are busy would.
@@ -101,12 +108,14 @@ class Traffic:
 
     async def _one(self, room: asyncio.Semaphore) -> None:
         try:
-            if self.random.random() < OUTBOUND_SHARE:
-                await self._outbound(self.random.choice(OUTBOUND))
-            else:
-                await self._inbound(self.random.choice(INBOUND))
+            kinds = OUTBOUND if self.random.random() < OUTBOUND_SHARE else INBOUND
+            await self.place(self.random.choice(kinds))
         finally:
             room.release()
+
+    async def place(self, kind: Kind) -> None:
+        """One call of this kind, to its end."""
+        await (self._outbound(kind) if kind.outbound else self._inbound(kind))
 
     async def _inbound(self, kind: Kind) -> None:
         caller = HIDDEN if self.random.random() < HIDDEN_SHARE else self.random.choice(CALLERS)
@@ -117,7 +126,7 @@ class Traffic:
         self._check(kind, await self.sipp.call(kind.number, caller, hold_s, patience_s, trunk=trunk))
 
     async def _outbound(self, kind: Kind) -> None:
-        self.expected["out", f"+375{kind.number.removeprefix('80')}", kind.status] += 1
+        self.expected["out", f"+375{kind.number.removeprefix(TO_OUTSIDE)}", kind.status] += 1
         hold_s, patience_s = self._times(kind)
         self._check(kind, await self.sipp.dial(self.random.choice(("101", "104")), kind.number, hold_s, patience_s))
 
