@@ -6,7 +6,7 @@
 
 A companion overhears a PBX and may join in the middle: an event out of order or for a channel never seen to start is
 counted in `anomalies`, marks the call `partial`, and never raises. Calls are groups of legs that share a linkedid;
-groups merge when a channel's linkedid changes or an event names channels of two of them.
+groups merge when a channel's linkedid changes, an event names channels of two of them, or they meet in a bridge.
 """
 
 from collections import Counter, OrderedDict
@@ -44,6 +44,7 @@ class Tracker:
         self.anomalies: Counter[str] = Counter()
         self._calls: dict[str, LiveCall] = {}  # by linkedid; a merged call stands under each of its linkedids
         self._call_of: dict[str, LiveCall] = {}  # by uniqueid
+        self._met: dict[str, str] = {}  # bridge -> uniqueid of who entered it last
         self._remembered: OrderedDict[int, tuple[float, LiveCall]] = OrderedDict()
         self._missing: dict[str, float] = {}  # uniqueids that the last snapshot did not list
         self._gone: dict[str, float] = {}  # uniqueids that ended without ever being seen to live
@@ -88,7 +89,7 @@ class Tracker:
         self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
         self._forget(now)
         if not self._call_of:
-            for table in (self._call_of, self._calls, self._remembered):
+            for table in (self._call_of, self._calls, self._met, self._remembered):
                 table.clear()  # a dict that has become empty keeps the room of its busiest hour
         return self._taken()
 
@@ -213,6 +214,19 @@ class Tracker:
         older.finished |= {linkedid: call for linkedid, call in younger.finished.items() if linkedid in records}
         return older
 
+    def _meet(self, leg: Leg, at: float) -> LiveCall:
+        """Who talk in one bridge are in one call, however each came there.
+
+        Asterisk gives them one linkedid in the bridges of Dial() and Queue() only, not in a conference room, and in a
+        bridge of ARI only when the application names an originator (seen on 16.28 and 22.10).
+        """
+        call = self._call_of[leg.uniqueid]
+        other = self._call_of.get(self._met.get(leg.bridge, ""), call)
+        if other is not call and any(waiting.bridge == leg.bridge for waiting in other.legs.values()):
+            call = self._merge(call, other, at)
+        self._met[leg.bridge] = leg.uniqueid
+        return call
+
     # ------------------------------------------------------------ what the PBX said
 
     def _channel_started(self, event: ev.ChannelStarted) -> None:
@@ -300,7 +314,7 @@ class Tracker:
                 leg.bridges[-1].left = event.at
             return
         leg.enter(leg.bridges, event.bridge, event.at)
-        self._tell_talking(self._call_of[leg.uniqueid], event.at)
+        self._tell_talking(self._meet(leg, event.at), event.at)
 
     def _bridge_left(self, event: ev.BridgeLeft) -> None:
         if leg := self._leg(event):
@@ -401,6 +415,7 @@ class Tracker:
             leg.up = at
         if row.bridge and not row.holding:
             leg.enter(leg.bridges, row.bridge, at)
+            self._meet(leg, at)
         elif leg.bridges and leg.bridges[-1].left is None:
             leg.bridges[-1].left = at
 
@@ -466,6 +481,9 @@ class Tracker:
             for linkedid in call.linkedids:
                 if self._calls.get(linkedid) is call:
                     del self._calls[linkedid]
-            for uniqueid in call.legs:
+            for uniqueid, leg in call.legs.items():
                 self._call_of.pop(uniqueid, None)
                 self._missing.pop(uniqueid, None)
+                for stay in leg.bridges:
+                    if self._met.get(stay.place) in call.legs:
+                        del self._met[stay.place]

@@ -150,6 +150,12 @@ def answered_call():
     ]
 
 
+def row(uniqueid, channel, *, linkedid="1.0", up=True, ringing=False, bridge="b", age=30.0, number=""):
+    return ev.SnapshotChannel(
+        uniqueid, linkedid, channel, "375172000001", number, up, ringing, age, bridge, holding=False
+    )
+
+
 def feed(tracker, events):
     return [update for event in events for update in tracker.receive(event)]
 
@@ -241,13 +247,87 @@ def test_a_straggler_corrects_the_record():
     assert [update.call.rung for update in told if isinstance(update, CallFinished)] == [("101", "102")]
 
 
-# ---------------------------------------------------------------- snapshots
+# ---------------------------------------------------------------- meeting in a bridge
+
+COLLEAGUE = ("2.0", "PJSIP/101-0009")
+"""A phone that came by itself, with a linkedid of its own."""
 
 
-def row(uniqueid, channel, *, linkedid="1.0", up=True, ringing=False, bridge="b", age=30.0, number=""):
-    return ev.SnapshotChannel(
-        uniqueid, linkedid, channel, "375172000001", number, up, ringing, age, bridge, holding=False
+def met(bridge, at, *channels):
+    return [ev.BridgeEntered(at, uniqueid, "", channel, bridge, holding=False) for uniqueid, channel in channels]
+
+
+def test_who_meet_in_a_bridge_are_in_one_call():
+    """A conference room: Asterisk leaves each its linkedid, the customer has talked, and the agent made no call."""
+    tracker = Tracker(LAYOUT)
+    told = feed(
+        tracker,
+        [
+            start(*COLLEAGUE, exten="8000"),
+            *met("room", 1.0, COLLEAGUE),
+            start(*CUSTOMER, at=5.0, number="375290000001"),
+            *met("room", 6.0, CUSTOMER),
+            end(*CUSTOMER, 10.0),
+            end(*COLLEAGUE, 20.0, linkedid="2.0"),
+        ],
     )
+
+    (call,) = (update.call for update in told if isinstance(update, CallFinished))
+    assert (call.linkedid, call.direction, call.reason) == ("1.0", Direction.IN, Reason.TALKED)
+    assert (call.path, call.rung, call.talk_seconds) == (("101",), (), 4.0)
+    assert [(update.phase, update.agents) for update in told if isinstance(update, CallProgress)] == [
+        (Phase.START, ()),
+        (Phase.BRIDGE, ("101",)),
+    ]
+
+
+def test_a_customer_alone_in_a_room_has_talked_with_nobody():
+    """The next one to use the room comes after he has left."""
+    tracker = Tracker(LAYOUT)
+    told = feed(
+        tracker,
+        [
+            start(*CUSTOMER, number="375290000001"),
+            *met("room", 1.0, CUSTOMER),
+            ev.HangupRequested(5.0, "1.0", "1.0", CUSTOMER[1]),
+            end(*CUSTOMER, 5.0),
+            start(*COLLEAGUE, at=5.5, exten="8000"),
+            *met("room", 6.0, COLLEAGUE),
+            end(*COLLEAGUE, 7.0, linkedid="2.0"),
+        ],
+    )
+
+    (call,) = (update.call for update in told if isinstance(update, CallFinished))
+    assert (call.status, call.reason) == (Status.MISSED, Reason.ABANDONED_GREETING)
+
+
+def test_who_meet_in_a_room_before_we_came_are_in_one_call():
+    """Picked up from a snapshot, with a linkedid each."""
+    tracker = Tracker(LAYOUT)
+    told = tracker.receive(
+        ev.Snapshot(
+            100.0,
+            (row(*COLLEAGUE, linkedid="2.0", bridge="room"), row(*CUSTOMER, bridge="room", number="375290000001")),
+        )
+    )
+    told += feed(tracker, [end(*COLLEAGUE, 105.0, linkedid="2.0"), end(*CUSTOMER, 110.0)])
+
+    (call,) = (update.call for update in told if isinstance(update, CallFinished))
+    assert (call.linkedid, call.path, call.talk_seconds) == ("1.0", ("101",), 5.0)
+
+
+def test_a_room_is_forgotten_with_its_calls():
+    """While another call goes on."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, [*answered_call(), start(*COLLEAGUE, exten="8000"), *met("room", 1.0, COLLEAGUE)])
+    feed(tracker, [end(*COLLEAGUE, 3.0, linkedid="2.0")])
+
+    tracker.expire(1000.0)
+
+    assert set(tracker._met) == {"b"}
+
+
+# ---------------------------------------------------------------- snapshots
 
 
 def test_calls_that_were_going_on_are_picked_up_from_a_snapshot():
