@@ -19,6 +19,8 @@ from .cdr import CdrRow
 __all__ = ["calls_of"]
 
 VOICEMAIL: Final = frozenset({"VoiceMail", "Voicemail", "MinivmRecord"})
+# Its rows pair whoever sat in one room: the second channel may have called in by itself.
+ROOM: Final = "ConfBridge"
 # A leg goes on in the other call within milliseconds of its last row; some tables keep whole seconds.
 HANDED_OVER_S: Final = 2.0
 
@@ -50,7 +52,8 @@ def _call(rows: Sequence[CdrRow], layout: Layout) -> Call | None:
     role = layout.endpoint(first.channel).role
     if role is Role.TRUNK:
         return _inbound([row for row in rows if row.channel in _reached(first.channel, rows)], first, layout)
-    outside = [row for row in rows if layout.endpoint(row.dstchannel).role is Role.TRUNK and not _agent(row, layout)]
+    dialled = [row for row in rows if row.app != ROOM and not _agent(row, layout)]
+    outside = [row for row in dialled if layout.endpoint(row.dstchannel).role is Role.TRUNK]
     if outside:
         return _outbound(outside, first, layout)
     inside = [row for row in rows if row.channel == first.channel and _agent(row, layout)]

@@ -11,11 +11,12 @@ from vochi_agent.asterisk.cdr import cdr_row, read_cdr
 from vochi_agent.asterisk.cdr_calls import calls_of
 from vochi_agent.asterisk.clock import PrintedTimes
 from vochi_agent.calls.layout import Layout
-from vochi_agent.calls.model import Call
+from vochi_agent.calls.model import Call, Direction, Status
 from vochi_agent.config import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/cdr.csv"))
+ROOM = "conference"
+NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/cdr.csv") if path.parent.name != ROOM)
 LAYOUT = Layout(load(SCENARIOS / "lab.toml").enterprises[0])
 # What CDR has no column for: who gave up, that a phone declined or never rang, who rang and did not pick up.
 REASONS = {
@@ -48,6 +49,16 @@ def test_cdr_alone_gives_the_calls_and_their_verdicts(name):
         # Of an answering queue, a consultation, an originated leg the row does not say when people talked.
         assert record["talk_seconds"] == pytest.approx(facts["talk_seconds"], abs=1.6)
         assert record["wait_seconds"] + record["talk_seconds"] <= (call.ended_at - call.started_at).seconds + 1
+
+
+def test_of_two_customers_in_a_room_cdr_knows_one_conversation_and_nobody_is_said_to_have_dialled_the_other():
+    """The row of who left last pairs 104, who had come by himself, with the second customer's trunk."""
+    calls = [(call.direction, call.phone, call.status, call.path) for call in read(ROOM)]
+
+    assert calls == [
+        (Direction.IN, "+375290000002", Status.MISSED, ()),
+        (Direction.IN, "+375290000001", Status.ANSWERED, ("104",)),
+    ]
 
 
 def test_a_master_csv_without_a_header_is_read_too():
