@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 
+from tests.support.ari_app import BridgingApp
 from tests.support.asterisk import Asterisk
 from tests.support.daemon import configuration
 from tests.support.polling import until
@@ -110,6 +111,7 @@ def differences(wanted: Mapping[str, Expected], found: Mapping[str, Call], *, ce
             name: getattr(plan, name)
             for name in ("direction", "status", "reason", "phone", "line", "path", "rung", "first_agent")
         }
+        facts["last_agent"] = plan.path[-1] if plan.path else None
         facts |= plan.cel if cel else {}
         for name, value in facts.items():
             told = getattr(call, name)
@@ -139,12 +141,13 @@ async def test_every_call_is_recorded_as_it_was(pbx: Asterisk, lines: Sipp, comp
     )
     async with (
         SecretaryPhone(SECRETARY, pbx.ports.secretary, pbx.ports.sip) as secretary,
+        BridgingApp(pbx.ports.http, "lab", pbx.secret) as ari,
         pbx.manager(events="off") as manager,
         asyncio.TaskGroup() as tasks,
     ):
         watcher = tasks.create_task(watch.run(), name="watch")
         await watching.wait()
-        stage = Stage(pbx, lines, secretary, manager, Random(seed))
+        stage = Stage(pbx, lines, secretary, ari, manager, Random(seed))
         expected = await play(stage, CALLS)
         await pbx.until_idle(within=SETTLE_S)
 
@@ -159,9 +162,11 @@ async def test_every_call_is_recorded_as_it_was(pbx: Asterisk, lines: Sipp, comp
     assert not interrupted
     assert not stage.broken
     assert not secretary.problems
+    assert not ari.problems
     keys = linkedids(pbx.cel, [plan.dialled for plan in expected])
     wanted = {keys[plan.dialled]: plan for plan in expected}
     assert len(wanted) == len(expected) >= CALLS
+    assert "LOCAL_OPTIMIZE" in pbx.cel.read_text(), "no Local pair was optimised away"
     told = Counter(update.call.linkedid for update in updates if isinstance(update, CallFinished))
     live, recovered = records(updates), records(replay_cel(pbx.cel, layout))
     wrong = differences(wanted, live, cel=False)

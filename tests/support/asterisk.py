@@ -76,6 +76,10 @@ class Asterisk:
         """Where MixMonitor writes."""
         return self.home / "spool" / "monitor"
 
+    def has_module(self, name: str) -> bool:
+        """Whether this version brings the module."""
+        return any(self._root.glob(f"usr/lib/**/asterisk/modules/{name}.so"))
+
     @property
     def pid(self) -> int:
         """The running process."""

@@ -34,7 +34,7 @@ TRANSFERRING = "111"
 
 # Configuration files that Asterisk complains about when they are missing, though their defaults are all we want.
 EMPTY_FILES = (
-    *("acl", "aeap", "ccss", "cdr_custom", "cli", "cli_aliases", "cli_permissions", "codecs", "confbridge", "dnsmgr"),
+    *("acl", "aeap", "ccss", "cdr_custom", "cli", "cli_aliases", "cli_permissions", "codecs", "dnsmgr"),
     *("dsp", "extconfig", "geolocation", "pjproject", "pjsip_notify", "prometheus", "queuerules"),
     *("res_http_media_cache", "sorcery", "statsd", "udptl", "websocket_client"),
 )

@@ -6,6 +6,7 @@ a test reads what a handset would really have shown.
 
 import asyncio
 import itertools
+import random
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -33,6 +34,9 @@ MAX_PLAYERS, MAX_CALLERS = 2, 100
 EXPECTED_REFUSALS = (403, 404, 408, 410, 480, 484, 486, 487, 488, 500, 501, 502, 503, 504, 600, 603)
 # How long a telephone rings before it answers.
 RING_S = 0.4
+# A second of silence, in a-law; endlessly. Not to be heard and to send nothing are two things to a PBX.
+VOICE = b"\xd5" * 8000
+VOICE_ACTION = '<nop><action><exec rtp_stream="@FILE@,-1,8"/></action></nop>'
 GIVEN_REFUSALS = (404, 486, 487, 503, 603)
 START_TIMEOUT_S = 5.0
 BIND_ATTEMPTS = 5
@@ -74,7 +78,9 @@ class Sipp:
         first, last = free_udp_range(PIECE * (MAX_PLAYERS + MAX_CALLERS))
         callers = first + PIECE * MAX_PLAYERS
         self._players = iter(range(first, callers, PIECE))
-        self._callers = itertools.cycle(range(callers, last, PIECE))
+        # In no order: a neighbour with the same idea of free ports takes them one after the other, and we move on.
+        pieces = list(range(callers, last, PIECE))
+        self._callers = itertools.cycle(random.sample(pieces, len(pieces)))
 
     async def __aenter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="sipp-"))
@@ -84,6 +90,7 @@ class Sipp:
         values = {"REFUSALS": refusals, "RING_S": str(RING_S), "RING_MS": str(round(RING_S * 1000))}
         scenario = fill((SCENARIOS / "far_end.xml").read_text(), values)
         (self.folder / "far_end.xml").write_text(scenario)
+        (self.folder / "voice.alaw").write_bytes(VOICE)
         try:
             for name, port in (("phones", self.ports.phones), ("provider", self.ports.provider)):
                 await self._play(name, port)
@@ -106,6 +113,7 @@ class Sipp:
         *,
         trunk: str = "gsm1",
         name: str = "",
+        speaks: bool = False,
     ) -> CallResult:
         """An inbound call: `caller` dials `did`, which arrives through `trunk`.
 
@@ -114,11 +122,12 @@ class Sipp:
             hold_s: He hangs up so long after the answer.
             patience_s: He gives up so long after the last news (180) when nobody answers.
             name: His name as the provider gives it.
+            speaks: He sends sound. Without it Asterisk optimises no Local channel away.
         """
         sender = '"Anonymous" <sip:anonymous@anonymous.invalid>'
         if caller != "anonymous":
             sender = f'"{name}" <sip:{caller}@127.0.0.1>' if name else f"<sip:{caller}@127.0.0.1>"
-        return await self._call(did, sender, f"X-Trunk: {trunk}", hold_s, patience_s)
+        return await self._call(did, sender, f"X-Trunk: {trunk}", hold_s, patience_s, speaks=speaks)
 
     async def dial(self, extension: str, number: str, hold_s: float = 2.0, patience_s: float = 30.0) -> CallResult:
         """A call from one of the telephones, to a colleague or to the outside."""
@@ -139,16 +148,18 @@ class Sipp:
         await until(arrived, within=within)
         return self.invites(number)[0]
 
-    async def _call(self, number: str, sender: str, header: str, hold_s: float, patience_s: float) -> CallResult:
+    async def _call(
+        self, number: str, sender: str, header: str, hold_s: float, patience_s: float, *, speaks: bool = False
+    ) -> CallResult:
         """A caller; one whose port a neighbour took in the meantime moves on before he has said a word."""
         for _ in range(BIND_ATTEMPTS):
-            messages = await self._call_once(number, sender, header, hold_s, patience_s)
+            messages = await self._call_once(number, sender, header, hold_s, patience_s, speaks=speaks)
             if messages:
                 return _result(messages)
         raise RuntimeError(f"no free port for the call to {number}")
 
     async def _call_once(
-        self, number: str, sender: str, header: str, hold_s: float, patience_s: float
+        self, number: str, sender: str, header: str, hold_s: float, patience_s: float, *, speaks: bool
     ) -> list[SipMessage]:
         label = f"caller-{next(self._numbers)}"
         scenario = self.folder / f"{label}.xml"
@@ -157,6 +168,7 @@ class Sipp:
             "HEADERS": header,
             "HOLD_MS": str(round(hold_s * 1000)),
             "PATIENCE_MS": str(round(patience_s * 1000)),
+            "VOICE": fill(VOICE_ACTION, {"FILE": str(self.folder / "voice.alaw")}) if speaks else "",
             "REFUSALS": "\n".join(f'<recv response="{c}" optional="true" next="refused"/>' for c in EXPECTED_REFUSALS),
         }
         scenario.write_text(fill((SCENARIOS / "caller.xml").read_text(), values))
