@@ -287,6 +287,7 @@ def crms_of(
         source = factory(
             table,
             enterprise_number=enterprise.number,
+            country=enterprise.country,
             session=session,
             clock=time.monotonic,
             on_state=partial(_show_breaker, metrics, enterprise.number, name),

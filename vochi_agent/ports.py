@@ -158,6 +158,14 @@ class ProfileSource(Protocol):
         """
         ...
 
+    async def person(self, external_id: str) -> Profile | None:
+        """The person with this id, with all of his numbers in `phones`; None when the CRM has no such person.
+
+        Raises:
+            As `profile`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:

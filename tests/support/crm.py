@@ -1,12 +1,14 @@
 """Helpers around CRMs: a clock moved by hand, a directory of customers in memory, a RetailCRM with short patience."""
 
 import asyncio
+from urllib.parse import quote
 
 import aiohttp
 
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.retailcrm import RetailCrm
+from vochi_agent.crm.uon import Uon
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.errors import StoreUnavailable
 
@@ -87,3 +89,30 @@ def retailcrm_at(
         budget_s=budget_s,
     )
     return RetailCrm(http, url=url, agents={"7": "151"})
+
+
+def uon_at(
+    url: str,
+    session: aiohttp.ClientSession,
+    *,
+    api_key: str = API_KEY,
+    attempt_s: float = 4.0,
+    budget_s: float = 10.0,
+    rps: float = 1000.0,
+    clock: HandClock | None = None,
+    states: list[State] | None = None,
+) -> Uon:
+    """The adapter against a stand-in, in Belarus."""
+    http = CrmHttp(
+        session,
+        name="uon of 0901",
+        base_url=f"{url}/{quote(api_key, safe='')}",
+        headers={},
+        secrets=[api_key],
+        rps=rps,
+        clock=clock or HandClock(),
+        on_state=(states if states is not None else []).append,
+        attempt_s=attempt_s,
+        budget_s=budget_s,
+    )
+    return Uon(http, subdomain="demo", agents={"5": "151"}, country="BY")

@@ -35,7 +35,12 @@ EXAMPLE = ROOT / "config.example.toml"
 MINIMAL = ROOT / "config.minimal.toml"
 LAB = ROOT / "tests/scenarios/lab.toml"
 
-SECRETS = {"ami-secret": "ami-пароль", "telegram-token": "123456:AAE-token_x", "retailcrm-key": "crm-key-123"}
+SECRETS = {
+    "ami-secret": "ami-пароль",
+    "telegram-token": "123456:AAE-token_x",
+    "retailcrm-key": "crm-key-123",
+    "uon-key": "uon-key-456",
+}
 
 GOOD = """\
 [log]
@@ -182,7 +187,7 @@ def test_an_empty_caller_name_stays_empty(folder: Path) -> None:
 
 def test_a_crm_table_is_read_by_the_class_of_that_crm(folder: Path) -> None:
     crm = '[enterprises.crm.retailcrm]\nurl = "https://x.example"\napi_key = "key"\nagents = { "7" = "151" }\n'
-    crm += '[enterprises.crm.uon]\nurl = "https://u.example"\nrps = 6\n'
+    crm += '[enterprises.crm.uon]\nurl = "https://u.example"\napi_key = "k"\nrps = 6\n'
     text = GOOD.replace('country = "BY"', 'country = "BY"\nprimary_source = "retail"') + crm
 
     enterprise = load(write(folder, text)).enterprises[0]
@@ -202,7 +207,7 @@ def test_several_lines_may_share_an_endpoint(folder: Path) -> None:
 
 def test_an_enterprise_takes_over_what_it_does_not_say(folder: Path) -> None:
     text = '[daemon]\ntimezone = "Europe/Minsk"\n[telegram]\ntoken = "1:a"\n' + GOOD
-    text += '[enterprises.crm.uon]\nurl = "https://u.example"\n'
+    text += '[enterprises.crm.uon]\nurl = "https://u.example"\napi_key = "k"\n'
 
     enterprise = load(write(folder, text)).enterprises[0]
 
@@ -462,7 +467,7 @@ def other(number: str, ami: str) -> str:
         ),
         ("[[enterprises.chats]]\nid = -5\n" * 2, "chats[-5].id would get some calls twice"),
         (
-            '[enterprises.crm.uon]\nurl = "https://u.example"\n[enterprises.crm.amocrm]\nurl = "https://a.example"',
+            '[enterprises.crm.uon]\nurl = "https://u.example"\napi_key = "k"\n[enterprises.crm.amocrm]\nurl = "https://a.example"',
             "primary_source is missing; needed: whose names win, uon or amocrm",
         ),
     ],

@@ -140,6 +140,7 @@ async def _crm(enterprise: Enterprise, name: str, session: aiohttp.ClientSession
     source = factory(
         enterprise.crm[name],
         enterprise_number=enterprise.number,
+        country=enterprise.country,
         session=session,
         clock=time.monotonic,
         on_state=lambda _state: None,

@@ -30,6 +30,7 @@ from vochi_agent.config.tables import (
     LogConfig,
     RetailCrmConfig,
     TelegramConfig,
+    UonConfig,
 )
 from vochi_agent.config.values import Address, Network
 from vochi_agent.errors import ConfigError
@@ -54,6 +55,7 @@ __all__ = [
     "RetailCrmConfig",
     "SecretStr",
     "TelegramConfig",
+    "UonConfig",
     "default_path",
     "load",
     "notify_socket",

@@ -33,6 +33,7 @@ __all__ = [
     "RetailCrmConfig",
     "Table",
     "TelegramConfig",
+    "UonConfig",
 ]
 
 NO_SECRET = SecretStr("")
@@ -190,10 +191,22 @@ class RetailCrmConfig(CrmConfig):
     api_key: v.RequiredSecret
 
 
+class UonConfig(CrmConfig):
+    """`[enterprises.crm.uon]`: the key is part of every address.
+
+    Attributes:
+        subdomain: The account's name before `.u-on.ru`; links to a client's page need it.
+    """
+
+    url: v.HttpUrl = "https://api.u-on.ru"
+    api_key: v.RequiredSecret
+    subdomain: v.Subdomain = ""
+
+
 # A new CRM is one line here and, when it needs keys of its own, one class above.
 CRM_TABLES: Mapping[str, type[CrmConfig]] = {
     "retailcrm": RetailCrmConfig,
-    "uon": CrmConfig,
+    "uon": UonConfig,
     "moysklad": CrmConfig,
     "bitrix24": CrmConfig,
     "amocrm": CrmConfig,

@@ -279,6 +279,11 @@ RouteStep = Annotated[
 CallDirection = Annotated[Literal["in", "out", "internal"], Allowed("in, out, internal")]
 Charset = Annotated[Literal["utf-8", "latin", "ascii"], Allowed("utf-8, latin, ascii")]
 Source = Annotated[StrictStr, BeforeValidator(_unaliased), _or_empty(SOURCES.__contains__), Allowed(", ".join(SOURCES))]
+Subdomain = Annotated[
+    StrictStr,
+    Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9-]{0,62})?$"),
+    Allowed('what stands before .u-on.ru in the cabinet\'s address, such as "id12345", empty for any'),
+]
 CrmAgents = Annotated[Mapping[StrictStr, Extension], AfterValidator(_frozen)]
 
 # --- choices and quantities ---

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import aiohttp
 
-from vochi_agent.config.tables import CrmConfig
+from vochi_agent.config.tables import CrmConfig, UonConfig
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.retailcrm import RetailCrm
+from vochi_agent.crm.uon import Uon
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "retailcrm"]
+__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "retailcrm", "uon"]
 
 
 class CrmFactory(Protocol):
@@ -22,6 +24,7 @@ class CrmFactory(Protocol):
         config: CrmConfig,
         *,
         enterprise_number: str,
+        country: str,
         session: aiohttp.ClientSession,
         clock: Callable[[], float],
         on_state: Callable[[State], None],
@@ -31,6 +34,7 @@ class CrmFactory(Protocol):
         Args:
             config: The table of this CRM.
             enterprise_number: For logs.
+            country: ISO 3166 code; how numbers without a country are read.
             session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
             clock: Monotonic seconds.
             on_state: Told when the circuit breaker changes.
@@ -42,11 +46,13 @@ def retailcrm(
     config: CrmConfig,
     *,
     enterprise_number: str,
+    country: str,
     session: aiohttp.ClientSession,
     clock: Callable[[], float],
     on_state: Callable[[State], None],
 ) -> RetailCrm:
     """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
+    del country  # its numbers carry their own
     key = config.api_key.get_secret_value()
     http = CrmHttp(
         session,
@@ -61,7 +67,32 @@ def retailcrm(
     return RetailCrm(http, url=config.url, agents=config.agents)
 
 
-CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm}
+def uon(
+    config: CrmConfig,
+    *,
+    enterprise_number: str,
+    country: str,
+    session: aiohttp.ClientSession,
+    clock: Callable[[], float],
+    on_state: Callable[[State], None],
+) -> Uon:
+    """U-ON; the key is a part of every path, which is why no address of it is ever shown whole."""
+    key = config.api_key.get_secret_value()
+    http = CrmHttp(
+        session,
+        name=f"{Uon.name} of {enterprise_number}",
+        base_url=f"{config.url.rstrip('/')}/{quote(key, safe='')}",
+        headers={},
+        secrets=[key],
+        rps=config.rps,
+        clock=clock,
+        on_state=on_state,
+    )
+    subdomain = config.subdomain if isinstance(config, UonConfig) else ""
+    return Uon(http, subdomain=subdomain, agents=config.agents, country=country)
+
+
+CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uon}
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
 CALL_BOOKS: Final[frozenset[str]] = frozenset()

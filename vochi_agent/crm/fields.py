@@ -7,14 +7,30 @@ from typing import Final
 
 import phonenumbers
 
-__all__ = ["identifier", "international", "mapping", "objects", "same_number", "search_digits", "text"]
+from vochi_agent.calls.numbers import to_e164
+
+__all__ = [
+    "dialled_digits",
+    "identifier",
+    "international",
+    "mapping",
+    "numbers",
+    "objects",
+    "same_number",
+    "search_digits",
+    "text",
+]
 
 PLACEHOLDER_IDS: Final = frozenset({"", "0", "none", "null", "unknown"})
 MAX_ID_LENGTH: Final = 64
+# Longer ones are not written by people; bounds the work on what a CRM may send.
+MAX_TEXT: Final = 10_000
+MAX_PHONES_TEXT: Final = 200
 # What may stand inside one written number; anything else divides two of them: "…00-01, …00-02", "…00-01 доб. 12".
 BETWEEN_NUMBERS: Final = re.compile(r"[^0-9()+\-.\s\u2010-\u2015\u2212]+")
 # How one country's numbers are written at home. Only these may precede the national number, so that the American
-# +1 900 000-00-01 is not taken for the Russian +7 900 000-00-01 although the last ten digits agree.
+# +1 900 000-00-01 is not taken for the Russian +7 900 000-00-01 although the last ten digits agree. The second of each
+# is how people at home dial.
 RUSSIAN_PREFIXES: Final = ("7", "8", "", "007", "8107")
 BELARUSIAN_PREFIXES: Final = ("375", "80", "0", "", "00375", "810375")
 NATIONAL_FORMS: Final = (("7", 10, RUSSIAN_PREFIXES), ("375", 9, BELARUSIAN_PREFIXES))
@@ -36,7 +52,9 @@ def text(value: object) -> str:
     """One printable line: control characters, NUL and lone surrogates would break handsets and the database."""
     if not isinstance(value, str):
         return ""
-    visible = (character for character in value if character.isspace() or unicodedata.category(character)[0] != "C")
+    visible = (
+        character for character in value[:MAX_TEXT] if character.isspace() or unicodedata.category(character)[0] != "C"
+    )
     return " ".join("".join(visible).split())
 
 
@@ -57,6 +75,15 @@ def search_digits(phone: str) -> tuple[str, ...]:
     return (full,)
 
 
+def dialled_digits(phone: str) -> tuple[str, ...]:
+    """As `search_digits`, for a CRM that compares whole numbers: the national form is the dialled one, 8… or 80…."""
+    full = _digits(phone)
+    for country, length, prefixes in NATIONAL_FORMS:
+        if full.startswith(country) and len(full) == len(country) + length:
+            return (full, prefixes[1] + full[-length:])
+    return (full,)
+
+
 def same_number(written: str, phone: str) -> bool:
     """Whether what somebody typed into a CRM's phone field holds this E.164 number."""
     full = _digits(phone)
@@ -65,6 +92,17 @@ def same_number(written: str, phone: str) -> bool:
         if full.startswith(country) and len(full) == len(country) + length:
             forms |= {prefix + full[-length:] for prefix in prefixes}
     return any(_digits(piece) in forms for piece in BETWEEN_NUMBERS.split(written))
+
+
+def numbers(written: str, country: str) -> tuple[str, ...]:
+    """The E.164 numbers in what somebody typed into a phone field; numbers without a country are read as at home.
+
+    Args:
+        country: ISO 3166 code of the enterprise.
+    """
+    pieces = (piece.strip() for piece in BETWEEN_NUMBERS.split(written[:MAX_PHONES_TEXT]))
+    found = (to_e164(piece, country=country) for piece in pieces if piece)
+    return tuple(dict.fromkeys(number for number in found if number))
 
 
 def international(written: str) -> str | None:

@@ -86,7 +86,7 @@ class CrmHttp:
         base_url: What every path is appended to.
         headers: Sent with every request; secrets belong here when the CRM allows it.
         secrets: Texts that must never be seen: replaced by `***` wherever a message holds them.
-        rps: Requests per second the CRM allows.
+        rps: Requests per second the CRM allows, or the limiter of a client of the same account.
         clock: Monotonic seconds, for the breaker.
         on_state: Told when the breaker changes.
         attempt_s: Seconds one attempt may take.
@@ -101,7 +101,7 @@ class CrmHttp:
         base_url: str,
         headers: Mapping[str, str],
         secrets: Sequence[str],
-        rps: float,
+        rps: float | AsyncLimiter,
         clock: Callable[[], float],
         on_state: Callable[[State], None],
         attempt_s: float = ATTEMPT_S,
@@ -114,11 +114,29 @@ class CrmHttp:
         self._secrets = tuple(secrets)
         self._attempt_s = attempt_s
         self._budget_s = budget_s
+        self._clock = clock
         self._on_state = on_state
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
-        burst = max(1.0, rps * BURST_SHARE // 1)
-        self._limiter = AsyncLimiter(burst, burst / (rps * (1 - BURST_SHARE)))
+        self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
         self._failing: type[Exception] | None = None
+
+    def apart(self, what: str) -> "CrmHttp":
+        """The same account at the same rate with a breaker of its own, for work that nobody waits for.
+
+        What fails there does not close the way for a caller's name; `what` stands in messages and logs.
+        """
+        return CrmHttp(
+            self._session,
+            name=f"{self._name}, {what}",
+            base_url=self._base_url,
+            headers=self._headers,
+            secrets=self._secrets,
+            rps=self._limiter,
+            clock=self._clock,
+            on_state=lambda _: None,
+            attempt_s=self._attempt_s,
+            budget_s=self._budget_s,
+        )
 
     def deadline(self) -> float:
         """The moment, on the event loop's clock, when an operation that starts now has to be over."""
@@ -279,6 +297,11 @@ class CrmHttp:
     def _breaker_changed(self, state: State) -> None:
         log.info("CRM %s: breaker is %s", self._name, state.value, extra={"action": "crm_breaker"})
         self._on_state(state)
+
+
+def _limiter(rps: float) -> AsyncLimiter:
+    burst = max(1.0, rps * BURST_SHARE // 1)
+    return AsyncLimiter(burst, burst / (rps * (1 - BURST_SHARE)))
 
 
 def json_object(answer: Answer) -> Mapping[str, object]:

@@ -14,6 +14,7 @@ Invariant: the search is fuzzy and may be ignored, so a card counts only when on
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
 from vochi_agent.crm.fields import identifier, international, mapping, objects, same_number, search_digits, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
@@ -47,6 +48,11 @@ class RetailCrm:
         self._agents = agents
         self._companies_refused = False
 
+    @property
+    def http(self) -> CrmHttp:
+        """For the account's other methods."""
+        return self._http
+
     async def profile(self, phone: str) -> Profile | None:
         """The person behind an E.164 number with his company's name; see `ports.ProfileSource`."""
         deadline = self._http.deadline()
@@ -63,6 +69,18 @@ class RetailCrm:
         if customer.get("isContact") is True:
             company = await self._company(identifier(customer.get("id")), deadline)
         return to_profile(customer, company, phone=phone, url=self._url, agents=self._agents)
+
+    async def person(self, external_id: str) -> Profile | None:
+        """The customer with this id and his company's name; see `ports.ProfileSource`."""
+        deadline = self._http.deadline()
+        # The default of `by` is the id of another system.
+        path = f"{API}/customers/{quote(external_id, safe='')}"
+        found = await self._http.get(path, [("by", "id")], interpret, deadline=deadline)
+        customer = mapping(found.get("customer"))
+        if not external_id or identifier(customer.get("id")) != external_id:
+            return None
+        company = await self._company(external_id, deadline) if customer.get("isContact") is True else None
+        return to_profile(customer, company, phone="", url=self._url, agents=self._agents)
 
     async def _company(self, customer_id: str, deadline: float) -> Mapping[str, object] | None:
         query = [("filter[contactIds][]", customer_id), ("limit", PAGE)]

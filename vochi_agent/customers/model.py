@@ -39,6 +39,7 @@ class Profile:
         external_id: The person's id in that CRM, as text.
         company_id: The corporate client's id when the person is a contact of one, else "".
         phones: Further E.164 numbers of the same person, as the CRM lists them.
+        phones_complete: These and the number asked about are all that the CRM lists: others of the person are let go.
         responsible: Extension of the responsible manager, "" when unknown.
         url: The customer's page in the CRM, "" when unknown.
     """
@@ -48,6 +49,7 @@ class Profile:
     names: Names
     company_id: str = ""
     phones: tuple[str, ...] = ()
+    phones_complete: bool = False
     responsible: str = ""
     url: str = ""
 

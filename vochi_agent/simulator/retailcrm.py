@@ -4,50 +4,24 @@ For tests and the demonstration. Facts are marked with their source: [php] and [
 the developers' pages, UNCONFIRMED what no source proves. Invariant: it knows only invented people.
 """
 
-import asyncio
 import json
 import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.crm_server import CrmRequest, CrmServer, Fault, Rate
 
-__all__ = ["Fault", "RetailCrmRequest", "RetailCrmSandbox"]
+__all__ = ["Fault", "RetailCrmSandbox"]
 
 API: Final = "/api/v5"
 PAGE_SIZES: Final = ("20", "50", "100")  # [php] src/Enum/PaginationLimit.php
 REQUESTS_PER_S: Final = 10  # [go] rate.go
 TELEPHONY_REQUESTS_PER_S: Final = 40  # [go] rate.go: /telephony/* has a limit of its own
-MAX_LOG: Final = 1000
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Fault(StrEnum):
-    """What goes wrong with every request until it is taken back."""
-
-    SILENCE = "silence"  # accepts the request and says nothing for `silence_s`
-    HTML = "html"  # an unknown account or host answers with a web page [go] error.go
-    LIMIT = "503"  # over the limit [go] client.go
-    CUT = "cut"  # the connection ends in the middle of the promised body
-    REFUSE = "refuse"  # the connection is reset before any answer
-    UNSUCCESSFUL = "unsuccessful"  # `success:false` with status 200 [go] error_test.go
-    EVERYBODY = "everybody"  # filters are ignored, everybody's first page comes: UNCONFIRMED for unknown filters
-
-
-@dataclass(frozen=True, slots=True)
-class RetailCrmRequest:
-    """One request as it came: the path below `/api/v5` and its parameters."""
-
-    path: str
-    query: Mapping[str, str]
 
 
 @dataclass(kw_only=True)
@@ -91,9 +65,7 @@ class RetailCrmSandbox:
     """The account of one company.
 
     Attributes:
-        fault: Set it at any time; holds for requests that come from then on.
-        silence_s: Seconds of SILENCE.
-        requests: Every request so far, oldest first, bounded.
+        server: Its fault, and every request so far: the path below `/api/v5` and its parameters.
     """
 
     def __init__(
@@ -104,57 +76,80 @@ class RetailCrmSandbox:
         silence_s: float = 30.0,
         requests_per_s: int = REQUESTS_PER_S,
     ) -> None:
-        self.fault: Fault | None = None
-        self.silence_s = silence_s
-        self.requests: deque[RetailCrmRequest] = deque(maxlen=MAX_LOG)
         self._api_key = api_key
-        self._host = host
-        self._limits = {"telephony": TELEPHONY_REQUESTS_PER_S, "": requests_per_s}
-        self._recent: dict[str, deque[float]] = {"telephony": deque(), "": deque()}
+        self._limits = {
+            "telephony": Rate(TELEPHONY_REQUESTS_PER_S),
+            "": Rate(requests_per_s),
+        }
         self._customers: dict[int, _Person] = {}
         self._companies: dict[int, dict[str, object]] = {}
         self._contacts: dict[int, list[int]] = {}
         self._codes: dict[int, str] = {}
-        self._arrived = asyncio.Condition()
-        self._closing = asyncio.Event()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._history: dict[str, list[dict[str, object]]] = {"customers": [], "customers-corporate": []}
+        self._history_id = 4000
+        self.server = CrmServer(
+            [
+                web.get(f"{API}/customers", self._list_customers),
+                web.get(f"{API}/customers/history", self._list_history),
+                web.get(f"{API}/customers-corporate/history", self._list_history),
+                web.get(f"{API}/customers/{{id}}", self._one_customer),
+                web.get(f"{API}/customers-corporate", self._list_companies),
+                web.get(f"{API}/customers-corporate/{{id}}/contacts", self._list_contacts),
+                web.get(f"{API}/telephony/manager", self._manager),
+                # [go] client.go: not below the version.
+                web.get("/api/credentials", self._credentials),
+            ],
+            host=host,
+            prefix=API,
+            silence_s=silence_s,
+            check=self._check,
+            # [go] client.go: 503 is how the limit shows; the body's text is UNCONFIRMED.
+            limited=lambda: _error(503, "Too many requests"),
+            # [go] error_test.go
+            unsuccessful=lambda: _error(200, "Internal server error"),
+            unknown=lambda: _error(404, "API method not found"),  # [go] error.go
+        )
 
     @property
     def url(self) -> str:
         """The account's address, as the configuration wants it."""
-        return f"http://{self._host}:{self._port}"
+        return self.server.url
+
+    @property
+    def fault(self) -> Fault | None:
+        """What goes wrong now; set it at any time."""
+        return self.server.fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self.server.fault = fault
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds of SILENCE; set it at any time."""
+        return self.server.silence_s
+
+    @silence_s.setter
+    def silence_s(self, seconds: float) -> None:
+        self.server.silence_s = seconds
+
+    @property
+    def requests(self) -> Sequence[CrmRequest]:
+        """Every request so far, oldest first, bounded."""
+        return self.server.requests
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._door])
-        app.add_routes(
-            [
-                web.get(f"{API}/customers", self._list_customers),
-                web.get(f"{API}/customers/{{id}}", self._one_customer),
-                web.get(f"{API}/customers-corporate", self._list_companies),
-                web.get(f"{API}/telephony/manager", self._manager),
-                # [go] client.go: not below the version.
-                web.get("/api/credentials", self._credentials),
-            ]
-        )
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, 0)
-        await site.start()
-        self._port = int(self._runner.addresses[0][1])
+        await self.server.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closing.set()
-        if self._runner:
-            await self._runner.cleanup()
+        await self.server.__aexit__(kind, error, traceback)
 
     async def wait_for_requests(self, count: int) -> None:
         """Returns as soon as so many requests have come."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.requests) >= count)
+        await self.server.wait_for_requests(count)
 
     def add_manager(self, user_id: int, *, code: str) -> None:
         """A user with the internal number `code` in the telephony module."""
@@ -200,55 +195,57 @@ class RetailCrmSandbox:
             **({"mainCompany": {"id": company_id + 2, "name": main_company}} if main_company else {}),
         }
 
-    @web.middleware
-    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """What every request meets before its method: the fault, the key, the limit."""
-        async with self._arrived:
-            self.requests.append(RetailCrmRequest(request.path.removeprefix(API), dict(request.query)))
-            self._arrived.notify_all()
-        broken = await self._broken(request)
-        if broken:
-            return broken
+    def changed(self, history: str, entity_id: int, *, field: str = "first_name") -> int:
+        """Write a change of a customer (or of a company, `customers-corporate`) into the history; returns its id."""
+        self._history_id += 1
+        # [php] tests/src/ResourceGroup/CustomersCorporateTest.php: a company stands under `customer` too.
+        record = {
+            "id": self._history_id,
+            "createdAt": "2026-11-20 12:00:00",
+            "source": "user",
+            "user": {"id": 27},
+            "field": field,
+            "oldValue": None,
+            "newValue": "…",
+            "customer": {"id": entity_id, "site": "main"},
+        }
+        self._history[history].append(record)
+        return self._history_id
+
+    def _check(self, request: web.Request) -> web.Response | None:
+        """The key, then the limit."""
         key = request.headers.get("X-API-KEY") or request.query.get("apiKey")  # [docs] either of them
         if not key:
             return _error(400, '"apiKey" is missing.')  # [php] ApiExceptionFactoryTest
         if key != self._api_key:
             return _error(403, 'Wrong "apiKey" value.')  # [php] the text; the status is UNCONFIRMED
-        if self._over_limit("telephony" if request.path.startswith(f"{API}/telephony/") else ""):
-            return _limit()
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return _error(404, "API method not found")  # [go] error.go
+        group = "telephony" if request.path.startswith(f"{API}/telephony/") else ""
+        return _error(503, "Too many requests") if self._limits[group].exceeded() else None
 
-    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
-        match self.fault:
-            case Fault.SILENCE:
-                try:
-                    await asyncio.wait_for(self._closing.wait(), self.silence_s)
-                except TimeoutError:
-                    return None
-                return reset(request)
-            case Fault.REFUSE:
-                return reset(request)
-            case Fault.HTML:
-                return web_page()
-            case Fault.LIMIT:
-                return _limit()
-            case Fault.UNSUCCESSFUL:
-                return _error(200, "Internal server error")
-            case Fault.CUT:
-                return await cut_short(request)
-            case _:
-                return None
+    async def _list_history(self, request: web.Request) -> web.Response:
+        """Oldest first. [docs] WorkingHistoryAPI: `sinceId` together with `page` is refused since 15.05.2023."""
+        history = request.path.split("/")[-2]
+        since = request.query.get("filter[sinceId]")
+        if since is not None and "page" in request.query:
+            # The text as running installations met it.
+            return _error(400, "Use the shift of the `filter[sinceId]` instead of `page` parameter")
+        found = self._history[history]
+        if since is not None and self.fault is not Fault.EVERYBODY:
+            found = [record for record in found if int(str(record["id"])) > int(since)]
+        if started := request.query.get("filter[startDate]"):
+            found = [record for record in found if str(record["createdAt"]) >= started]
+        return _page(request, "history", found)
 
-    def _over_limit(self, group: str) -> bool:
-        now = asyncio.get_running_loop().time()
-        recent = self._recent[group]
-        while recent and recent[0] <= now - 1.0:
-            recent.popleft()
-        recent.append(now)
-        return len(recent) > self._limits[group]
+    async def _list_contacts(self, request: web.Request) -> web.Response:
+        # [php] CustomersCorporate models: people by id only, without their phones.
+        wanted = request.match_info["id"]
+        if request.query.get("by", "externalId") != "id" or not wanted.isdigit() or int(wanted) not in self._contacts:
+            return _error(404, "Not found")
+        contacts = [
+            {"isMain": not position, "id": 900 + contact, "customer": {"id": contact, "site": "main"}}
+            for position, contact in enumerate(self._contacts[int(wanted)])
+        ]
+        return _page(request, "contacts", contacts)
 
     async def _list_customers(self, request: web.Request) -> web.Response:
         # `filter[phone]` is in no official list of filters: like any unknown one it is ignored here.
@@ -313,8 +310,3 @@ def _success(answer: Mapping[str, object]) -> web.Response:
 def _error(status: int, message: str, *, errors: Mapping[str, str] | None = None) -> web.Response:
     body = {"success": False, "errorMsg": message, **({"errors": errors} if errors else {})}
     return web.json_response(body, status=status, dumps=ENCODE)
-
-
-def _limit() -> web.Response:
-    # [go] client.go: 503 is how the limit shows; the body's text is UNCONFIRMED.
-    return _error(503, "Too many requests")

@@ -1,0 +1,160 @@
+"""What the stand-ins of all CRMs are built on: a real HTTP server that keeps its limit and is ill when told to be."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+
+__all__ = ["CrmRequest", "CrmServer", "Fault", "Rate"]
+
+MAX_LOG: Final = 1000
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Fault(StrEnum):
+    """What goes wrong with every request until it is taken back."""
+
+    SILENCE = "silence"  # accepts the request and says nothing for `silence_s`
+    HTML = "html"  # a web page in place of JSON: an unknown account or host
+    LIMIT = "503"  # over the limit
+    CUT = "cut"  # the connection ends in the middle of the promised body
+    REFUSE = "refuse"  # the connection is reset before any answer
+    UNSUCCESSFUL = "unsuccessful"  # an error with status 200
+    EVERYBODY = "everybody"  # filters are ignored, everybody comes
+
+
+@dataclass(frozen=True, slots=True)
+class CrmRequest:
+    """One request as it came: the path below the API's root and its parameters."""
+
+    path: str
+    query: Mapping[str, str]
+
+
+class Rate:
+    """Counts the requests of the last second."""
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._recent: deque[float] = deque()
+
+    def exceeded(self) -> bool:
+        """Count one more; whether it is one too many."""
+        now = asyncio.get_running_loop().time()
+        while self._recent and self._recent[0] <= now - 1.0:
+            self._recent.popleft()
+        self._recent.append(now)
+        return len(self._recent) > self._per_s
+
+
+class CrmServer:
+    """One account's server on a port of its own.
+
+    Args:
+        prefix: Taken off the paths in `requests`.
+        check: What a request meets before its method (key, limit); None lets it in.
+        limited: The answer over the limit.
+        unsuccessful: An error with status 200.
+        unknown: The answer to a path that there is not.
+
+    Attributes:
+        fault: Set it at any time; holds for requests that come from then on.
+        silence_s: Seconds of SILENCE.
+        requests: Every request so far, oldest first, bounded.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[web.AbstractRouteDef],
+        *,
+        host: str,
+        prefix: str,
+        silence_s: float,
+        check: Callable[[web.Request], web.Response | None],
+        limited: Callable[[], web.Response],
+        unsuccessful: Callable[[], web.Response],
+        unknown: Callable[[], web.Response],
+    ) -> None:
+        self.fault: Fault | None = None
+        self.silence_s = silence_s
+        self.requests: deque[CrmRequest] = deque(maxlen=MAX_LOG)
+        self._routes = list(routes)
+        self._host = host
+        self._prefix = prefix
+        self._check = check
+        self._limited = limited
+        self._unsuccessful = unsuccessful
+        self._unknown = unknown
+        self._arrived = asyncio.Condition()
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{self._host}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._door])
+        app.add_routes(self._routes)
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, 0).start()
+        self._port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Returns as soon as so many requests have come."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.requests) >= count)
+
+    @web.middleware
+    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What every request meets before its method: the fault, then the account's own checks."""
+        async with self._arrived:
+            self.requests.append(CrmRequest(request.path.removeprefix(self._prefix), dict(request.query)))
+            self._arrived.notify_all()
+        broken = await self._broken(request) or self._check(request)
+        if broken:
+            return broken
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return self._unknown()
+
+    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
+        match self.fault:
+            case Fault.SILENCE:
+                try:
+                    await asyncio.wait_for(self._closing.wait(), self.silence_s)
+                except TimeoutError:
+                    return None
+                return reset(request)
+            case Fault.REFUSE:
+                return reset(request)
+            case Fault.HTML:
+                return web_page()
+            case Fault.LIMIT:
+                return self._limited()
+            case Fault.UNSUCCESSFUL:
+                return self._unsuccessful()
+            case Fault.CUT:
+                return await cut_short(request)
+            case _:
+                return None

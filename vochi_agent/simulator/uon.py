@@ -1,0 +1,174 @@
+"""A sandbox U-ON.Travel: a real HTTP server that answers as the API does, its errors, limits and oddities included.
+
+For tests and the demonstration. Facts are marked with their source: [skill] is the public client that was tried on a
+live trial account, with its copy of the cabinet's pages (atomachinskiy/claude-skill-uon-travel); [mc] the response
+fields that mindcloud-inc/universal-api-reference saw at run time; [php] the client DrTeamRocks/uon; [bridge] a public
+telephone bridge in daily use; UNCONFIRMED what no source proves. Invariant: it knows only invented people.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from vochi_agent.simulator.crm_server import CrmRequest, CrmServer, Fault, Rate
+
+__all__ = ["Fault", "UonSandbox"]
+
+REQUESTS_PER_S: Final = 10  # [skill] conventions §14, [php] Client
+PHONES: Final = ("u_phone", "u_phone_mobile", "u_phone_home")
+ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class UonSandbox:
+    """The account of one travel agency.
+
+    Attributes:
+        server: Its fault, and every request so far: the path below the key.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        host: str = "127.0.0.1",
+        silence_s: float = 30.0,
+        requests_per_s: int = REQUESTS_PER_S,
+    ) -> None:
+        self._api_key = api_key
+        self._rate = Rate(requests_per_s)
+        self._users: dict[int, dict[str, object]] = {}
+        self.server = CrmServer(
+            [
+                web.get("/{key}/user/phone/{digits}.json", self._by_phone),
+                web.get("/{key}/user/{id}.json", self._by_id),
+            ],
+            host=host,
+            prefix=f"/{api_key}",
+            silence_s=silence_s,
+            check=self._check,
+            limited=lambda: _answer(503, {"error": {"message": "Too many requests"}}),  # UNCONFIRMED beside 429
+            unsuccessful=lambda: _answer(200, {"result": 500, "error": {"message": "Internal error"}}),  # UNCONFIRMED
+            unknown=_nobody,
+        )
+
+    @property
+    def url(self) -> str:
+        """What stands in the configuration: the address without the key."""
+        return self.server.url
+
+    @property
+    def fault(self) -> Fault | None:
+        """What goes wrong now; set it at any time."""
+        return self.server.fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self.server.fault = fault
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds of SILENCE; set it at any time."""
+        return self.server.silence_s
+
+    @silence_s.setter
+    def silence_s(self, seconds: float) -> None:
+        self.server.silence_s = seconds
+
+    @property
+    def requests(self) -> Sequence[CrmRequest]:
+        """Every request so far, oldest first, bounded."""
+        return self.server.requests
+
+    async def __aenter__(self) -> Self:
+        await self.server.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.server.__aexit__(kind, error, traceback)
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Returns as soon as so many requests have come."""
+        await self.server.wait_for_requests(count)
+
+    def add_user(
+        self,
+        user_id: int,
+        *,
+        surname: str = "",
+        name: str = "",
+        second_name: str = "",
+        company: str = "",
+        phones: Sequence[str] = (),
+        manager_id: int | None = None,
+        deleted: bool = False,
+        updated_at: str = "2026-10-01T10:00:00+0300",
+    ) -> None:
+        """A client; up to three `phones` as somebody typed them. The same id replaces the card."""
+        # [mc] and [skill] fields.md; that numbers are kept as they were typed: [skill] conventions §9.
+        self._users[user_id] = {
+            "u_id": user_id,
+            "global_u_id": 9_000_000 + user_id,
+            "u_type": 2 if company else 1,
+            "u_surname": surname,
+            "u_name": name,
+            "u_sname": second_name,
+            **dict.fromkeys(PHONES, ""),
+            **dict(zip(PHONES, phones, strict=False)),
+            "u_email": "",
+            "u_company": company,
+            "manager_id": manager_id,
+            "office_id": None,
+            "active": 1,
+            "deleted": int(deleted),
+            "u_date_update": updated_at,
+            "extended_fields": [],
+        }
+
+    def _check(self, request: web.Request) -> web.Response | None:
+        """The key of the path, then the limit."""
+        if unquote(request.rel_url.raw_path.split("/")[1]) != self._api_key:
+            # The status and the text as a public implementation met them; a key without the tick GET is a 403 too,
+            # [skill] auth.md.
+            return _answer(403, {"error": {"message": "API key is wrong"}})
+        if self._rate.exceeded():
+            # [skill] conventions §14: 429 without Retry-After.
+            return _answer(429, {"error": {"message": "Too many requests"}})
+        return None
+
+    async def _by_phone(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["digits"]
+        if not wanted.isdecimal():
+            # [skill] conventions §3: a wrong parameter is a 404 with a sentence.
+            return _answer(404, {"error": {"message": "Parameter phone is wrong"}})
+        everybody = self.fault is Fault.EVERYBODY
+        # Digits alone are compared; that the whole number has to be the same is UNCONFIRMED.
+        found = [
+            user
+            for user in self._users.values()
+            if everybody or any(re.sub(r"\D", "", str(user[key])) == wanted for key in PHONES)
+        ]
+        return _answer(200, {"result": 200, "users": found}) if found else _nobody()
+
+    async def _by_id(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["id"]
+        if not wanted.isdecimal():
+            return _answer(404, {"error": {"message": "Parameter id is wrong"}})
+        user = self._users.get(int(wanted))
+        # UNCONFIRMED whether `user` is a list or an object; a list here, an object in the tests of the reader.
+        return _answer(200, {"result": 200, "user": [user]}) if user else _nobody()
+
+
+def _nobody() -> web.Response:
+    """[skill] conventions §8: an empty list is HTTP 404."""
+    return _answer(404, {"result": 404})
+
+
+def _answer(status: int, body: Mapping[str, object]) -> web.Response:
+    return web.json_response(body, status=status, dumps=ENCODE)
