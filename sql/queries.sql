@@ -455,3 +455,56 @@ UPDATE customers SET
 FROM (SELECT $1::text AS enterprise_number, $2::text AS phone_e164) AS wanted
 LEFT JOIN customer_sums AS sums USING (enterprise_number, phone_e164)
 WHERE customers.enterprise_number = $1 AND customers.phone_e164 = $2;
+
+-- name: put_change
+-- A CRM says that somebody changed; the latest word stands. $1 enterprise, $2 CRM, $3 kind, $4 id, $5 profile or null
+INSERT INTO crm_changes (enterprise_number, source, kind, external_id, profile) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (enterprise_number, source, kind, external_id) DO UPDATE SET
+    profile = excluded.profile, revision = crm_changes.revision + 1, failures = 0, retry_at = NULL, received_at = now();
+
+-- name: claim_change
+-- Takes the change of a CRM that waits longest and is due. $1 enterprise, $2 CRM, $3 how old a claim counts no more
+UPDATE crm_changes SET claimed_at = now()
+FROM (
+    SELECT id FROM crm_changes
+    WHERE enterprise_number = $1 AND source = $2
+      AND (retry_at IS NULL OR retry_at <= now())
+      AND (claimed_at IS NULL OR claimed_at <= now() - $3::interval)
+    ORDER BY id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE crm_changes.id = due.id
+RETURNING crm_changes.*, now() - crm_changes.received_at AS age;
+
+-- name: change_done
+-- A change is in customers, or will never be; a later word about the same one stays. $1 id, $2 revision
+WITH done AS (
+    DELETE FROM crm_changes WHERE id = $1 AND revision = $2
+)
+UPDATE crm_changes SET claimed_at = NULL WHERE id = $1 AND revision <> $2;
+
+-- name: change_failed
+-- Not this time. $1 id, $2 revision, $3 pause before the next attempt
+UPDATE crm_changes SET
+    claimed_at = NULL,
+    failures = failures + 1,
+    retry_at = CASE WHEN revision = $2 THEN now() + $3::interval END
+WHERE id = $1;
+
+-- name: count_changes
+-- How many wait. $1 enterprise, $2 CRM
+SELECT count(*) AS waiting FROM crm_changes WHERE enterprise_number = $1 AND source = $2;
+
+-- name: history_mark
+-- How far a history was read. $1 enterprise, $2 CRM, $3 history
+SELECT since_id, started_at FROM crm_history WHERE enterprise_number = $1 AND source = $2 AND history = $3;
+
+-- name: start_history
+-- The present is where a history begins for us. $1 enterprise, $2 CRM, $3 history, $4 last id, $5 when
+INSERT INTO crm_history (enterprise_number, source, history, since_id, started_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (enterprise_number, source, history) DO NOTHING;
+
+-- name: advance_history
+-- A history was read up to there; never goes back. $1 enterprise, $2 CRM, $3 history, $4 last id
+UPDATE crm_history SET since_id = greatest(since_id, $4)
+WHERE enterprise_number = $1 AND source = $2 AND history = $3;

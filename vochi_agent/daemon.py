@@ -5,13 +5,11 @@ So intake ends first and the database closes last, with every finished call stor
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import aiohttp
 
@@ -23,8 +21,10 @@ from vochi_agent.call_screens import CallScreens
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
+from vochi_agent.changes import Changes
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory, State
+from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory
+from vochi_agent.crms import changes_of, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
@@ -41,12 +41,9 @@ from vochi_agent.telegram.queue import Bot
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
+from vochi_agent.web.webhooks import webhook_routes
 
-__all__ = ["Daemon", "assembled", "crms_of", "open_store"]
-
-BREAKER_LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
-
-log = logging.getLogger(__name__)
+__all__ = ["Daemon", "assembled", "open_store"]
 
 Parts = Callable[[], Mapping[str, Part]]
 
@@ -58,6 +55,7 @@ class Daemon:
     Attributes:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
+        changes: What each CRM tells by itself.
         schema_ready: Set when the database has our schema.
         parts: What readiness is read from.
     """
@@ -74,6 +72,7 @@ class Daemon:
     call_books: CallBooks
     call_screens: CallScreens
     sites: Mapping[str, Site]
+    changes: Sequence[Changes]
     schema_ready: asyncio.Event
     fastagi: FastAgiServer
     parts: Parts
@@ -214,10 +213,21 @@ async def assembled(
                 filled=partial(filled.of, number),
             )
         call_log.stored = partial(_stored, sites, call_books)
+        changes = changes_of(
+            config.enterprises,
+            asked,
+            store.changes,
+            on_profile=call_log.learned,
+            forget=enrichment.forget,
+            ours=lambda number: sites[number].duty.ours,
+            ready=schema_ready,
+            metrics=metrics,
+        )
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
-        routes = [*health_routes(parts, metrics.registry), *status_routes(seen)]
+        hooks = webhook_routes(receivers_of(config.enterprises, changes), metrics)
+        routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks]
         address = await enter(serving(config.http.listen, routes))
         yield Daemon(
             config=config,
@@ -232,6 +242,7 @@ async def assembled(
             call_books=call_books,
             call_screens=call_screens,
             sites=sites,
+            changes=changes,
             schema_ready=schema_ready,
             fastagi=fastagi,
             parts=parts,
@@ -269,35 +280,6 @@ def _stored(sites: Mapping[str, Site], call_books: CallBooks, call: Call) -> Non
     # A call may have waited on disk while its enterprise left the configuration.
     if site := sites.get(call.enterprise_number):
         site.recoverer.live_call_stored(call)
-
-
-def crms_of(
-    enterprise: Enterprise,
-    session: aiohttp.ClientSession,
-    metrics: Metrics,
-    crms: Mapping[str, CrmFactory] = CRMS,
-) -> list[CrmOfEnterprise]:
-    """The CRMs of an enterprise that we speak with; nothing is connected yet."""
-    found = []
-    for name, table in enterprise.crm.items():
-        factory = crms.get(name)
-        if factory is None:
-            log.warning("%s of %s is configured but not spoken yet", name, enterprise.number, extra={"action": "crm"})
-            continue
-        source = factory(
-            table,
-            enterprise_number=enterprise.number,
-            country=enterprise.country,
-            session=session,
-            clock=time.monotonic,
-            on_state=partial(_show_breaker, metrics, enterprise.number, name),
-        )
-        found.append(CrmOfEnterprise(source=source, primary=name == enterprise.primary_source, wait_s=table.timeout_s))
-    return found
-
-
-def _show_breaker(metrics: Metrics, enterprise_number: str, crm: str, state: State) -> None:
-    metrics.crm_breaker.labels(enterprise_number, crm).set(BREAKER_LEVEL[state])
 
 
 def _fastagi(config: Config, caller_id: CallerId, metrics: Metrics) -> FastAgiServer:

@@ -18,7 +18,9 @@ VochiError
 ├── StoreRefused            PostgreSQL cannot hold this value, now or later: set it aside, go on with the next
 ├── SpoolUnavailable        the disk does not take what should wait there: keep it in memory, try again
 ├── CrmRejected             a CRM understood and said no: park it and show it
-└── CrmAuthFailed           a CRM refuses our key: longest wait, one alarm
+├── CrmAuthFailed           a CRM refuses our key: longest wait, one alarm
+├── NotUnderstood           a message that came in makes no sense: refuse it, keep its shape in the log
+└── ForeignTenant           a message that came in is for somebody else: as if nobody lived here
 
 Policy tests the class, never the text.
 """
@@ -34,9 +36,11 @@ __all__ = [
     "CrmRejected",
     "CrmUnavailable",
     "CrmUncertain",
+    "ForeignTenant",
     "LocalProtocolError",
     "LoginRefused",
     "NotReachable",
+    "NotUnderstood",
     "PortTaken",
     "ProtocolError",
     "RecordsUnavailable",
@@ -126,3 +130,11 @@ class CrmRejected(VochiError):
 
 class CrmAuthFailed(VochiError):
     """A CRM refuses our credentials."""
+
+
+class NotUnderstood(VochiError):
+    """A message that came in makes no sense, or asks for what we do not do; the text says which."""
+
+
+class ForeignTenant(VochiError):
+    """A message that came in names another account than the configured one."""

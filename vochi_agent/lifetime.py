@@ -60,6 +60,9 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
             claim = keep_running(f"the ownership of {number}", site.ownership.run)
             work.append(start(f"ownership of {number}", claim))
+        for changes in daemon.changes:
+            name = f"the changes of {changes.source} of {changes.enterprise_number}"
+            intake.append(start(name, bulkhead(name, changes.run)))
         notifier.ready("answers FastAGI")
         log.info("ready: %d enterprises", len(daemon.config.enterprises), extra={"action": "ready"})
         try:

@@ -43,6 +43,10 @@ class Metrics:
         crm_parked: Those that a CRM refused, until a person has looked.
         crm_posts: Finished calls brought to CRMs, by result: sent, failed, parked.
         crm_popups: Popups by result: shown, failed, stale.
+        webhooks: Webhooks of CRMs by the status they were answered with; strangers at the door have no labels of ours.
+        crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
+        crm_changes_waiting: Those that are kept and not in `customers` yet.
+        crm_phones_skipped: Phones of webhooks that are no phones.
         cards: Telegram cards by result.
     """
 
@@ -77,6 +81,14 @@ class Metrics:
         self.crm_parked = self._gauge("crm_parked", "Calls that a CRM refused", *enterprise, "source")
         self.crm_posts = self._counter("crm_posts", "Finished calls brought to CRMs", *enterprise, "source", "result")
         self.crm_popups = self._counter("crm_popups", "Popups on CRM screens", *enterprise, "source", "result")
+        self.webhooks = self._counter("webhooks", "Webhooks answered", *enterprise, "source", "status")
+        self.crm_changes = self._counter("crm_changes", "Changes told by a CRM", *enterprise, "source", "outcome")
+        self.crm_changes_waiting = self._gauge(
+            "crm_changes_waiting", "Changes told by a CRM that wait", *enterprise, "source"
+        )
+        self.crm_phones_skipped = self._counter(
+            "crm_phones_skipped", "Phones of webhooks that are no phones", *enterprise, "source"
+        )
         self.cards = self._counter("cards", "Telegram cards", *enterprise, "result")
 
     def render(self) -> bytes:

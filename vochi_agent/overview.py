@@ -90,6 +90,7 @@ def _crms(metrics: Metrics, enterprise: Enterprise) -> Mapping[str, object]:
             "breaker": BREAKER_STATES[_count(metrics, "vochi_crm_breaker", enterprise=enterprise.number, source=name)],
             "calls_waiting": _count(metrics, "vochi_crm_waiting", enterprise=enterprise.number, source=name),
             "calls_parked": _count(metrics, "vochi_crm_parked", enterprise=enterprise.number, source=name),
+            "changes_waiting": _count(metrics, "vochi_crm_changes_waiting", enterprise=enterprise.number, source=name),
             "profiles_waiting": _count(metrics, "vochi_crm_unsaved", enterprise=enterprise.number, source=name),
         }
         for name in enterprise.crm

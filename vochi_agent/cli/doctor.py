@@ -20,7 +20,7 @@ from vochi_agent.asterisk.examine_ari import examine_ari
 from vochi_agent.asterisk.examine_cel import examine_cel
 from vochi_agent.config import Config, Enterprise, secret_values
 from vochi_agent.crm import CRMS
-from vochi_agent.crm.examine import examine_crm
+from vochi_agent.crm.examine import examine_crm, examine_webhook
 from vochi_agent.crm.http import mask
 from vochi_agent.customers.names import printable
 from vochi_agent.daemon import open_store
@@ -104,7 +104,7 @@ def _parts(
     yield "ari", examine_ari(number, asterisk)
     yield "cel", asyncio.to_thread(examine_cel, number, asterisk)
     for name in enterprise.crm:
-        yield name, _crm(enterprise, name, session)
+        yield name, _crm(config, enterprise, name, session)
     token = enterprise.telegram_token.get_secret_value()
     yield "telegram", examine_bot(f"telegram {number}", config.telegram, token, enterprise.chats)
 
@@ -132,7 +132,7 @@ async def _database(config: Config) -> list[Finding]:
         return [closed("database", str(exc), "mend what the sentence names; until then finished calls wait in memory")]
 
 
-async def _crm(enterprise: Enterprise, name: str, session: aiohttp.ClientSession) -> list[Finding]:
+async def _crm(config: Config, enterprise: Enterprise, name: str, session: aiohttp.ClientSession) -> list[Finding]:
     factory = CRMS.get(name)
     if factory is None:
         cure = f"take [enterprises.crm.{name}] out until a later version speaks it"
@@ -145,7 +145,8 @@ async def _crm(enterprise: Enterprise, name: str, session: aiohttp.ClientSession
         clock=time.monotonic,
         on_state=lambda _state: None,
     )
-    return await examine_crm(enterprise.number, source)
+    webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
+    return [*await examine_crm(enterprise.number, source), *webhook]
 
 
 def _censored(finding: Finding, config: Config) -> Finding:

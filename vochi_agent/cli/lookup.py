@@ -15,10 +15,10 @@ from vochi_agent.caller_id import CALLERID_NAME, CallerId, Customers
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.numbers import display
 from vochi_agent.config import Config, Enterprise, Line
+from vochi_agent.crms import crms_of
 from vochi_agent.customers.identity import merge_names
 from vochi_agent.customers.model import Customer, Names, Profile
 from vochi_agent.customers.names import cut
-from vochi_agent.daemon import crms_of
 from vochi_agent.enrichment import Enrichment, Lookup, Outcome
 from vochi_agent.errors import ConfigError, StoreUnavailable
 from vochi_agent.metrics import Metrics

@@ -186,20 +186,27 @@ class CrmConfig(Table):
 
 
 class RetailCrmConfig(CrmConfig):
-    """`[enterprises.crm.retailcrm]`: every request needs the key."""
+    """`[enterprises.crm.retailcrm]`: every request needs the key.
+
+    Attributes:
+        history_s: Seconds between two looks at the history of changes; 0: changes come by webhook only.
+    """
 
     api_key: v.RequiredSecret
+    history_s: v.HistoryPeriod = 60.0
 
 
 class UonConfig(CrmConfig):
     """`[enterprises.crm.uon]`: the key is part of every address.
 
     Attributes:
-        subdomain: The account's name before `.u-on.ru`; links to a client's page need it.
+        account_id: The account's id (`uon_id`); webhooks of another one are refused. "" accepts any.
+        subdomain: The account's name before `.u-on.ru`; the same, and links to a client's page need it.
     """
 
     url: v.HttpUrl = "https://api.u-on.ru"
     api_key: v.RequiredSecret
+    account_id: v.AccountId = ""
     subdomain: v.Subdomain = ""
 
 

@@ -31,6 +31,7 @@ from pydantic_core import core_schema
 
 NOT_ALLOWED = "not_allowed"
 MAX_PORT = 65535
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5, 86_400
 
 # What older data call them (contract: "in old data `retail` is read as `retailcrm`").
 SOURCE_ALIASES: Mapping[str, str] = {"retail": "retailcrm"}
@@ -181,6 +182,12 @@ def _nonzero(number: int) -> int:
     return number
 
 
+def _pause_or_never(seconds: float) -> float:
+    if seconds and not SHORTEST_PAUSE_S <= seconds <= LONGEST_PAUSE_S:
+        raise ValueError("out of range")
+    return seconds
+
+
 def _frozen(values: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(values))
 
@@ -279,6 +286,9 @@ RouteStep = Annotated[
 CallDirection = Annotated[Literal["in", "out", "internal"], Allowed("in, out, internal")]
 Charset = Annotated[Literal["utf-8", "latin", "ascii"], Allowed("utf-8, latin, ascii")]
 Source = Annotated[StrictStr, BeforeValidator(_unaliased), _or_empty(SOURCES.__contains__), Allowed(", ".join(SOURCES))]
+AccountId = Annotated[
+    StrictStr, Field(pattern=r"^[0-9]{0,20}$"), Allowed("the account's id, digits in quotes, empty for any")
+]
 Subdomain = Annotated[
     StrictStr,
     Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9-]{0,62})?$"),
@@ -296,6 +306,9 @@ SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a w
 AgiDeadline = Annotated[StrictFloat, Field(ge=0.1, le=1.9), Allowed("seconds, from 0.1 to 1.9")]
 CrmTimeout = Annotated[StrictFloat, Field(ge=0.1, le=60), Allowed("seconds, from 0.1 to 60")]
 RequestRate = Annotated[StrictFloat, Field(ge=0.1, le=1000), Allowed("requests a second, from 0.1 to 1000")]
+HistoryPeriod = Annotated[
+    StrictFloat, AfterValidator(_pause_or_never), Allowed("seconds, from 5 to 86400, or 0 for never")
+]
 RingSeconds = Annotated[StrictInt, Field(ge=1, le=600), Allowed("whole seconds, from 1 to 600")]
 NameWidth = Annotated[StrictInt, Field(ge=1, le=255), Allowed("a whole number from 1 to 255")]
 # Telegram: a chat id has at most 52 significant bits.

@@ -1,4 +1,4 @@
-"""The CRMs we know: a name of the configuration -> how its adapter is built."""
+"""The CRMs we know: a name of the configuration -> how its adapter is built, and what it tells by itself."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -6,14 +6,17 @@ from urllib.parse import quote
 
 import aiohttp
 
-from vochi_agent.config.tables import CrmConfig, UonConfig
+from vochi_agent.change_ports import ChangeFeed, WebhookReader
+from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.retailcrm import RetailCrm
+from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.uon import Uon
+from vochi_agent.crm.uon_webhook import UonWebhook
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "retailcrm", "uon"]
+__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "feed_of", "retailcrm", "uon", "webhook_of"]
 
 
 class CrmFactory(Protocol):
@@ -96,3 +99,25 @@ CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uo
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
 CALL_BOOKS: Final[frozenset[str]] = frozenset()
+
+
+def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
+    """The histories that an adapter can look at; None where a CRM keeps none."""
+    if isinstance(source, RetailCrm) and isinstance(config, RetailCrmConfig):
+        return RetailCrmHistory(source.http.apart("changes"), period_s=config.history_s)
+    return None
+
+
+def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:
+    """What reads the webhooks of a CRM; None for one that we do not understand yet.
+
+    Args:
+        country: ISO 3166 code; how numbers without a country are read.
+    """
+    match config:
+        case RetailCrmConfig():
+            return RetailCrmWebhook(config)
+        case UonConfig():
+            return UonWebhook(config, country=country)
+        case _:
+            return None

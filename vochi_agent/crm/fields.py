@@ -15,6 +15,7 @@ __all__ = [
     "international",
     "mapping",
     "numbers",
+    "numeric_id",
     "objects",
     "same_number",
     "search_digits",
@@ -64,6 +65,12 @@ def identifier(value: object) -> str:
         value = str(value)
     cleaned = text(value)
     return "" if cleaned.lower() in PLACEHOLDER_IDS or len(cleaned) > MAX_ID_LENGTH else cleaned
+
+
+def numeric_id(value: object) -> str:
+    """An id of a CRM that counts: ASCII digits, "" for anything else; it may stand in a path as it is."""
+    cleaned = identifier(value)
+    return cleaned if cleaned.isascii() and cleaned.isdigit() else ""
 
 
 def search_digits(phone: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ store.customers  ports.CustomerDirectory: customer, enrich; person
 store.cards      the work of the Telegram chats: listen, pending_chats, claim, sent, failed, given_up
 store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
+store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
 store.reports    what commands read: calls, call, top, server_version
 """
 
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from .cards import CardQueue
+from .changes import CrmChanges
 from .database import Database
 from .directory import Customers
 from .ledger import CallLedger
@@ -36,6 +38,7 @@ class PostgresStore:
         self.customers = Customers(self.database)
         self.cards = CardQueue(self.database)
         self.outbox = Outbox(self.database)
+        self.changes = CrmChanges(self.database)
         self.reports = Reports(self.database)
         self.watched = WatchedTime(self.database)
 
