@@ -172,9 +172,38 @@ RETURNING customers.*;
 -- The row of a number. $1 enterprise, $2 phone
 SELECT * FROM customers WHERE enterprise_number = $1 AND phone_e164 = $2;
 
+-- name: customers
+-- The rows of some numbers. $1 enterprise, $2 numbers
+SELECT * FROM customers WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[]);
+
 -- name: person
 -- All numbers of one person or company, oldest first. $1 enterprise, $2 spellings of the person_uid
 SELECT * FROM customers WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($2::text[]) ORDER BY id;
+
+-- name: lock_persons
+-- Whoever changes which numbers are one person holds this until the end of the transaction, so that two merges that
+-- meet see each other whole; always taken before customers' rows. $1 enterprise
+SELECT pg_advisory_xact_lock(hashtextextended('persons/' || $1::text, 0));
+
+-- name: kin
+-- The rows of numbers, of uids, and of cards by their ids. $1 enterprise, $2 numbers, $3 spellings of uids, $4 objects
+-- like {"retailcrm": ["2003"]}
+SELECT phone_e164, meta FROM customers
+WHERE enterprise_number = $1
+  AND (
+      phone_e164 = ANY ($2::text[])
+      OR meta ->> 'person_uid' = ANY ($3::text[])
+      OR (meta ? 'ids' AND meta -> 'ids' @> ANY ($4::jsonb[]))
+  );
+
+-- name: company_named_otherwise
+-- Numbers of a company whose rows show another name than it has. $1 enterprise, $2 spellings of its uid, $3 its name
+SELECT phone_e164 FROM customers
+WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($2::text[]) AND coalesce(enterprise_name, '') <> $3;
+
+-- name: notify_customers
+-- Tells every daemon which rows have changed, when the transaction commits. $1 `enterprise number` each
+SELECT pg_notify('vochi_customers', payload) FROM unnest($1::text[]) AS payload;
 
 -- name: store_profile
 -- Names and identity of a row that is locked. $1 enterprise, $2 phone, $3 last name, $4 first name, $5 middle name,

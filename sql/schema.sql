@@ -32,8 +32,9 @@ CREATE TABLE customers (
     field3              varchar(100),
     field4              varchar(100),
     black_list          boolean DEFAULT false,
-    meta                jsonb,                        -- person_uid, person_uid_was, ids, primary_source, sources,
-                                                      -- client_type, company_id, contact_id; other keys are kept
+    meta                jsonb,                        -- person_uid, ids, primary_source, sources, client_type,
+                                                      -- company_id, contact_id; person_uid_was: what it was before it
+                                                      -- moved, person_uids_before: before that; other keys are kept
     last_name           varchar(100),
     first_name          varchar(100),
     middle_name         varchar(100),
@@ -48,6 +49,8 @@ CREATE TABLE customers (
 CREATE INDEX customers_last_call_at_idx ON customers (enterprise_number, last_call_at DESC);
 -- All numbers of one person.
 CREATE INDEX customers_person_uid_idx ON customers (enterprise_number, (meta ->> 'person_uid'));
+-- All numbers of one card of a source.
+CREATE INDEX customers_ids_idx ON customers USING gin ((meta -> 'ids') jsonb_path_ops) WHERE meta ? 'ids';
 
 -- The ledger: one finished call, one row; what makes the counters exactly-once.
 CREATE TABLE calls (

@@ -17,6 +17,7 @@ VochiError
 │   └── LocalProtocolError  we were about to send them: a bug or an attack, nothing was sent
 ├── StoreRefused            PostgreSQL cannot hold this value, now or later: set it aside, go on with the next
 ├── SpoolUnavailable        the disk does not take what should wait there: keep it in memory, try again
+├── LinkRefused             two numbers cannot become one person: say why, exit 1
 ├── CrmRejected             a CRM understood and said no: park it and show it
 ├── CrmAuthFailed           a CRM refuses our key: longest wait, one alarm
 ├── NotUnderstood           a message that came in makes no sense: refuse it, keep its shape in the log
@@ -37,6 +38,7 @@ __all__ = [
     "CrmUnavailable",
     "CrmUncertain",
     "ForeignTenant",
+    "LinkRefused",
     "LocalProtocolError",
     "LoginRefused",
     "NotReachable",
@@ -122,6 +124,10 @@ class RemoteProtocolError(ProtocolError):
 
 class LocalProtocolError(ProtocolError):
     """We were asked to send bytes that break the wire format; nothing was sent."""
+
+
+class LinkRefused(VochiError):
+    """Two numbers cannot become one person; the message is a sentence for the one who asked."""
 
 
 class CrmRejected(VochiError):

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress
-from vochi_agent.customers.model import Customer, History, Profile
+from vochi_agent.customers.model import Company, Customer, History, Profile
 
 __all__ = [
     "CallBook",
     "CallScreen",
     "CallStore",
     "CardDraft",
+    "CompanySource",
     "CustomerDirectory",
     "LedgerEntry",
     "Popup",
@@ -160,6 +161,19 @@ class ProfileSource(Protocol):
 
     async def person(self, external_id: str) -> Profile | None:
         """The person with this id, with all of his numbers in `phones`; None when the CRM has no such person.
+
+        Raises:
+            As `profile`.
+        """
+        ...
+
+
+@runtime_checkable
+class CompanySource(ProfileSource, Protocol):
+    """A CRM that has corporate clients."""
+
+    async def company(self, company_id: str) -> Company | None:
+        """All contacts of a corporate client; None when the CRM has no such company. Several requests, no hurry.
 
         Raises:
             As `profile`.

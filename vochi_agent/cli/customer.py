@@ -1,10 +1,10 @@
-"""`vochi-agent customer PHONE`: who it is, with all numbers, counters and last calls; `customer set` edits."""
+"""`vochi-agent customer PHONE`: who it is, with all numbers, counters and last calls; `set` edits, `link` joins."""
 
 import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -49,39 +49,57 @@ class _Person:
     calls: Sequence[Call]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A number, and what is to be done with it: nothing, changes, or a link to another number."""
+
+    phone: str
+    changes: Mapping[str, str | bool] = field(default_factory=dict)
+    other: str = ""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Who, and what to change."""
-    parser.usage = "vochi-agent customer [--enterprise N] [--json] [set] PHONE [field=value ...]"
-    parser.add_argument("words", nargs="+", metavar="PHONE", help="the number; `set PHONE field=value ...` edits")
+    parser.usage = "vochi-agent customer [--enterprise N] [--json] PHONE | set PHONE field=value ... | link PHONE PHONE"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="PHONE",
+        help="the number; `set PHONE field=value ...` edits, `link PHONE PHONE` makes two numbers one customer's",
+    )
     parser.epilog = f"fields: {', '.join(TEXTS)}, black_list (true or false); an empty value empties the field"
     add_enterprise(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
-    """0 when the number is known or was changed, else 1."""
+    """0 when the number is known, was changed or linked, else 1."""
     loaded = config()
     enterprise = enterprise_of(loaded, args.enterprise)
-    phone, changes = _asked(enterprise, args.words)
-    person = asyncio.run(_person(loaded, enterprise, phone, changes))
+    asked = _asked(enterprise, args.words)
+    person = asyncio.run(_person(loaded, enterprise, asked))
     if person is None:
-        print(f"{display(phone)} is not known to {enterprise.number}.", file=sys.stderr)
+        print(f"{display(asked.phone)} is not known to {enterprise.number}.", file=sys.stderr)
         return NO
     if args.json:
         print_json(_as_json(person))
         return 0
     _print(loaded, enterprise, person)
-    if NAMES & changes.keys() and enterprise.primary_source != "manual":
+    if NAMES & asked.changes.keys() and enterprise.primary_source != "manual":
         print(f"\nNames of {enterprise.primary_source} win: its next answer about this number replaces them.")
     return 0
 
 
-def _asked(enterprise: Enterprise, words: Sequence[str]) -> tuple[str, dict[str, str | bool]]:
-    """The number and what to change. Raises ConfigError with every mistake."""
+def _asked(enterprise: Enterprise, words: Sequence[str]) -> _Asked:
+    """What the words ask for. Raises ConfigError with every mistake."""
+    if words[0] == "link":
+        if len(words) != 3:  # noqa: PLR2004 - link, two numbers
+            raise ConfigError(["customer link needs two numbers"])
+        return _Asked(phone_of(enterprise, words[1]), other=phone_of(enterprise, words[2]))
     if words[0] != "set":
         if len(words) > 1:
             raise ConfigError([f"{words[1]!r} is one word too many; to edit: customer set PHONE field=value ..."])
-        return phone_of(enterprise, words[0]), {}
+        return _Asked(phone_of(enterprise, words[0]))
     if len(words) < 3:  # noqa: PLR2004 - set, the number, one assignment
         raise ConfigError(["customer set needs a number and at least one field=value"])
     problems: list[str] = []
@@ -94,7 +112,7 @@ def _asked(enterprise: Enterprise, words: Sequence[str]) -> tuple[str, dict[str,
             changes[name] = FLAGS[value.lower()] if name == "black_list" else value.strip()
     if problems:
         raise ConfigError(problems)
-    return phone_of(enterprise, words[1]), changes
+    return _Asked(phone_of(enterprise, words[1]), changes)
 
 
 def _complaint(name: str, equals: str, value: str) -> str:
@@ -108,13 +126,13 @@ def _complaint(name: str, equals: str, value: str) -> str:
     return "" if value.isprintable() else f"{name} has characters that cannot be shown"
 
 
-async def _person(
-    config: Config, enterprise: Enterprise, phone: str, changes: Mapping[str, str | bool]
-) -> _Person | None:
+async def _person(config: Config, enterprise: Enterprise, asked: _Asked) -> _Person | None:
     async with prepared_store(config) as store:
-        if changes:
-            await store.customers.edit(enterprise.number, phone, changes)
-        customer = await store.customers.customer(enterprise.number, phone)
+        if asked.changes:
+            await store.customers.edit(enterprise.number, asked.phone, asked.changes)
+        if asked.other:
+            await store.customers.link(enterprise.number, asked.phone, asked.other)
+        customer = await store.customers.customer(enterprise.number, asked.phone)
         return await _with_numbers(store, customer) if customer else None
 
 

@@ -1,27 +1,34 @@
-"""Whose number this is: merges what a CRM says into what we keep, without losing what we knew.
+"""What one row of customers keeps: merges what a source says into it, without losing what we knew. Pure.
 
-Invariants: no key and no id of `meta` is ever lost; `person_uid` keeps its meaning, but for one move from a person to
-the person's company; a placeholder id joins nobody; a name of a source that is not the primary one only fills gaps.
+Invariants: no key and no id of `meta` is ever lost here; a `person_uid` is set once and kept (who moves and who is let
+go is decided for whole persons, see `persons`); a placeholder id is no id; a name of a source that is not the primary
+one only fills gaps.
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from .model import Customer, Names, Profile
 
 __all__ = [
+    "CORPORATE",
+    "MANUAL",
     "canonical_source",
     "canonical_uid",
     "corrected_by_hand",
     "cut",
-    "joint_uid",
+    "ids_of",
+    "is_corporate",
     "merge_meta",
     "merge_names",
     "merge_profile",
     "person_uid",
     "spellings",
+    "touched",
+    "usable_id",
+    "with_ids",
 ]
 
 Meta = Mapping[str, object]
@@ -38,23 +45,21 @@ CORPORATE = "_corporate"
 MANUAL = "manual"  # the name of the source that is a person at a keyboard
 
 
-def merge_profile(
-    customer: Customer, profile: Profile, *, primary: bool, target: str, at: datetime
-) -> tuple[Names, dict[str, object]]:
-    """Names and meta of a row after a fresh profile of the same number; equal to the old ones when nothing is new.
+def merge_profile(customer: Customer, profile: Profile, *, primary: bool, target: str = "", at: datetime) -> Customer:
+    """A row after a fresh profile of the same number; equal to the old one when nothing is new.
 
     Args:
         customer: The row as it stands.
         profile: What the CRM says about this very number.
         primary: The CRM is the enterprise's primary source of names.
-        target: The `person_uid` that the numbers of this profile share (see `joint_uid`).
+        target: The `person_uid` to set when there is none.
         at: Stored in `meta.sources` when anything changed.
     """
     names = merge_names(customer.names, profile.names, phone=customer.phone_e164, primary=primary)
     meta = merge_meta(customer.meta, profile, primary=primary, target=target)
-    if names != customer.names or meta != dict(customer.meta):
-        meta["sources"] = _touched(meta.get("sources"), canonical_source(profile.source), at)
-    return names, meta
+    if names == customer.names and meta == dict(customer.meta):
+        return customer
+    return replace(customer, names=names, meta=touched(meta, profile.source, at))
 
 
 def merge_names(stored: Names, incoming: Names, *, phone: str, primary: bool) -> Names:
@@ -91,7 +96,7 @@ def corrected_by_hand(customer: Customer, changes: Mapping[str, str | bool], *, 
     names = replace(customer.names, **wanted)
     meta = dict(customer.meta)
     if names != customer.names:
-        meta["sources"] = _touched(meta.get("sources"), MANUAL, at)
+        meta = touched(meta, MANUAL, at)
     return replace(
         customer,
         names=names,
@@ -101,14 +106,11 @@ def corrected_by_hand(customer: Customer, changes: Mapping[str, str | bool], *, 
     )
 
 
-def merge_meta(meta: Meta, profile: Profile, *, primary: bool, target: str) -> dict[str, object]:
-    """`meta` with the ids of a profile; `target` is the `person_uid` to set when there is none."""
-    merged = dict(meta)
+def merge_meta(meta: Meta, profile: Profile, *, primary: bool, target: str = "") -> dict[str, object]:
+    """`meta` with the ids of a profile, and with `target` as the `person_uid` when there is none."""
     source = canonical_source(profile.source)
-    external_id, company_id = _usable_id(profile.external_id), _usable_id(profile.company_id)
-    added = {source: external_id, source + CORPORATE: company_id}
-    if any(added.values()):
-        merged["ids"] = _merge_ids(meta.get("ids"), added)
+    external_id, company_id = usable_id(profile.external_id), usable_id(profile.company_id)
+    merged = with_ids(meta, {source: external_id, source + CORPORATE: company_id})
     if company_id:
         merged["client_type"] = "corporate"
         merged["company_id"] = company_id
@@ -116,33 +118,19 @@ def merge_meta(meta: Meta, profile: Profile, *, primary: bool, target: str) -> d
             merged["contact_id"] = external_id
     if primary:
         merged["primary_source"] = source
-    return _with_uid(merged, target, source=source, primary=primary)
+    if uid := canonical_uid(meta.get("person_uid")) or target:
+        merged["person_uid"] = uid
+    return merged
 
 
 def person_uid(profile: Profile) -> str:
     """The uid that a profile stands for: the company's for a contact of one; "" without a real id."""
     source = canonical_source(profile.source)
-    if company_id := _usable_id(profile.company_id):
+    if company_id := usable_id(profile.company_id):
         return f"{source}{CORPORATE}:{company_id}"
-    if external_id := _usable_id(profile.external_id):
+    if external_id := usable_id(profile.external_id):
         return f"{source}:{external_id}"
     return ""
-
-
-def joint_uid(rows: Sequence[Customer], profile: Profile) -> str:
-    """The uid that all numbers of one profile share.
-
-    The profile's own when a row has it already or it is a company's, else that of the oldest row that has one.
-
-    Args:
-        rows: The rows of the profile's numbers, oldest first.
-        profile: A fresh profile.
-    """
-    own = person_uid(profile)
-    known = [uid for row in rows if (uid := canonical_uid(row.meta.get("person_uid")))]
-    if not own or own in known or _is_corporate(own):
-        return own
-    return next((uid for uid in known if not _is_corporate(uid)), own)
 
 
 def canonical_uid(uid: object) -> str:
@@ -150,7 +138,7 @@ def canonical_uid(uid: object) -> str:
     if not isinstance(uid, str):
         return ""
     source, _, external_id = uid.partition(":")
-    return f"{canonical_source(source)}:{external_id}" if _usable_id(external_id) else ""
+    return f"{canonical_source(source)}:{external_id}" if usable_id(external_id) else ""
 
 
 def canonical_source(source: str) -> str:
@@ -162,6 +150,60 @@ def spellings(uid: str) -> list[str]:
     """Every way in which a uid may stand in existing rows, today's first."""
     source, _, external_id = uid.partition(":")
     return [uid, *(f"{old}:{external_id}" for old, new in SOURCE_ALIASES.items() if new == source)]
+
+
+def usable_id(external_id: str) -> str:
+    """An id as it is stored; "" for a placeholder or for what no CRM has."""
+    text = cut(external_id, ID_LENGTH + 1)
+    return "" if text.lower() in PLACEHOLDER_IDS or len(text) > ID_LENGTH else text
+
+
+def is_corporate(uid: str) -> bool:
+    """Whether a uid is a company's."""
+    return uid.partition(":")[0].endswith(CORPORATE)
+
+
+def ids_of(meta: Meta) -> dict[str, list[str]]:
+    """The real ids of a row by source, each in the order in which it came; those of a row that has a uid only."""
+    stored, found = meta.get("ids"), dict[str, list[str]]()
+    for source, ids in stored.items() if isinstance(stored, Mapping) else ():
+        known = found.setdefault(canonical_source(source), [])
+        known += [each for each in (ids if isinstance(ids, list) else ()) if isinstance(each, str) and usable_id(each)]
+    if any(found.values()):
+        return found
+    source, _, external_id = canonical_uid(meta.get("person_uid")).partition(":")
+    return {source: [external_id]} if source else {}
+
+
+def with_ids(meta: Meta, added: Mapping[str, str]) -> dict[str, object]:
+    """`meta` with further ids, old spellings of a source under its name of today, every id once and in order."""
+    if not any(added.values()):
+        return dict(meta)
+    stored, merged = meta.get("ids"), dict[str, object]()
+    for source, ids in stored.items() if isinstance(stored, Mapping) else ():
+        known = merged.get(canonical_source(source), [])
+        if isinstance(known, list) and isinstance(ids, list):
+            merged[canonical_source(source)] = [*known, *(each for each in ids if each not in known)]
+        else:
+            merged.setdefault(source, ids)
+    # What the uid alone knew has to be written down before another id stands there.
+    wanted = [(source, each) for source, ids in ids_of(meta).items() for each in ids] + list(added.items())
+    for source, external_id in wanted:
+        known = merged.get(source, [])
+        if external_id and isinstance(known, list) and external_id not in known:
+            merged[source] = [*known, external_id]
+    return {**meta, "ids": merged}
+
+
+def touched(meta: Meta, source: str, at: datetime) -> dict[str, object]:
+    """`meta` with the moment at which a source changed the row last."""
+    name, trail = canonical_source(source), meta.get("sources")
+    others = [
+        entry
+        for entry in (trail if isinstance(trail, list) else ())
+        if not (isinstance(entry, Mapping) and entry.get("source") == name)
+    ]
+    return {**meta, "sources": [*others, {"source": name, "updated_at": at.isoformat(timespec="seconds")}]}
 
 
 def cut(text: str, length: int) -> str:
@@ -178,48 +220,6 @@ def cut(text: str, length: int) -> str:
 
 # A zero-width joiner or a variation selector belongs to the character before it.
 JOINERS = frozenset({"\u200d", "\ufe0e", "\ufe0f"})
-
-
-def _with_uid(meta: dict[str, object], target: str, *, source: str, primary: bool) -> dict[str, object]:
-    current = canonical_uid(meta.get("person_uid"))
-    if not target or current == target:
-        return {**meta, "person_uid": current} if current else meta
-    if not current:
-        return {**meta, "person_uid": target}
-    moves_to_company = (
-        _is_corporate(target)
-        and not _is_corporate(current)
-        and "person_uid_was" not in meta
-        and (primary or current.startswith(f"{source}:"))
-    )
-    if moves_to_company:
-        return {**meta, "person_uid": target, "person_uid_was": current}
-    return {**meta, "person_uid": current}
-
-
-def _merge_ids(stored: object, added: Mapping[str, str]) -> dict[str, object]:
-    """The lists of both, old spellings of a source under its name of today, every id once and in order."""
-    merged: dict[str, object] = {}
-    for source, ids in stored.items() if isinstance(stored, Mapping) else ():
-        known = merged.get(canonical_source(source), [])
-        if isinstance(known, list) and isinstance(ids, list):
-            merged[canonical_source(source)] = [*known, *(each for each in ids if each not in known)]
-        else:
-            merged.setdefault(source, ids)
-    for source, external_id in added.items():
-        known = merged.get(source, [])
-        if external_id and isinstance(known, list) and external_id not in known:
-            merged[source] = [*known, external_id]
-    return merged
-
-
-def _touched(sources: object, source: str, at: datetime) -> list[object]:
-    others = [
-        entry
-        for entry in (sources if isinstance(sources, list) else ())
-        if not (isinstance(entry, Mapping) and entry.get("source") == source)
-    ]
-    return [*others, {"source": source, "updated_at": at.isoformat(timespec="seconds")}]
 
 
 def _real_names(names: Names, phone: str) -> Names:
@@ -247,15 +247,6 @@ def _is_auto_made(text: str, phone: str) -> bool:
         return True
     bare = not any(char.isalpha() for char in text)
     return bare and len(digits) >= SAME_DIGITS and digits[-SAME_DIGITS:] == number[-SAME_DIGITS:]
-
-
-def _usable_id(external_id: str) -> str:
-    text = cut(external_id, ID_LENGTH + 1)
-    return "" if text.lower() in PLACEHOLDER_IDS or len(text) > ID_LENGTH else text
-
-
-def _is_corporate(uid: str) -> bool:
-    return uid.partition(":")[0].endswith(CORPORATE)
 
 
 def _unstorable(char: str) -> bool:

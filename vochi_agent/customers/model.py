@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-__all__ = ["Customer", "History", "Names", "Profile"]
+__all__ = ["Company", "Customer", "History", "Names", "Profile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,21 @@ class Profile:
     phones_complete: bool = False
     responsible: str = ""
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """A corporate client's contacts, as one CRM lists them right now.
+
+    Attributes:
+        contacts: The profile of each contact by each of his E.164 numbers.
+        complete: No contact and no number is missing: other numbers of the company are let go.
+    """
+
+    source: str
+    company_id: str
+    contacts: Mapping[str, Profile]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from vochi_agent.customers.identity import (
     canonical_uid,
     corrected_by_hand,
     cut,
-    joint_uid,
+    ids_of,
     merge_meta,
     merge_names,
     merge_profile,
@@ -71,20 +71,6 @@ def test_the_uid_does_not_change() -> None:
     assert "person_uid_was" not in merged
 
 
-def test_a_person_moves_once_to_his_company() -> None:
-    first = merge_meta({"person_uid": "retailcrm:2003"}, CONTACT, primary=False, target="retailcrm_corporate:77")
-    assert (first["person_uid"], first["person_uid_was"]) == ("retailcrm_corporate:77", "retailcrm:2003")
-
-    second = merge_meta(first, CONTACT, primary=True, target="retailcrm_corporate:78")
-    assert (second["person_uid"], second["person_uid_was"]) == ("retailcrm_corporate:77", "retailcrm:2003")
-
-
-def test_a_secondary_crm_does_not_take_another_crms_person_into_its_company() -> None:
-    merged = merge_meta({"person_uid": "uon:1001"}, CONTACT, primary=False, target="retailcrm_corporate:77")
-
-    assert merged["person_uid"] == "uon:1001"
-
-
 @pytest.mark.parametrize(
     ("old", "new"), [("retail:5", "retailcrm:5"), ("retailcrm_corp:77", "retailcrm_corporate:77"), ("uon:1", "uon:1")]
 )
@@ -99,13 +85,17 @@ def test_a_broken_uid_counts_as_none(broken: object) -> None:
     assert canonical_uid(broken) == ""
 
 
-def test_numbers_of_one_profile_share_the_uid_of_the_oldest_row() -> None:
-    rows = [row(), row(person_uid="phonebook:p-1"), row(person_uid="manual:2")]
+def test_the_ids_of_a_row_are_the_real_ones_in_todays_spelling() -> None:
+    meta = {"person_uid": "retail:5", "ids": {"retail": ["5", "0", 6], "retailcrm": ["7"], "odd": "text", "uon": []}}
 
-    assert joint_uid(rows, PERSON) == "phonebook:p-1"
-    assert joint_uid([*rows, row(person_uid="uon:1001")], PERSON) == "uon:1001"
-    assert joint_uid([row()], PERSON) == "uon:1001"
-    assert joint_uid(rows, CONTACT) == "retailcrm_corporate:77"
+    assert ids_of(meta) == {"retailcrm": ["5", "7"], "odd": [], "uon": []}
+
+
+def test_a_row_with_nothing_but_a_uid_has_its_id() -> None:
+    assert ids_of({"person_uid": "retailcrm_corp:77"}) == {"retailcrm_corporate": ["77"]}
+    assert ids_of({}) == {}
+    merged = merge_meta({"person_uid": "retail:5"}, PERSON, primary=False)
+    assert merged["ids"] == {"retailcrm": ["5"], "uon": ["1001"]}
 
 
 def test_the_primary_source_overwrites_with_what_it_knows() -> None:
@@ -163,12 +153,11 @@ def test_text_is_cut_between_characters(text: str, length: int, expected: str) -
 
 
 def test_an_audit_trail_is_kept_only_when_something_changed() -> None:
-    names, meta = merge_profile(row(), PERSON, primary=True, target="uon:1001", at=AT)
-    assert meta["sources"] == [{"source": "uon", "updated_at": "2026-11-20T12:00:00+00:00"}]
+    merged = merge_profile(row(), PERSON, primary=True, target="uon:1001", at=AT)
+    assert merged.meta["sources"] == [{"source": "uon", "updated_at": "2026-11-20T12:00:00+00:00"}]
 
-    known = Customer(enterprise_number="0901", phone_e164=PHONE, names=names, history=History(), meta=meta)
     later = AT.replace(hour=15)
-    assert merge_profile(known, PERSON, primary=True, target="uon:1001", at=later) == (names, meta)
+    assert merge_profile(merged, PERSON, primary=True, target="uon:1001", at=later) == merged
 
 
 def test_what_a_person_writes_stands_and_what_he_empties_is_empty() -> None:

@@ -1,0 +1,291 @@
+"""Which numbers are one person: what a fresh profile joins, what a complete one lets go, what people link. Pure.
+
+A number is *known as* one person of each source: the first id of that source on its row, or the one its uid names. That
+decides who is who when a number is on two cards of one CRM: the number stays with the first, the cards stay two people.
+
+- A profile joins the persons of its numbers: two uids of different sources turn out to be one person, and the uid of
+  the oldest row wins. Two cards of one CRM are two people by its own word; only a person at a keyboard joins them.
+- A contact's person moves to the company, never back, never to another company, and only by the word of the CRM that
+  knew the person, or of the primary one.
+- What a row was before it moved stays in `person_uid_was`, and what it was before that in `person_uids_before`.
+- A complete list lets numbers go: they lose that id, and the uid unless something else still vouches for it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from vochi_agent.errors import LinkRefused
+
+from .identity import (
+    CORPORATE,
+    MANUAL,
+    canonical_source,
+    canonical_uid,
+    ids_of,
+    is_corporate,
+    merge_profile,
+    person_uid,
+    touched,
+    usable_id,
+    with_ids,
+)
+from .model import Company, Customer, Names, Profile
+
+__all__ = ["card_of", "enriched", "linked", "parted", "uid_of"]
+
+NOBODY: Final = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """One person's, or one company's, card in a source."""
+
+    source: str
+    external_id: str
+
+    @property
+    def uid(self) -> str:
+        return f"{self.source}:{self.external_id}"
+
+    def holds(self, row: Customer) -> bool:
+        """The card lists, or listed, the row's number."""
+        return self.external_id in ids_of(row.meta).get(self.source, ())
+
+
+def card_of(profile: Profile) -> _Card | None:
+    """The person's own card, None without a real id."""
+    external_id = usable_id(profile.external_id)
+    return _Card(canonical_source(profile.source), external_id) if external_id else None
+
+
+def uid_of(row: Customer) -> str:
+    """The row's uid in today's spelling, "" for none."""
+    return canonical_uid(row.meta.get("person_uid"))
+
+
+def enriched(
+    rows: Sequence[Customer], profile: Profile, numbers: Collection[str], *, primary: bool, at: datetime
+) -> list[Customer]:
+    """The rows that a fresh profile changes, as it leaves them.
+
+    Further rows of the same person get the names too; of the same company only the company's name.
+
+    Args:
+        rows: Oldest first: those of the numbers, those that the profile's card holds, every row of the persons all
+            these belong to and of the company.
+        profile: What the CRM says.
+        numbers: The number asked about and the profile's further ones.
+        primary: The CRM is the enterprise's primary source of names.
+        at: For `meta.sources`.
+    """
+    target, moving = _union(rows, profile, numbers, primary=primary)
+    moved = [_move(row, target) if uid_of(row) in moving else row for row in rows]
+    gone: set[str] = set()
+    if profile.phones_complete and (card := card_of(profile)):
+        gone = {row.phone_e164 for row in rows if row.phone_e164 not in numbers and card.holds(row)}
+    staying = [row for row in moved if row.phone_e164 not in gone]
+    changed = []
+    for old, row in zip(rows, moved, strict=True):
+        if row.phone_e164 in numbers:
+            new = merge_profile(row, profile, primary=primary, target=target, at=at)
+        elif row.phone_e164 in gone:
+            new = _without_card(row, profile, staying)
+        elif share := _share_of(row, profile, target):
+            new = merge_profile(row, share, primary=primary, at=at)
+        else:
+            new = row
+        if new != old:
+            changed.append(replace(new, meta=touched(new.meta, profile.source, at)))
+    return changed
+
+
+def parted(rows: Sequence[Customer], company: Company, *, at: datetime) -> list[Customer]:
+    """The rows that a complete company lets go, as it leaves them.
+
+    Args:
+        rows: Every row that the company's card holds and every row of its uid.
+        company: The company; an incomplete one lets nobody go.
+        at: For `meta.sources`.
+    """
+    card = _Card(canonical_source(company.source) + CORPORATE, usable_id(company.company_id))
+    if not company.complete or not card.external_id:
+        return []
+    gone = [row for row in rows if row.phone_e164 not in company.contacts and card.holds(row)]
+    phones = {row.phone_e164 for row in gone}
+    staying = [row for row in rows if row.phone_e164 not in phones]
+    return [replace(row, meta=touched(_without(row, [card], staying), company.source, at)) for row in gone]
+
+
+def linked(rows: Sequence[Customer], first: str, second: str, *, at: datetime) -> list[Customer]:
+    """The rows that change when a person says that two numbers are one customer's; see `LinkRefused`.
+
+    A person joins a company that the other number belongs to; else the oldest uid wins. Names fill rows that have none.
+
+    Args:
+        rows: Oldest first: both numbers' rows and every row of the persons they belong to.
+        first: A number.
+        second: The other one.
+        at: For `meta.sources`.
+
+    Raises:
+        LinkRefused: they are one already, or belong to two companies.
+    """
+    pair = [row for row in rows if row.phone_e164 in (first, second)]
+    uids = {uid_of(row) for row in pair}
+    if first == second:
+        raise LinkRefused("both are the same number")
+    if len(uids) == 1 and "" not in uids:
+        raise LinkRefused("both numbers belong to one customer already")
+    companies = sorted(filter(is_corporate, uids))
+    if len(companies) > 1:
+        raise LinkRefused(f"the numbers belong to two different companies ({', '.join(companies)})")
+    oldest = next((uid for row in rows if (uid := uid_of(row)) and uid in uids), f"{MANUAL}:{pair[0].phone_e164}")
+    target = companies[0] if companies else oldest
+    # The link is an id of its own, so that no CRM's list can part what a person has joined.
+    links = [each for row in pair for each in ids_of(row.meta).get(MANUAL, ())] or [pair[0].phone_e164]
+    company = next((row.names.enterprise_name for row in rows if uid_of(row) == target), "") if companies else ""
+    name = NOBODY if companies else next((row.names for row in rows if _has_person(row)), NOBODY)
+    changed = []
+    for row in rows:
+        new = _move(row, target) if uid_of(row) in uids or row in pair else row
+        if row in pair:
+            for link in links:
+                new = replace(new, meta=with_ids(new.meta, {MANUAL: link}))
+        new = replace(new, names=_filled(new.names, name, company))
+        if new != row:
+            changed.append(replace(new, meta=touched(new.meta, MANUAL, at)))
+    return changed
+
+
+def _union(
+    rows: Sequence[Customer], profile: Profile, numbers: Collection[str], *, primary: bool
+) -> tuple[str, set[str]]:
+    """The uid that the profile's numbers get, and the uids whose rows move to it."""
+    own, card = person_uid(profile), card_of(profile)
+    if not own:
+        return "", set()
+    source = canonical_source(profile.source)
+    his = [row for row in rows if _is_his(row, source, card, numbers)]
+    uids = {uid for row in his if (uid := uid_of(row)) and not is_corporate(uid)}
+    oldest_first = list(dict.fromkeys(uid for row in rows if (uid := uid_of(row)) in uids))
+    if is_corporate(own):
+        return own, {uid for uid in oldest_first if primary or _source(uid) == source}
+    joined: dict[str, str] = {}
+    for uid in oldest_first:
+        joined.setdefault(_source(uid), uid)
+    target = next(iter(joined.values()), own)
+    return target, set(joined.values()) - {target}
+
+
+def _source(uid: str) -> str:
+    return uid.partition(":")[0]
+
+
+def _is_his(row: Customer, source: str, card: _Card | None, numbers: Collection[str]) -> bool:
+    """Whether a row speaks for the profile's person."""
+    known_as = _known_as(row, source)
+    if card is not None and (known_as == card.external_id or uid_of(row) == card.uid):
+        return True
+    return not known_as and row.phone_e164 in numbers
+
+
+def _known_as(row: Customer, source: str) -> str:
+    """The person of a source that a number belongs to, "" when the source does not know it."""
+    ids = ids_of(row.meta).get(source, [])
+    uid_source, _, uid_id = uid_of(row).partition(":")
+    return uid_id if uid_source == source and uid_id in ids else next(iter(ids), "")
+
+
+def _share_of(row: Customer, profile: Profile, target: str) -> Profile | None:
+    """What a profile says about another number; its card does not list that, so it brings no id."""
+    names = replace(profile, external_id="", company_id="", phones=())
+    card = card_of(profile)
+    if card is not None and _known_as(row, card.source) == card.external_id:
+        return names
+    if not target or uid_of(row) != target:
+        return None
+    if is_corporate(target):
+        return replace(names, names=Names(enterprise_name=profile.names.enterprise_name))
+    return names
+
+
+def _without_card(row: Customer, profile: Profile, staying: Sequence[Customer]) -> Customer:
+    """A row that a person's complete list does not have any more; what the company had of it came through him."""
+    card = card_of(profile)
+    cards = [card] if card else []
+    if card and row.meta.get("contact_id") == card.external_id:
+        cards += [_Card(card.source + CORPORATE, each) for each in ids_of(row.meta).get(card.source + CORPORATE, ())]
+    return replace(row, meta=_without(row, cards, staying))
+
+
+def _without(row: Customer, cards: Sequence[_Card], staying: Sequence[Customer]) -> dict[str, object]:
+    """`meta` without these cards' ids, and without a uid that nothing vouches for any more."""
+    meta: dict[str, object] = dict(row.meta)
+    for card in cards:
+        meta = _without_id(meta, card)
+    uid = uid_of(row)
+    if not uid or _vouched(uid, ids_of({"ids": meta["ids"]}), staying):
+        return meta
+    meta = _leaving(meta, uid)
+    del meta["person_uid"]
+    return meta
+
+
+def _without_id(meta: Mapping[str, object], card: _Card) -> dict[str, object]:
+    written = with_ids(meta, {card.source: card.external_id})
+    ids = written["ids"]
+    left = dict(ids) if isinstance(ids, Mapping) else {}
+    known = left.pop(card.source, None)
+    if isinstance(known, list):
+        known = [each for each in known if each != card.external_id]
+    return {**written, "ids": {**left, **({card.source: known} if known else {})}}
+
+
+def _vouched(uid: str, ids: dict[str, list[str]], staying: Sequence[Customer]) -> bool:
+    """Some id that is left is the uid's own, or that of another number of the same person."""
+    source, _, external_id = uid.partition(":")
+    if external_id in ids.get(source, ()):
+        return True
+    others = [ids_of(row.meta) for row in staying if uid_of(row) == uid]
+    return any(
+        not set(own).isdisjoint(other.get(name, ()))
+        for name, own in ids.items()
+        for other in others
+        if is_corporate(uid) or not name.endswith(CORPORATE)
+    )
+
+
+def _move(row: Customer, target: str) -> Customer:
+    """The row under another uid; what it was stays."""
+    uid = uid_of(row)
+    if uid == target:
+        return row
+    meta: Mapping[str, object] = row.meta
+    source, _, external_id = uid.partition(":")
+    if external_id in ids_of(meta).get(source, ()):
+        meta = with_ids(meta, {source: external_id})  # of a row that has nothing but its uid
+    meta = _leaving(meta, uid) if uid else meta
+    return replace(row, meta={**meta, "person_uid": target})
+
+
+def _leaving(meta: Mapping[str, object], uid: str) -> dict[str, object]:
+    """`meta` of a row that is about to lose its uid: nothing that it was is forgotten."""
+    left = {**meta, "person_uid_was": uid}
+    was, before = canonical_uid(meta.get("person_uid_was")), meta.get("person_uids_before")
+    if was and was != uid:
+        earlier = before if isinstance(before, list) else []
+        left["person_uids_before"] = [*(each for each in earlier if each != was), was]
+    return left
+
+
+def _has_person(row: Customer) -> bool:
+    return bool(row.names.last_name or row.names.first_name or row.names.middle_name)
+
+
+def _filled(names: Names, person: Names, company: str) -> Names:
+    """Names with a person's where there are none, and with the company's."""
+    if not (names.last_name or names.first_name or names.middle_name):
+        names = replace(names, last_name=person.last_name, first_name=person.first_name, middle_name=person.middle_name)
+    return replace(names, enterprise_name=company or names.enterprise_name)
