@@ -177,7 +177,13 @@ async def assembled(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
         )
         asked = {each.number: crms_of(each, session, metrics, crms) for each in config.enterprises}
-        enrichment = Enrichment(asked, on_profile=call_log.learned, metrics=metrics, clock=time.monotonic)
+        enrichment = Enrichment(
+            asked,
+            on_profile=call_log.learned,
+            let_go=store.customers.let_go,
+            metrics=metrics,
+            clock=time.monotonic,
+        )
         stack.push_async_callback(enrichment.aclose)
         call_log.lookups = enrichment
         call_books = CallBooks(

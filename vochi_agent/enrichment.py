@@ -17,11 +17,12 @@ from typing import Final, Protocol
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from vochi_agent.contacts import Contacts, LetGo
 from vochi_agent.customers.model import Profile
 from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, StoreUnavailable
 from vochi_agent.expiring import Expiring
 from vochi_agent.metrics import Metrics
-from vochi_agent.ports import ProfileSource
+from vochi_agent.ports import CompanySource, ProfileSource
 
 __all__ = ["CrmOfEnterprise", "Enrichment", "Lookup", "OnProfile", "Outcome"]
 
@@ -85,6 +86,7 @@ class Enrichment:
     Args:
         crms: Enterprise number -> its CRMs.
         on_profile: Called once for every profile found, for one number never twice at a time.
+        let_go: Called with complete companies of callers; without it nobody asks for a caller's colleagues.
         clock: Monotonic seconds, for what is remembered.
     """
 
@@ -93,12 +95,13 @@ class Enrichment:
         crms: Mapping[str, Sequence[CrmOfEnterprise]],
         *,
         on_profile: OnProfile,
+        let_go: LetGo | None = None,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._bulkheads = {
             enterprise_number: [
-                _Bulkhead(enterprise_number, crm, on_profile, metrics, clock)
+                _Bulkhead(enterprise_number, crm, on_profile=on_profile, let_go=let_go, metrics=metrics, clock=clock)
                 for crm in sorted(of_enterprise, key=lambda crm: not crm.primary)
             ]
             for enterprise_number, of_enterprise in crms.items()
@@ -136,6 +139,12 @@ class Enrichment:
         for bulkhead in self._bulkheads.get(enterprise_number, ()):
             bulkhead.forget(phone)
 
+    def forget_all(self) -> None:
+        """What was said meanwhile was not heard: nobody is known to be nobody any more."""
+        for bulkheads in self._bulkheads.values():
+            for bulkhead in bulkheads:
+                bulkhead.forget_all()
+
     async def aclose(self) -> None:
         """Cancel what is under way; who still waits gets ERROR."""
         for bulkheads in self._bulkheads.values():
@@ -158,7 +167,9 @@ class _Bulkhead:
         self,
         enterprise_number: str,
         crm: CrmOfEnterprise,
+        *,
         on_profile: OnProfile,
+        let_go: LetGo | None,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
@@ -174,6 +185,11 @@ class _Bulkhead:
         self._unsaved: dict[str, Profile] = {}
         self._answers: Expiring[tuple[str, str], Lookup] = Expiring(ttl_s=REUSE_S, size=MAX_ANSWERS, clock=clock)
         self._nobodies: Expiring[str, Lookup] = Expiring(ttl_s=NOBODY_S, size=MAX_NOBODIES, clock=clock)
+        self._contacts: Contacts | None = None
+        if let_go is not None and isinstance(crm.source, CompanySource):
+            self._contacts = Contacts(
+                enterprise_number, crm.source, save=self._save_contact, let_go=let_go, metrics=metrics, clock=clock
+            )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -206,6 +222,9 @@ class _Bulkhead:
 
     def forget(self, phone: str) -> None:
         self._nobodies.drop(phone)
+
+    def forget_all(self) -> None:
+        self._nobodies.clear()
 
     async def aclose(self) -> None:
         self._closed = True
@@ -270,6 +289,8 @@ class _Bulkhead:
                     reraise=True,
                 )
                 saved = await retrying(self._save_once, phone)
+            if self._contacts and self._contacts.want(saved.company_id) and not self._closed:
+                self._start(self._contacts.work(), "contacts of companies of")
         except (StoreUnavailable, TimeoutError):
             # The next call of this number brings the profile again.
             log.info("A profile of %s could not be kept", self._crm.source.name, extra={"action": "profile_dropped"})
@@ -279,9 +300,16 @@ class _Bulkhead:
 
     async def _save_once(self, phone: str) -> Profile:
         profile = self._unsaved[phone]
+        await self._put(phone, profile)
+        return profile
+
+    async def _save_contact(self, phone: str, profile: Profile) -> None:
+        if phone not in self._unsaved:  # else he calls at this moment, and what is on its way is fresher
+            await self._put(phone, profile)
+
+    async def _put(self, phone: str, profile: Profile) -> None:
         async with asyncio.timeout(SAVE_LIMIT_S):
             await self._on_profile(self._enterprise_number, phone, profile, primary=self._crm.primary)
-        return profile
 
     def _start(self, work: Coroutine[None, None, None], what: str) -> None:
         # Not a TaskGroup: a bug met by one hostile answer must cost that one lookup, not all of them.

@@ -42,5 +42,9 @@ class Expiring(Generic[K, V]):
         """Forget a key, known or not."""
         self._entries.pop(key, None)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
     def __len__(self) -> int:
         return len(self._entries)

@@ -38,6 +38,7 @@ class Metrics:
         crm_lookups: Requests by outcome (`enrichment.Outcome`); `timeout` counts askers who left before the answer.
         crm_seconds: A request to a CRM until its last answer, retries included.
         crm_breaker: 0 closed, 1 half open, 2 open.
+        crm_companies: Companies of callers whose contacts were asked for, by outcome (`contacts.Fetched`).
         crm_unsaved: Profiles that wait for the database.
         crm_waiting: Finished calls that a CRM does not list yet.
         crm_parked: Those that a CRM refused, until a person has looked.
@@ -76,6 +77,7 @@ class Metrics:
         self.crm_breaker = self._gauge(
             "crm_breaker", "Circuit breaker: 0 closed, 1 half open, 2 open", *enterprise, "source"
         )
+        self.crm_companies = self._counter("crm_companies", "Companies fetched", *enterprise, "source", "outcome")
         self.crm_unsaved = self._gauge("crm_unsaved", "Profiles that wait for the database", *enterprise, "source")
         self.crm_waiting = self._gauge("crm_waiting", "Calls that a CRM does not list yet", *enterprise, "source")
         self.crm_parked = self._gauge("crm_parked", "Calls that a CRM refused", *enterprise, "source")

@@ -10,6 +10,7 @@ import phonenumbers
 from vochi_agent.calls.numbers import to_e164
 
 __all__ = [
+    "BETWEEN_NUMBERS",
     "dialled_digits",
     "identifier",
     "international",

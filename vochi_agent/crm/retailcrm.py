@@ -11,28 +11,23 @@ and the number has a national form (Russia, Kazakhstan, Belarus), the national d
 Invariant: the search is fuzzy and may be ignored, so a card counts only when one of its numbers is the caller's.
 """
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from vochi_agent.crm.fields import identifier, international, mapping, objects, same_number, search_digits, text
-from vochi_agent.crm.http import Answer, CrmHttp, json_object
-from vochi_agent.customers.model import Names, Profile
-from vochi_agent.errors import CrmAuthFailed, CrmRejected
+from vochi_agent.crm.fields import identifier, mapping, objects, search_digits
+from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.retailcrm_cards import API, SOURCE, choose_customer, interpret, to_profile
+from vochi_agent.crm.retailcrm_companies import Companies
+from vochi_agent.customers.model import Company, Profile
 
-__all__ = ["API", "RetailCrm", "choose_company", "choose_customer", "interpret", "to_profile"]
+__all__ = ["API", "RetailCrm", "interpret", "to_profile"]
 
-log = logging.getLogger(__name__)
-
-API: Final = "/api/v5"
 PAGE: Final = "20"  # the smallest page the API allows; several people rarely share a number
-SOURCE: Final = "retailcrm"
-MAX_MESSAGE: Final = 200  # characters of a CRM's own words that our messages repeat
 
 
 class RetailCrm:
-    """Finds customers of one RetailCRM account; fulfils `ports.ProfileSource`.
+    """Finds customers of one RetailCRM account; fulfils `ports.CompanySource`.
 
     Args:
         http: Its base URL is the account's address without `/api/v5`; sends `X-API-KEY`.
@@ -46,7 +41,7 @@ class RetailCrm:
         self._http = http
         self._url = url.rstrip("/")
         self._agents = agents
-        self._companies_refused = False
+        self._companies = Companies(http, url=self._url, agents=agents)
 
     @property
     def http(self) -> CrmHttp:
@@ -82,106 +77,9 @@ class RetailCrm:
         company = await self._company(external_id, deadline) if customer.get("isContact") is True else None
         return to_profile(customer, company, phone="", url=self._url, agents=self._agents)
 
+    async def company(self, company_id: str) -> Company | None:
+        """All contacts of a corporate client with their numbers; see `ports.CompanySource`."""
+        return await self._companies.company(company_id)
+
     async def _company(self, customer_id: str, deadline: float) -> Mapping[str, object] | None:
-        query = [("filter[contactIds][]", customer_id), ("limit", PAGE)]
-        try:
-            found = await self._http.get(f"{API}/customers-corporate", query, interpret, deadline=deadline)
-        except CrmRejected as refusal:
-            # A key may be limited to some methods; the person's own name is better than none.
-            if not self._companies_refused:
-                log.warning("RetailCRM does not show us companies: %s", refusal, extra={"action": "crm_rights"})
-            self._companies_refused = True
-            return None
-        self._companies_refused = False
-        return choose_company(found, customer_id)
-
-
-def interpret(answer: Answer) -> Mapping[str, object]:
-    """The body of a successful answer, an empty one for 404 "Not found".
-
-    Raises:
-        CrmUnavailable: no JSON object came.
-        CrmAuthFailed: the key is missing or wrong. The texts are the API's; its status for a wrong key is not
-            documented.
-        CrmRejected: any other `success:false`, which also comes with status 200.
-    """
-    body = json_object(answer)
-    if body.get("success") is True:
-        return body
-    message = text(body.get("errorMsg"))[:MAX_MESSAGE] or f"status {answer.status} without a reason"
-    if "apikey" in message.lower() or "account does not exist" in message.lower():
-        raise CrmAuthFailed(message)
-    if answer.status == 404 and message.lower().startswith("not found"):  # noqa: PLR2004 - HTTP
-        return {}
-    raise CrmRejected(message)
-
-
-def choose_customer(customers: Iterable[Mapping[str, object]], phone: str) -> Mapping[str, object] | None:
-    """The card that has this number: of several the one changed last."""
-    matching = [
-        customer
-        for customer in customers
-        if identifier(customer.get("id")) and any(same_number(number, phone) for number in _numbers(customer))
-    ]
-    # `updatedAt` is `Y-m-d H:i:s`: text order is time order. The id makes the choice the same every time.
-    return max(matching, key=lambda card: (text(card.get("updatedAt")), _rank(card)), default=None)
-
-
-def choose_company(found: Mapping[str, object], customer_id: str) -> Mapping[str, object] | None:
-    """The company of a contact: the one he is the main contact of, else the oldest.
-
-    The answer names no other contacts, so it cannot be checked against the person. More than a page of companies
-    for one person means that the server ignored the filter: then none is his.
-    """
-    companies = [company for company in objects(found.get("customersCorporate")) if identifier(company.get("id"))]
-    pages = mapping(found.get("pagination")).get("totalPageCount")
-    if isinstance(pages, int) and pages > 1:
-        return None
-
-    def preference(company: Mapping[str, object]) -> tuple[bool, int]:
-        main_contact = mapping(mapping(company.get("mainCustomerContact")).get("customer"))
-        return (identifier(main_contact.get("id")) != customer_id, _rank(company))
-
-    return min(companies, key=preference, default=None)
-
-
-def to_profile(
-    customer: Mapping[str, object],
-    company: Mapping[str, object] | None,
-    *,
-    phone: str,
-    url: str,
-    agents: Mapping[str, str],
-) -> Profile:
-    """A customer card and, for a contact, his company's card as a profile."""
-    company = company or {}
-    customer_id = identifier(customer.get("id"))
-    manager = identifier(customer.get("managerId")) or identifier(company.get("managerId"))
-    return Profile(
-        source=SOURCE,
-        external_id=customer_id,
-        names=Names(
-            last_name=text(customer.get("lastName")),
-            first_name=text(customer.get("firstName")),
-            middle_name=text(customer.get("patronymic")),
-            enterprise_name=text(company.get("nickName")) or text(mapping(company.get("mainCompany")).get("name")),
-        ),
-        company_id=identifier(company.get("id")),
-        phones=_further_phones(customer, phone),
-        responsible=agents.get(manager, ""),
-        url=f"{url}/customers/{customer_id}",
-    )
-
-
-def _numbers(customer: Mapping[str, object]) -> Sequence[str]:
-    return [text(phone.get("number")) for phone in objects(customer.get("phones"))]
-
-
-def _further_phones(customer: Mapping[str, object], phone: str) -> tuple[str, ...]:
-    known = (international(number) for number in _numbers(customer))
-    return tuple(dict.fromkeys(number for number in known if number and number != phone))
-
-
-def _rank(card: Mapping[str, object]) -> int:
-    number = identifier(card.get("id"))
-    return int(number) if number.isascii() and number.isdigit() else 0
+        return await self._companies.of_contact(customer_id, deadline)

@@ -249,10 +249,12 @@ class RetailCrmSandbox:
 
     async def _list_customers(self, request: web.Request) -> web.Response:
         # `filter[phone]` is in no official list of filters: like any unknown one it is ignored here.
-        wanted = request.query.get("filter[name]", "")
-        everybody = not wanted or self.fault is Fault.EVERYBODY
-        found = [person.card() for person in self._customers.values() if everybody or person.matches(wanted)]
-        return _page(request, "customers", found)
+        wanted, ids = request.query.get("filter[name]", ""), request.query.getall("filter[ids][]", [])
+        found = list(self._customers.values())
+        if self.fault is not Fault.EVERYBODY:
+            found = [person for person in found if not wanted or person.matches(wanted)]
+            found = [person for person in found if not ids or str(person.id) in ids]  # [php] CustomerFilter
+        return _page(request, "customers", [person.card() for person in found])
 
     async def _one_customer(self, request: web.Request) -> web.Response:
         # [php] the default of `by` is externalId, which nobody here has.
@@ -263,9 +265,11 @@ class RetailCrmSandbox:
 
     async def _list_companies(self, request: web.Request) -> web.Response:
         wanted = request.query.getall("filter[contactIds][]", [])  # [php] CustomerCorporateFilter
+        ids = request.query.getall("filter[ids][]", [])  # [php] as above
         found = list(self._companies.items())
-        if wanted and self.fault is not Fault.EVERYBODY:
-            found = [pair for pair in found if {str(contact) for contact in self._contacts[pair[0]]} & set(wanted)]
+        if self.fault is not Fault.EVERYBODY:
+            found = [pair for pair in found if not wanted or set(map(str, self._contacts[pair[0]])) & set(wanted)]
+            found = [pair for pair in found if not ids or str(pair[0]) in ids]
         return _page(request, "customersCorporate", [company for _, company in found])
 
     async def _manager(self, request: web.Request) -> web.Response:

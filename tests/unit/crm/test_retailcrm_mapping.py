@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vochi_agent.crm.http import Answer
-from vochi_agent.crm.retailcrm import choose_company, choose_customer, interpret, to_profile
+from vochi_agent.crm.retailcrm_cards import choose_company, choose_customer, companies_of, interpret, to_profile
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
@@ -108,27 +108,57 @@ def test_an_odd_card_is_passed_over(card: dict[str, object]) -> None:
     assert choose_customer([card], PHONE) is None
 
 
+def company_of(companies: list[dict[str, object]], **members: set[str]) -> object:
+    return choose_company(companies, "4501", {name.removeprefix("of_"): ids for name, ids in members.items()})
+
+
 def test_the_company_whose_main_contact_calls_comes_first() -> None:
-    other = {**COMPANY, "id": 7, "mainCustomerContact": {"customer": {"id": 1}}}
+    older = {**COMPANY, "id": 7, "mainCustomerContact": {"customer": {"id": 1}}}
 
-    assert choose_company({"customersCorporate": [other, COMPANY]}, "4501") == COMPANY
+    assert company_of([older, COMPANY]) == COMPANY
+    assert company_of([older, COMPANY], of_7={"4501", "1"}) == COMPANY
 
 
-def test_without_a_main_contact_the_oldest_company_counts() -> None:
-    companies = [{"id": 10, "nickName": "Десятая"}, {"id": 9, "nickName": "Девятая"}]
+def test_the_only_company_found_is_the_contacts_unless_its_list_says_otherwise() -> None:
+    only = {"id": 10, "nickName": "Десятая"}
 
-    assert choose_company({"customersCorporate": companies}, "4501") == companies[1]
+    assert company_of([only]) == only
+    assert company_of([only], of_10={"4501"}) == only
+    assert company_of([only], of_10={"1"}) is None
+
+
+def test_of_several_companies_only_one_that_lists_him_is_his() -> None:
+    companies: list[dict[str, object]] = [{"id": 10}, {"id": 9}, {"id": 8}]
+
+    assert company_of(companies) is None
+    assert company_of(companies, of_8={"1"}, of_9={"1", "4501"}, of_10={"4501"}) == companies[1]
 
 
 def test_pages_of_companies_mean_an_ignored_filter_and_name_none() -> None:
     found = {"customersCorporate": [COMPANY], "pagination": {"totalCount": 57, "totalPageCount": 3}}
 
-    assert choose_company(found, "4501") is None
+    assert companies_of(found) == ()
 
 
 @pytest.mark.parametrize("body", [{}, {"customersCorporate": []}, {"customersCorporate": None}])
 def test_no_company_is_no_error(body: dict[str, object]) -> None:
-    assert choose_company(body, "4501") is None
+    assert choose_company(companies_of(body), "4501", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "complete"),
+    [
+        ([], True),
+        (["+375 29 000-00-01", "+7 900 000-00-01"], True),
+        (["8 (029) 000-00-09"], False),
+        (["+375290000001, +375290000002"], False),
+        (["", "нет"], True),
+    ],
+)
+def test_a_card_is_complete_only_when_every_number_on_it_can_be_read(numbers: list[str], *, complete: bool) -> None:
+    card = {**CUSTOMER, "phones": [{"number": number} for number in numbers]}
+
+    assert to_profile(card, None, phone=PHONE, url="", agents={}).phones_complete is complete
 
 
 def test_not_found_is_an_answer() -> None:
