@@ -32,6 +32,7 @@ from vochi_agent.ports import CallBook, CallScreen
 from vochi_agent.site import Site
 from vochi_agent.store.cards import Card, CardQueue, PendingChat
 from vochi_agent.store.embedded import EmbeddedPostgres
+from vochi_agent.store.news import CustomerNews
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
@@ -65,6 +66,7 @@ class Daemon:
     store: PostgresStore
     embedded: EmbeddedPostgres | None
     customers: RememberedCustomers
+    news: CustomerNews
     spool: DiskSpool
     call_log: CallLog
     caller_id: CallerId
@@ -170,6 +172,7 @@ async def assembled(
         spool = await enter(DiskSpool(config.daemon.state_dir / "spool", limit_bytes=config.daemon.spool_mb << 20))
         customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
         stack.push_async_callback(customers.aclose)
+        news = CustomerNews(store.database, customers, enterprises=list(layouts))
         sites: dict[str, Site] = {}
         cards = CardSender(config, OwnCards(store.cards, sites), metrics=metrics, bots=bots)
         renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
@@ -184,6 +187,7 @@ async def assembled(
             metrics=metrics,
             clock=time.monotonic,
         )
+        news.heard, news.missed = enrichment.forget, enrichment.forget_all
         stack.push_async_callback(enrichment.aclose)
         call_log.lookups = enrichment
         call_books = CallBooks(
@@ -241,6 +245,7 @@ async def assembled(
             store=store,
             embedded=embedded,
             customers=customers,
+            news=news,
             spool=spool,
             call_log=call_log,
             caller_id=caller_id,

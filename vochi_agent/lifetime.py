@@ -46,6 +46,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("database", _watch_store(daemon)),
             start("embedded PostgreSQL", _keep_embedded(daemon)),
             start("call log", daemon.call_log.run()),
+            start("news of customers", daemon.news.run()),
             start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
             start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
             start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),

@@ -61,7 +61,7 @@ class CardQueue:
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever cards may have changed; runs until cancelled, ends with StoreUnavailable."""
-        await self._database.listen(CARDS_CHANNEL, wake)
+        await self._database.listen(CARDS_CHANNEL, lambda _: wake())
 
     async def pending_chats(self) -> list[PendingChat]:
         """Chats with open work, the most urgent first."""

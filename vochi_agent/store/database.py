@@ -189,8 +189,8 @@ class Database:
             finally:
                 connection.terminate()
 
-    async def listen(self, channel: str, wake: Callable[[], None]) -> None:
-        """Call `wake` for every notification, and once at first for those that were missed; runs until cancelled.
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Call `heard` with every notification's text, once at first with "" for those missed; runs until cancelled.
 
         Raises:
             StoreUnavailable: the connection could not be made or is gone; call again.
@@ -204,8 +204,8 @@ class Database:
             connection.add_termination_listener(lambda _: lost.set())
             try:
                 async with asyncio.timeout(self._deadline_s):
-                    await connection.add_listener(channel, lambda *_: wake())
-                wake()
+                    await connection.add_listener(channel, lambda *told: heard(str(told[-1])))
+                heard("")
                 while not await _happened(lost, within_s=LISTEN_PROBE_S):
                     async with asyncio.timeout(self._deadline_s):
                         await connection.execute(statement("ping"))

@@ -75,6 +75,20 @@ class RememberedCustomers:
         self._remember(customer)
         return customer
 
+    def remembered(self, enterprise_number: str) -> set[str]:
+        """The numbers of an enterprise that are remembered."""
+        return {phone for number, phone in self._memory if number == enterprise_number}
+
+    def correct(self, enterprise_number: str, phones: Sequence[str], rows: Sequence[Customer]) -> None:
+        """Somebody else changed the rows of these numbers: what is remembered of them becomes what they are now."""
+        fresh = {row.phone_e164: row for row in rows}
+        for phone in phones:
+            key = (enterprise_number, phone)
+            if key in self._memory and phone in fresh:
+                self._memory[key] = fresh[phone]  # in its old place: to be edited is not to be seen
+            else:
+                self._memory.pop(key, None)
+
     def watching(self, render: Renderer) -> Renderer:
         """`render`, and the customer of every call that is stored is remembered."""
 
