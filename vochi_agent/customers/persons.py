@@ -25,6 +25,7 @@ from .identity import (
     canonical_uid,
     ids_of,
     is_corporate,
+    merge_names,
     merge_profile,
     person_uid,
     touched,
@@ -86,19 +87,18 @@ def enriched(
     if profile.phones_complete and (card := card_of(profile)):
         gone = {row.phone_e164 for row in rows if row.phone_e164 not in numbers and card.holds(row)}
     staying = [row for row in moved if row.phone_e164 not in gone]
-    changed = []
-    for old, row in zip(rows, moved, strict=True):
+    merged = []
+    for row in moved:
         if row.phone_e164 in numbers:
-            new = merge_profile(row, profile, primary=primary, target=target, at=at)
+            row = merge_profile(row, profile, primary=primary, target=target, at=at)  # noqa: PLW2901 - as it goes on
         elif row.phone_e164 in gone:
-            new = _without_card(row, profile, staying)
+            row = _without_card(row, profile, staying)  # noqa: PLW2901 - as above
         elif share := _share_of(row, profile, target):
-            new = merge_profile(row, share, primary=primary, at=at)
-        else:
-            new = row
-        if new != old:
-            changed.append(replace(new, meta=touched(new.meta, profile.source, at)))
-    return changed
+            row = merge_profile(row, share, primary=primary, at=at)  # noqa: PLW2901 - as above
+        merged.append(row)
+    if not primary and any(uid_of(new) != uid_of(old) for new, old in zip(merged, rows, strict=True)):
+        merged = _led(merged, target)
+    return _touched_by(profile.source, rows, merged, at)
 
 
 def parted(rows: Sequence[Customer], company: Company, *, at: datetime) -> list[Customer]:
@@ -147,16 +147,39 @@ def linked(rows: Sequence[Customer], first: str, second: str, *, at: datetime) -
     links = [each for row in pair for each in ids_of(row.meta).get(MANUAL, ())] or [pair[0].phone_e164]
     company = next((row.names.enterprise_name for row in rows if uid_of(row) == target), "") if companies else ""
     name = NOBODY if companies else next((row.names for row in rows if _has_person(row)), NOBODY)
-    changed = []
-    for row in rows:
-        new = _move(row, target) if uid_of(row) in uids or row in pair else row
-        if row in pair:
-            for link in links:
-                new = replace(new, meta=with_ids(new.meta, {MANUAL: link}))
-        new = replace(new, names=_filled(new.names, name, company))
-        if new != row:
-            changed.append(replace(new, meta=touched(new.meta, MANUAL, at)))
-    return changed
+    joined = [_move(row, target) if uid_of(row) in uids or row in pair else row for row in rows]
+    for link in links:
+        joined = [
+            replace(row, meta=with_ids(row.meta, {MANUAL: link})) if row.phone_e164 in (first, second) else row
+            for row in joined
+        ]
+    if not companies:
+        joined = _led(joined, target)
+    joined = [replace(row, names=_filled(row.names, name, company)) for row in joined]
+    return _touched_by(MANUAL, rows, joined, at)
+
+
+def _touched_by(source: str, old: Sequence[Customer], new: Sequence[Customer], at: datetime) -> list[Customer]:
+    pairs = zip(old, new, strict=True)
+    return [replace(after, meta=touched(after.meta, source, at)) for before, after in pairs if after != before]
+
+
+def _led(rows: Sequence[Customer], uid: str) -> list[Customer]:
+    """The rows of a person who was joined just now, named as the primary source names the number that it knows."""
+
+    def knows(row: Customer) -> bool:
+        source = row.meta.get("primary_source")
+        return uid_of(row) == uid and isinstance(source, str) and bool(_known_as(row, canonical_source(source)))
+
+    lead = next(filter(knows, rows), None)
+    if lead is None or is_corporate(uid):
+        return list(rows)
+    return [
+        replace(row, names=merge_names(row.names, lead.names, phone=row.phone_e164, primary=True))
+        if uid_of(row) == uid and not knows(row)
+        else row
+        for row in rows
+    ]
 
 
 def _union(
