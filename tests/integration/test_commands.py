@@ -52,6 +52,9 @@ async def test_a_broken_configuration_is_refused_by_every_command_with_all_its_m
         ["lookup", PERSON, "--line", "0009999"],
         ["customer", "nobody"],
         ["customer", "set", PERSON],
+        ["customer", "link", PERSON],
+        ["customer", "link", PERSON, "nobody"],
+        ["customer", "link", PERSON, STRANGER, CONTACT],
         ["customer", "set", PERSON, "calls_total_in=9", "black_list=perhaps"],
         ["customer", "set", PERSON, "field1=" + "я" * 101],
         ["top", "--days", "0"],
@@ -232,6 +235,38 @@ async def test_setting_a_name_warns_that_the_crm_wins(site: Site) -> None:
     assert answer.code == 0
     assert answer.out.splitlines()[0] == "Анна"
     assert answer.out.splitlines()[-1] == "Names of retailcrm win: its next answer about this number replaces them."
+
+
+async def test_two_numbers_are_linked_by_hand(site: Site) -> None:
+    uon = Profile(source="uon", external_id="5", names=Names(last_name="Иванов"), phones=("+375290000012",))
+    retail = Profile(source="retailcrm", external_id="7", names=Names(last_name="Иванов", first_name="Пётр"))
+    await site.store.customers.enrich("0901", STRANGER, uon, primary=False)
+    await site.store.customers.enrich("0901", PERSON, retail, primary=True)
+    answer = await site.vochi("customer", "link", "80290000011", STRANGER, "--json")
+    again = await site.vochi("customer", "link", PERSON, "+375290000012")
+
+    assert answer.code == 0
+    linked = answer.json()
+    assert (linked["phone_e164"], linked["meta"]["person_uid"]) == (PERSON, "uon:5")
+    assert linked["meta"]["person_uid_was"] == "retailcrm:7"
+    assert sorted(linked["numbers"]) == [PERSON, "+375290000012", STRANGER]
+    other = await site.store.customers.customer("0901", "+375290000012")
+    assert other is not None
+    assert other.names == Names(last_name="Иванов", first_name="Пётр")
+    assert (again.code, again.out) == (1, "")
+    assert again.err == "both numbers belong to one customer already\n"
+
+
+async def test_a_link_of_two_companies_or_of_nobody_is_refused(site: Site) -> None:
+    nobody = await site.vochi("customer", "link", PERSON, STRANGER)
+    for phone, company in ((PERSON, "70"), (CONTACT, "71")):
+        profile = Profile(source="retailcrm", external_id=f"2{company}", company_id=company, names=Names())
+        await site.store.customers.enrich("0901", phone, profile, primary=True)
+    companies = await site.vochi("customer", "link", PERSON, CONTACT)
+
+    assert (nobody.code, nobody.err) == (1, "neither number is known to 0901\n")
+    assert companies.code == 1
+    assert companies.err.startswith("the numbers belong to two different companies (retailcrm_corporate:70, ")
 
 
 async def test_top_counts_calls_of_the_last_days(site: Site) -> None:
