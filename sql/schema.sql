@@ -50,7 +50,8 @@ CREATE INDEX customers_last_call_at_idx ON customers (enterprise_number, last_ca
 -- All numbers of one person.
 CREATE INDEX customers_person_uid_idx ON customers (enterprise_number, (meta ->> 'person_uid'));
 -- All numbers of one card of a source.
-CREATE INDEX customers_ids_idx ON customers USING gin ((meta -> 'ids') jsonb_path_ops) WHERE meta ? 'ids';
+CREATE INDEX customers_ids_idx ON customers USING gin ((meta -> 'ids') jsonb_path_ops) WITH (fastupdate = off)
+    WHERE meta ? 'ids';
 
 -- The ledger: one finished call, one row; what makes the counters exactly-once.
 CREATE TABLE calls (
