@@ -1,6 +1,8 @@
 """Counters are exactly-once: any order, repetition, correction and race ends like one aggregation over `calls`."""
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -9,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.audit import audit
 from tests.support.calls import NOON, answered, internal, missed
 from tests.support.postgres import PostgresServer
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
 from vochi_agent.customers.model import Names, Profile
+from vochi_agent.errors import LinkRefused
 from vochi_agent.store.postgres import PostgresStore
 
 LINKEDIDS = ("1.1", "1.2", "1.3", "1.4", "1.5", "1.6")
@@ -84,6 +88,16 @@ def records(draw: st.DrawFn) -> Call:
 
 
 merges = st.sampled_from(LINKEDIDS)
+profiles = st.builds(
+    Profile,
+    source=st.sampled_from(["retailcrm", "uon"]),
+    external_id=st.sampled_from(["1", "2"]),
+    company_id=st.sampled_from(["", "77"]),
+    names=st.just(Names(last_name="Тестов")),
+    phones=st.lists(st.sampled_from(PHONES), min_size=1, unique=True).map(tuple),
+    phones_complete=st.booleans(),
+)
+links = st.sampled_from(list(itertools.combinations(PHONES, 2)))
 
 
 @settings(
@@ -92,10 +106,15 @@ merges = st.sampled_from(LINKEDIDS)
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=st.lists(st.one_of(records(), records(), records(), merges), min_size=4, max_size=14))
+@given(
+    steps=st.lists(
+        st.one_of(records(), records(), records(), records(), merges, profiles, links), min_size=4, max_size=16
+    )
+)
 async def test_customers_equal_one_aggregation_over_calls(
-    steps: list[Call | str], dsn: str, connection: asyncpg.Connection
+    steps: list[Call | str | Profile | tuple[str, str]], dsn: str, connection: asyncpg.Connection
 ) -> None:
+    """Whatever is recorded, corrected, merged, repeated, and whoever turns out to be one person in between."""
     await connection.execute("TRUNCATE calls, customers, cards")
     async with PostgresStore(dsn, pool_size=1) as store:
         for step in steps:
@@ -103,11 +122,17 @@ async def test_customers_equal_one_aggregation_over_calls(
                 await store.calls.record(step, lambda *_: ())
                 again = await store.calls.record(step, lambda *_: ())
                 assert again.changed is False
+            elif isinstance(step, Profile):
+                await _enriched(store, step.phones[0], step)
+            elif isinstance(step, tuple):
+                with contextlib.suppress(LinkRefused):
+                    await store.customers.link("0901", *step)
             else:
                 await store.calls.merge("0901", step, "9.9")
 
     customers = [tuple(row) for row in await connection.fetch(STORED)]
     assert customers == [tuple(row) for row in await connection.fetch(AGGREGATION)]
+    assert await audit(dsn) == []
 
 
 @pytest.fixture

@@ -81,21 +81,16 @@ def enriched(
         primary: The CRM is the enterprise's primary source of names.
         at: For `meta.sources`.
     """
-    target, moving = _union(rows, profile, numbers, primary=primary)
-    moved = [_move(row, target) if uid_of(row) in moving else row for row in rows]
-    gone: set[str] = set()
-    if profile.phones_complete and (card := card_of(profile)):
-        gone = {row.phone_e164 for row in rows if row.phone_e164 not in numbers and card.holds(row)}
-    staying = [row for row in moved if row.phone_e164 not in gone]
+    left = _let_go(rows, profile, numbers)
+    target, moving = _union(left, profile, numbers, primary=primary)
     merged = []
-    for row in moved:
+    for row in left:
+        moved = _move(row, target) if uid_of(row) in moving else row
         if row.phone_e164 in numbers:
-            row = merge_profile(row, profile, primary=primary, target=target, at=at)  # noqa: PLW2901 - as it goes on
-        elif row.phone_e164 in gone:
-            row = _without_card(row, profile, staying)  # noqa: PLW2901 - as above
-        elif share := _share_of(row, profile, target):
-            row = merge_profile(row, share, primary=primary, at=at)  # noqa: PLW2901 - as above
-        merged.append(row)
+            moved = merge_profile(moved, profile, primary=primary, target=target, at=at)
+        elif share := _share_of(moved, profile, target):
+            moved = merge_profile(moved, share, primary=primary, at=at)
+        merged.append(moved)
     if not primary and any(uid_of(new) != uid_of(old) for new, old in zip(merged, rows, strict=True)):
         merged = _led(merged, target)
     return _touched_by(profile.source, rows, merged, at)
@@ -234,12 +229,21 @@ def _share_of(row: Customer, profile: Profile, target: str) -> Profile | None:
     return names
 
 
-def _without_card(row: Customer, profile: Profile, staying: Sequence[Customer]) -> Customer:
-    """A row that a person's complete list does not have any more; what the company had of it came through him."""
+def _let_go(rows: Sequence[Customer], profile: Profile, numbers: Collection[str]) -> list[Customer]:
+    """The rows once the numbers are let go that a complete list does not have any more."""
     card = card_of(profile)
-    cards = [card] if card else []
-    if card and row.meta.get("contact_id") == card.external_id:
-        cards += [_Card(card.source + CORPORATE, each) for each in ids_of(row.meta).get(card.source + CORPORATE, ())]
+    if card is None or not profile.phones_complete:
+        return list(rows)
+    gone = {row.phone_e164 for row in rows if row.phone_e164 not in numbers and card.holds(row)}
+    staying = [row for row in rows if row.phone_e164 not in gone]
+    return [_without_card(row, card, staying) if row.phone_e164 in gone else row for row in rows]
+
+
+def _without_card(row: Customer, card: _Card, staying: Sequence[Customer]) -> Customer:
+    """The row without a person's card; what a company had of it came through him."""
+    cards, company = [card], card.source + CORPORATE
+    if row.meta.get("contact_id") == card.external_id:
+        cards += [_Card(company, each) for each in ids_of(row.meta).get(company, ())]
     return replace(row, meta=_without(row, cards, staying))
 
 
