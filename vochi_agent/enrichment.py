@@ -13,14 +13,13 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from typing import Final
 
 from vochi_agent.contacts import Contacts, LetGo
 from vochi_agent.customers.model import Profile
-from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, StoreUnavailable
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable
 from vochi_agent.expiring import Expiring
+from vochi_agent.keeping import Keeper, OnProfile
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CompanySource, ProfileSource
 
@@ -31,10 +30,7 @@ log = logging.getLogger(__name__)
 REUSE_S: Final = 5.0
 NOBODY_S: Final = 180.0
 REQUEST_LIMIT_S: Final = 15.0  # above the budget a CRM's client gives itself; only a broken adapter meets it
-SAVE_LIMIT_S: Final = 10.0
-SAVE_ATTEMPTS: Final = 5
 MAX_REQUESTS: Final = 32  # in flight, a CRM
-MAX_UNSAVED: Final = 256  # profiles that wait for the database, a CRM
 MAX_ANSWERS: Final = 1024
 MAX_NOBODIES: Final = 4096
 
@@ -70,14 +66,6 @@ class CrmOfEnterprise:
     source: ProfileSource
     primary: bool
     wait_s: float
-
-
-class OnProfile(Protocol):
-    """Takes every profile found, late or not; `ports.CustomerDirectory.enrich` is one."""
-
-    async def __call__(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> object:
-        """Keep the profile. Raises StoreUnavailable; it is called again then."""
-        ...
 
 
 class Enrichment:
@@ -176,19 +164,25 @@ class _Bulkhead:
         self.wait_s = crm.wait_s
         self._enterprise_number = enterprise_number
         self._crm = crm
-        self._on_profile = on_profile
         labels = (enterprise_number, crm.source.name)
         self._outcomes = {outcome: metrics.crm_lookups.labels(*labels, outcome.value) for outcome in Outcome}
         self._seconds = metrics.crm_seconds.labels(crm.source.name)
-        self._unsaved_count = metrics.crm_unsaved.labels(*labels)
         self._requests: dict[str, _Request] = {}
-        self._unsaved: dict[str, Profile] = {}
         self._answers: Expiring[tuple[str, str], Lookup] = Expiring(ttl_s=REUSE_S, size=MAX_ANSWERS, clock=clock)
         self._nobodies: Expiring[str, Lookup] = Expiring(ttl_s=NOBODY_S, size=MAX_NOBODIES, clock=clock)
+        self._keeper = Keeper(
+            enterprise_number,
+            crm.source.name,
+            on_profile,
+            primary=crm.primary,
+            start=self._start,
+            kept=self._kept,
+            waiting=metrics.crm_unsaved.labels(*labels),
+        )
         self._contacts: Contacts | None = None
         if let_go is not None and isinstance(crm.source, CompanySource):
             self._contacts = Contacts(
-                enterprise_number, crm.source, save=self._save_contact, let_go=let_go, metrics=metrics, clock=clock
+                enterprise_number, crm.source, save=self._keeper.put, let_go=let_go, metrics=metrics, clock=clock
             )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -253,7 +247,7 @@ class _Bulkhead:
         if lookup.outcome is Outcome.MISS:
             self._nobodies.put(phone, lookup)
         if lookup.profile:
-            self._keep(phone, lookup.profile)
+            self._keeper.keep(phone, lookup.profile)
 
     async def _lookup(self, phone: str) -> Lookup:
         try:
@@ -267,49 +261,9 @@ class _Bulkhead:
             return Lookup(Outcome.ERROR)
         return Lookup(Outcome.HIT, profile) if profile else Lookup(Outcome.MISS)
 
-    def _keep(self, phone: str, profile: Profile) -> None:
-        """Hand the profile over, one task a number: what arrives meanwhile replaces what waits."""
-        waiting = phone in self._unsaved
-        if not waiting and len(self._unsaved) >= MAX_UNSAVED:
-            log.debug("The database is too far behind for one more profile", extra={"action": "profile_dropped"})
-            return
-        self._unsaved[phone] = profile
-        self._unsaved_count.set(len(self._unsaved))
-        if not waiting:
-            self._start(self._save(phone), "profile save")
-
-    async def _save(self, phone: str) -> None:
-        try:
-            saved: Profile | None = None
-            while saved is not self._unsaved[phone]:
-                retrying = AsyncRetrying(
-                    retry=retry_if_exception_type((StoreUnavailable, TimeoutError)),
-                    stop=stop_after_attempt(SAVE_ATTEMPTS),
-                    wait=wait_random_exponential(multiplier=0.2, max=10.0),
-                    reraise=True,
-                )
-                saved = await retrying(self._save_once, phone)
-            if self._contacts and self._contacts.want(saved.company_id) and not self._closed:
-                self._start(self._contacts.work(), "contacts of companies of")
-        except (StoreUnavailable, TimeoutError):
-            # The next call of this number brings the profile again.
-            log.info("A profile of %s could not be kept", self._crm.source.name, extra={"action": "profile_dropped"})
-        finally:
-            del self._unsaved[phone]
-            self._unsaved_count.set(len(self._unsaved))
-
-    async def _save_once(self, phone: str) -> Profile:
-        profile = self._unsaved[phone]
-        await self._put(phone, profile)
-        return profile
-
-    async def _save_contact(self, phone: str, profile: Profile) -> None:
-        if phone not in self._unsaved:  # else he calls at this moment, and what is on its way is fresher
-            await self._put(phone, profile)
-
-    async def _put(self, phone: str, profile: Profile) -> None:
-        async with asyncio.timeout(SAVE_LIMIT_S):
-            await self._on_profile(self._enterprise_number, phone, profile, primary=self._crm.primary)
+    def _kept(self, profile: Profile) -> None:
+        if self._contacts and self._contacts.want(profile.company_id) and not self._closed:
+            self._start(self._contacts.work(), "contacts of companies of")
 
     def _start(self, work: Coroutine[None, None, None], what: str) -> None:
         # Not a TaskGroup: a bug met by one hostile answer must cost that one lookup, not all of them.

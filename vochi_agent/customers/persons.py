@@ -1,4 +1,4 @@
-"""Which numbers are one person: what a fresh profile joins, what a complete one lets go, what people link. Pure.
+"""Which numbers are one person: what a fresh profile joins, and what people link. Pure; `parting` is its counterpart.
 
 A number is *known as* one person of each source: the first id of that source on its row, or the one its uid names. That
 decides who is who when a number is on two cards of one CRM: the number stays with the first, the cards stay two people.
@@ -8,62 +8,33 @@ decides who is who when a number is on two cards of one CRM: the number stays wi
 - A contact's person moves to the company, never back, never to another company, and only by the word of the CRM that
   knew the person, or of the primary one.
 - What a row was before it moved stays in `person_uid_was`, and what it was before that in `person_uids_before`.
-- A complete list lets numbers go: they lose that id, and the uid unless something else still vouches for it.
+- What a complete list lets go takes no part in what the list joins.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from vochi_agent.errors import LinkRefused
 
 from .identity import (
-    CORPORATE,
     MANUAL,
     canonical_source,
-    canonical_uid,
     ids_of,
     is_corporate,
     merge_names,
     merge_profile,
     person_uid,
     touched,
-    usable_id,
     with_ids,
 )
-from .model import Company, Customer, Names, Profile
+from .model import Customer, Names, Profile
+from .parting import Card, card_of, leaving, let_go, uid_of
 
-__all__ = ["card_of", "enriched", "linked", "parted", "uid_of"]
+__all__ = ["enriched", "linked"]
 
 NOBODY: Final = Names()
-
-
-@dataclass(frozen=True, slots=True)
-class _Card:
-    """One person's, or one company's, card in a source."""
-
-    source: str
-    external_id: str
-
-    @property
-    def uid(self) -> str:
-        return f"{self.source}:{self.external_id}"
-
-    def holds(self, row: Customer) -> bool:
-        """The card lists, or listed, the row's number."""
-        return self.external_id in ids_of(row.meta).get(self.source, ())
-
-
-def card_of(profile: Profile) -> _Card | None:
-    """The person's own card, None without a real id."""
-    external_id = usable_id(profile.external_id)
-    return _Card(canonical_source(profile.source), external_id) if external_id else None
-
-
-def uid_of(row: Customer) -> str:
-    """The row's uid in today's spelling, "" for none."""
-    return canonical_uid(row.meta.get("person_uid"))
 
 
 def enriched(
@@ -81,7 +52,7 @@ def enriched(
         primary: The CRM is the enterprise's primary source of names.
         at: For `meta.sources`.
     """
-    left = _let_go(rows, profile, numbers)
+    left = let_go(rows, profile, numbers)
     target, moving = _union(left, profile, numbers, primary=primary)
     merged = []
     for row in left:
@@ -94,23 +65,6 @@ def enriched(
     if not primary and any(uid_of(new) != uid_of(old) for new, old in zip(merged, rows, strict=True)):
         merged = _led(merged, target)
     return _touched_by(profile.source, rows, merged, at)
-
-
-def parted(rows: Sequence[Customer], company: Company, *, at: datetime) -> list[Customer]:
-    """The rows that a complete company lets go, as it leaves them.
-
-    Args:
-        rows: Every row that the company's card holds and every row of its uid.
-        company: The company; an incomplete one lets nobody go.
-        at: For `meta.sources`.
-    """
-    card = _Card(canonical_source(company.source) + CORPORATE, usable_id(company.company_id))
-    if not company.complete or not card.external_id:
-        return []
-    gone = [row for row in rows if row.phone_e164 not in company.contacts and card.holds(row)]
-    phones = {row.phone_e164 for row in gone}
-    staying = [row for row in rows if row.phone_e164 not in phones]
-    return [replace(row, meta=touched(_without(row, [card], staying), company.source, at)) for row in gone]
 
 
 def linked(rows: Sequence[Customer], first: str, second: str, *, at: datetime) -> list[Customer]:
@@ -201,7 +155,7 @@ def _source(uid: str) -> str:
     return uid.partition(":")[0]
 
 
-def _is_his(row: Customer, source: str, card: _Card | None, numbers: Collection[str]) -> bool:
+def _is_his(row: Customer, source: str, card: Card | None, numbers: Collection[str]) -> bool:
     """Whether a row speaks for the profile's person."""
     known_as = _known_as(row, source)
     if card is not None and (known_as == card.external_id or uid_of(row) == card.uid):
@@ -229,61 +183,6 @@ def _share_of(row: Customer, profile: Profile, target: str) -> Profile | None:
     return names
 
 
-def _let_go(rows: Sequence[Customer], profile: Profile, numbers: Collection[str]) -> list[Customer]:
-    """The rows once the numbers are let go that a complete list does not have any more."""
-    card = card_of(profile)
-    if card is None or not profile.phones_complete:
-        return list(rows)
-    gone = {row.phone_e164 for row in rows if row.phone_e164 not in numbers and card.holds(row)}
-    staying = [row for row in rows if row.phone_e164 not in gone]
-    return [_without_card(row, card, staying) if row.phone_e164 in gone else row for row in rows]
-
-
-def _without_card(row: Customer, card: _Card, staying: Sequence[Customer]) -> Customer:
-    """The row without a person's card; what a company had of it came through him."""
-    cards, company = [card], card.source + CORPORATE
-    if row.meta.get("contact_id") == card.external_id:
-        cards += [_Card(company, each) for each in ids_of(row.meta).get(company, ())]
-    return replace(row, meta=_without(row, cards, staying))
-
-
-def _without(row: Customer, cards: Sequence[_Card], staying: Sequence[Customer]) -> dict[str, object]:
-    """`meta` without these cards' ids, and without a uid that nothing vouches for any more."""
-    meta: dict[str, object] = dict(row.meta)
-    for card in cards:
-        meta = _without_id(meta, card)
-    uid = uid_of(row)
-    if not uid or _vouched(uid, ids_of({"ids": meta["ids"]}), staying):
-        return meta
-    meta = _leaving(meta, uid)
-    del meta["person_uid"]
-    return meta
-
-
-def _without_id(meta: Mapping[str, object], card: _Card) -> dict[str, object]:
-    written = with_ids(meta, {card.source: card.external_id})
-    ids = written["ids"]
-    left = dict(ids) if isinstance(ids, Mapping) else {}
-    known = left.pop(card.source, None)
-    if isinstance(known, list):
-        known = [each for each in known if each != card.external_id]
-    return {**written, "ids": {**left, **({card.source: known} if known else {})}}
-
-
-def _vouched(uid: str, ids: dict[str, list[str]], staying: Sequence[Customer]) -> bool:
-    """Some id that is left is the uid's own, or that of another number of the same person."""
-    source, _, external_id = uid.partition(":")
-    if external_id in ids.get(source, ()):
-        return True
-    others = [ids_of(row.meta) for row in staying if uid_of(row) == uid]
-    return any(
-        not set(own).isdisjoint(other.get(name, ()))
-        for name, own in ids.items()
-        for other in others
-        if is_corporate(uid) or not name.endswith(CORPORATE)
-    )
-
-
 def _move(row: Customer, target: str) -> Customer:
     """The row under another uid; what it was stays."""
     uid = uid_of(row)
@@ -293,18 +192,8 @@ def _move(row: Customer, target: str) -> Customer:
     source, _, external_id = uid.partition(":")
     if external_id in ids_of(meta).get(source, ()):
         meta = with_ids(meta, {source: external_id})  # of a row that has nothing but its uid
-    meta = _leaving(meta, uid) if uid else meta
+    meta = leaving(meta, uid) if uid else meta
     return replace(row, meta={**meta, "person_uid": target})
-
-
-def _leaving(meta: Mapping[str, object], uid: str) -> dict[str, object]:
-    """`meta` of a row that is about to lose its uid: nothing that it was is forgotten."""
-    left = {**meta, "person_uid_was": uid}
-    was, before = canonical_uid(meta.get("person_uid_was")), meta.get("person_uids_before")
-    if was and was != uid:
-        earlier = before if isinstance(before, list) else []
-        left["person_uids_before"] = [*(each for each in earlier if each != was), was]
-    return left
 
 
 def _has_person(row: Customer) -> bool:

@@ -18,7 +18,8 @@ from vochi_agent.customers.identity import (
     spellings,
 )
 from vochi_agent.customers.model import Company, Customer, Profile
-from vochi_agent.customers.persons import card_of, enriched, linked, parted
+from vochi_agent.customers.parting import card_of, parted
+from vochi_agent.customers.persons import enriched, linked
 from vochi_agent.errors import LinkRefused
 
 from .database import Database, Session

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from vochi_agent.customers.model import Company, Customer, History, Names, Profile
-from vochi_agent.customers.persons import enriched, linked, parted, uid_of
+from vochi_agent.customers.parting import parted, uid_of
+from vochi_agent.customers.persons import enriched, linked
 from vochi_agent.errors import LinkRefused
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vochi_agent.customers.identity import ids_of, is_corporate
 from vochi_agent.customers.model import Customer, Names, Profile
-from vochi_agent.customers.persons import uid_of
+from vochi_agent.customers.parting import uid_of
 from vochi_agent.errors import LinkRefused
 from vochi_agent.store.postgres import PostgresStore
 
