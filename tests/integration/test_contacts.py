@@ -225,6 +225,7 @@ ONE_PAGE = {"limit": 100, "totalCount": 1, "currentPage": 1, "totalPageCount": 1
     [
         {"success": True},
         {"success": True, "contacts": []},
+        {"success": True, "contacts": [], "pagination": {**ONE_PAGE, "totalCount": 0}},
         {"success": True, "contacts": [], "pagination": ONE_PAGE},
         {"success": True, "contacts": [{"customer": {"id": 2003}}, {"customer": {"id": 2008}}], "pagination": ONE_PAGE},
         {
@@ -234,7 +235,15 @@ ONE_PAGE = {"limit": 100, "totalCount": 1, "currentPage": 1, "totalPageCount": 1
         },
         {"success": True, "contacts": [{"customer": None}, 5], "pagination": ONE_PAGE},
     ],
-    ids=["no contacts", "none and no count", "fewer than counted", "more than counted", "a card is missing", "odd"],
+    ids=[
+        "no contacts",
+        "none and no count",
+        "none though one of them calls",
+        "fewer than counted",
+        "more than counted",
+        "a card is missing",
+        "odd",
+    ],
 )
 async def test_a_list_that_may_not_be_whole_is_not_complete(
     session: aiohttp.ClientSession, body: dict[str, object]

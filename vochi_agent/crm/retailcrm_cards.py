@@ -106,7 +106,7 @@ def to_profile(
         ),
         company_id=identifier(company.get("id")),
         phones=_further_phones(customer, phone),
-        phones_complete=all(_is_readable(number, phone) for number in _numbers(customer)),
+        phones_complete=_is_complete(customer, phone),
         responsible=agents.get(manager, ""),
         url=f"{url}/customers/{customer_id}",
     )
@@ -123,10 +123,14 @@ def _numbers(customer: Mapping[str, object]) -> Sequence[str]:
     return [number for number in written if any(map(str.isdecimal, number))]
 
 
-def _is_readable(written: str, phone: str) -> bool:
-    """Whether a field of the card holds one number and we know which: nothing is let go for a number we cannot read."""
-    one = len([piece for piece in BETWEEN_NUMBERS.split(written) if piece.strip()]) == 1
-    return one and (international(written) is not None or same_number(written, phone))
+def _is_complete(customer: Mapping[str, object], phone: str) -> bool:
+    """Whether the card shows its numbers, and we can read each: nothing is let go for a number that we do not know."""
+
+    def readable(written: str) -> bool:
+        one = len([piece for piece in BETWEEN_NUMBERS.split(written) if piece.strip()]) == 1
+        return one and (international(written) is not None or same_number(written, phone))
+
+    return isinstance(customer.get("phones"), list | dict) and all(map(readable, _numbers(customer)))
 
 
 def _further_phones(customer: Mapping[str, object], phone: str) -> tuple[str, ...]:

@@ -122,7 +122,8 @@ class Companies:
             ids.update(dict.fromkeys(each for person in people if (each := identifier(person.get("id")))))
             pages = pagination.get("totalPageCount")
             if not isinstance(pages, int) or page >= pages:
-                whole = isinstance(total, int) and len(ids) == total
+                # Nobody at all contradicts the search that brought us here.
+                whole = isinstance(total, int) and len(ids) == total > 0
                 if whole:
                     self._members.put(company_id, frozenset(ids))
                 return list(ids), whole

@@ -161,6 +161,11 @@ def test_a_card_is_complete_only_when_every_number_on_it_can_be_read(numbers: li
     assert to_profile(card, None, phone=PHONE, url="", agents={}).phones_complete is complete
 
 
+@pytest.mark.parametrize("phones", [None, "", 5])
+def test_a_card_that_does_not_show_its_numbers_is_not_complete(phones: object) -> None:
+    assert not to_profile({**CUSTOMER, "phones": phones}, None, phone=PHONE, url="", agents={}).phones_complete
+
+
 def test_not_found_is_an_answer() -> None:
     assert interpret(answer(404, success=False, errorMsg="Not found")) == {}
 
