@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers chaos outage truth clean
+.PHONY: help venv demo test unit check fmt peers bench chaos outage truth clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ fmt: $(VENV)/.installed-dev ## format the code
 
 peers: var/peers-venv/.installed ## show why panoramisk and ari-py are not used, on this machine
 	var/peers-venv/bin/python -m tests.peers
+
+bench: $(VENV)/.installed-dev ## backfill, measured against PostgreSQL's own INSERT ... SELECT of the same calls (CALLS=1000000)
+	$(RUN)/python -m benchmarks.backfill --calls $(or $(CALLS),1000000)
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -186,15 +186,19 @@ SELECT * FROM customers WHERE enterprise_number = $1 AND meta ->> 'person_uid' =
 SELECT pg_advisory_xact_lock(hashtextextended('persons/' || $1::text, 0));
 
 -- name: kin
--- The rows of numbers, of uids, and of cards by their ids. $1 enterprise, $2 numbers, $3 spellings of uids, $4 objects
--- like {"retailcrm": ["2003"]}
-SELECT phone_e164, meta FROM customers
-WHERE enterprise_number = $1
-  AND (
-      phone_e164 = ANY ($2::text[])
-      OR meta ->> 'person_uid' = ANY ($3::text[])
-      OR (meta ? 'ids' AND meta -> 'ids' @> ANY ($4::jsonb[]))
-  );
+-- The rows of numbers, of uids, and of cards by their ids; three ways, each by its own index. $1 enterprise, $2 numbers,
+-- $3 spellings of uids, $4 objects like {"retailcrm": ["2003"]}
+SELECT phone_e164, meta FROM customers WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+UNION ALL
+SELECT phone_e164, meta FROM customers WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($3::text[])
+UNION ALL
+SELECT listed.phone_e164, listed.meta
+FROM unnest($4::jsonb[]) AS card
+CROSS JOIN LATERAL (
+    SELECT phone_e164, meta FROM customers
+    WHERE enterprise_number = $1 AND meta ? 'ids' AND meta -> 'ids' @> card
+    OFFSET 0
+) AS listed;
 
 -- name: company_named_otherwise
 -- Numbers of a company whose rows show another name than it has. $1 enterprise, $2 spellings of its uid, $3 its name
@@ -205,14 +209,15 @@ WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($2::text[]) AND co
 -- Tells every daemon which rows have changed, when the transaction commits. $1 `enterprise number` each
 SELECT pg_notify('vochi_customers', payload) FROM unnest($1::text[]) AS payload;
 
--- name: store_profile
--- Names and identity of a row that is locked. $1 enterprise, $2 phone, $3 last name, $4 first name, $5 middle name,
--- $6 company, $7 meta
+-- name: store_profiles
+-- Names and identity of rows that are locked. $1 enterprise, $2 numbers, $3 last names, $4 first names, $5 middle
+-- names, $6 companies, $7 metas, in the same order
 UPDATE customers SET
-    last_name = nullif($3::text, ''), first_name = nullif($4::text, ''), middle_name = nullif($5::text, ''),
-    enterprise_name = nullif($6::text, ''), meta = $7
-WHERE enterprise_number = $1 AND phone_e164 = $2
-RETURNING *;
+    last_name = nullif(new.last_name, ''), first_name = nullif(new.first_name, ''),
+    middle_name = nullif(new.middle_name, ''), enterprise_name = nullif(new.enterprise_name, ''), meta = new.meta
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[])
+    AS new (phone_e164, last_name, first_name, middle_name, enterprise_name, meta)
+WHERE customers.enterprise_number = $1 AND customers.phone_e164 = new.phone_e164;
 
 -- name: store_edit
 -- What a person changed by hand in a row that is locked. $1 enterprise, $2 phone, $3 last name, $4 first name,
@@ -389,6 +394,21 @@ JOIN customers AS c USING (enterprise_number, phone_e164)
 ORDER BY recent.calls DESC, c.enterprise_number, c.phone_e164
 LIMIT $3;
 
+-- name: nameless_customers
+-- Customers with calls and without any name, those who called last first. $1 enterprise, $2 last call before, $3 and
+-- before this number among those of that moment, $4 limit
+SELECT phone_e164, last_call_at FROM customers
+WHERE enterprise_number = $1 AND (last_call_at, phone_e164) < ($2, $3)
+    AND concat(last_name, first_name, middle_name, enterprise_name) = ''
+ORDER BY last_call_at DESC, phone_e164 DESC
+LIMIT $4;
+
+-- name: count_nameless_customers
+-- How many they are. $1 enterprise
+SELECT count(*) AS customers FROM customers
+WHERE enterprise_number = $1 AND last_call_at IS NOT NULL
+    AND concat(last_name, first_name, middle_name, enterprise_name) = '';
+
 -- name: open_span
 -- A time of watching begins; opened again at the same moment it is the same one. $1 enterprise, $2 since
 INSERT INTO watched (enterprise_number, since, until, source) VALUES ($1, $2, $2, 'live')
@@ -419,6 +439,10 @@ ON CONFLICT (enterprise_number, since, source) DO UPDATE SET until = greatest(wa
 -- Every time of watching, oldest first. $1 enterprise
 SELECT since, until FROM watched WHERE enterprise_number = $1 ORDER BY since, until;
 
+-- name: first_live_span
+-- When a daemon began to watch; of old times that is forgotten. $1 enterprise
+SELECT min(since) AS since FROM watched WHERE enterprise_number = $1 AND source = 'live';
+
 -- name: known_linkedids
 -- Which of some calls are stored. $1 enterprise, $2 linkedids
 SELECT linkedid FROM calls WHERE enterprise_number = $1 AND linkedid = ANY ($2::text[]);
@@ -433,57 +457,9 @@ ORDER BY started_at;
 -- Makes this session the one that writes an enterprise's calls, unless another session is. $1 enterprise
 SELECT pg_try_advisory_lock(hashtext('vochi-agent owner'), hashtext($1)) AS taken;
 
--- name: audit
--- Every column of every customer that differs from the sum of his calls. A row that was never called says nothing.
--- $1 enterprise or null
-WITH kept AS (
-    SELECT enterprise_number, phone_e164, jsonb_build_object(
-        'calls_total_in', calls_total_in, 'calls_total_out', calls_total_out,
-        'calls_answered_in', calls_answered_in, 'calls_answered_out', calls_answered_out,
-        'calls_missed_in', calls_missed_in, 'calls_missed_out', calls_missed_out,
-        'first_seen_at', first_seen_at, 'last_seen_at', last_seen_at, 'last_call_at', last_call_at,
-        'last_call_direction', last_call_direction, 'last_call_status', last_call_status,
-        'last_success_at', last_success_at, 'last_agent_internal', last_agent_internal, 'last_line', last_line
-    ) AS facts
-    FROM customers
-    WHERE calls_total_in + calls_total_out > 0 OR last_call_at IS NOT NULL
-), summed AS (
-    SELECT enterprise_number, phone_e164, to_jsonb(sums) - 'enterprise_number' - 'phone_e164' AS facts
-    FROM customer_sums AS sums
-)
-SELECT
-    enterprise_number,
-    phone_e164,
-    fact AS "column",
-    kept.facts ->> fact AS stored,
-    summed.facts ->> fact AS counted
-FROM kept
-FULL JOIN summed USING (enterprise_number, phone_e164)
-CROSS JOIN LATERAL jsonb_object_keys(coalesce(summed.facts, kept.facts)) AS fact
-WHERE kept.facts -> fact IS DISTINCT FROM summed.facts -> fact
-    AND ($1::text IS NULL OR enterprise_number = $1)
-ORDER BY enterprise_number, phone_e164, fact;
-
--- name: mend_customer
--- Makes a locked row say what the ledger says. $1 enterprise, $2 phone
-UPDATE customers SET
-    calls_total_in = coalesce(sums.calls_total_in, 0),
-    calls_total_out = coalesce(sums.calls_total_out, 0),
-    calls_answered_in = coalesce(sums.calls_answered_in, 0),
-    calls_answered_out = coalesce(sums.calls_answered_out, 0),
-    calls_missed_in = coalesce(sums.calls_missed_in, 0),
-    calls_missed_out = coalesce(sums.calls_missed_out, 0),
-    first_seen_at = sums.first_seen_at,
-    last_seen_at = sums.last_seen_at,
-    last_call_at = sums.last_call_at,
-    last_call_direction = sums.last_call_direction,
-    last_call_status = sums.last_call_status,
-    last_success_at = sums.last_success_at,
-    last_agent_internal = sums.last_agent_internal,
-    last_line = sums.last_line
-FROM (SELECT $1::text AS enterprise_number, $2::text AS phone_e164) AS wanted
-LEFT JOIN customer_sums AS sums USING (enterprise_number, phone_e164)
-WHERE customers.enterprise_number = $1 AND customers.phone_e164 = $2;
+-- name: allow_time
+-- The statements of this transaction look at whole tables and may take so long. $1 a time with its unit
+SELECT set_config('statement_timeout', $1, true);
 
 -- name: put_change
 -- A CRM says that somebody changed; the latest word stands. $1 enterprise, $2 CRM, $3 kind, $4 id, $5 profile or null
@@ -537,3 +513,167 @@ ON CONFLICT (enterprise_number, source, history) DO NOTHING;
 -- A history was read up to there; never goes back. $1 enterprise, $2 CRM, $3 history, $4 last id
 UPDATE crm_history SET since_id = greatest(since_id, $4)
 WHERE enterprise_number = $1 AND source = $2 AND history = $3;
+
+-- name: work_in_parts
+-- The statements of this transaction are about many rows of a large table: they sort in memory, and go by an index even
+-- while the table is being filled and the planner takes it for an empty one.
+SELECT
+    set_config('work_mem', '32MB', true),
+    set_config('enable_seqscan', 'off', true),
+    set_config('plan_cache_mode', 'force_custom_plan', true);
+
+-- name: enterprises_with_customers
+-- Whose calls and customers are there, in their order.
+SELECT enterprise_number FROM (
+    SELECT enterprise_number FROM customers
+    UNION
+    SELECT enterprise_number FROM calls
+) AS there
+ORDER BY enterprise_number COLLATE "C";
+
+-- name: counted_customers
+-- The next numbers that have calls, or a row that says so. $1 enterprise, $2 after this number, $3 limit
+SELECT phone_e164 FROM (
+    (
+        SELECT DISTINCT phone_e164 FROM counted_calls
+        WHERE enterprise_number = $1 AND phone_e164 > $2
+        ORDER BY phone_e164 LIMIT $3
+    )
+    UNION
+    (
+        SELECT phone_e164 FROM called_customers
+        WHERE enterprise_number = $1 AND phone_e164 > $2
+        ORDER BY phone_e164 LIMIT $3
+    )
+) AS found
+ORDER BY phone_e164 LIMIT $3;
+
+-- name: counted_customers_of_time
+-- As counted_customers, but only those with a call that began in a time, or a row that says the last one ended in it.
+-- $1 enterprise, $2 after this number, $3 limit, $4 since, $5 before
+SELECT phone_e164 FROM (
+    (
+        SELECT DISTINCT phone_e164 FROM counted_calls
+        WHERE enterprise_number = $1 AND phone_e164 > $2 AND ended_at >= $4 AND started_at >= $4 AND started_at < $5
+        ORDER BY phone_e164 LIMIT $3
+    )
+    UNION
+    (
+        SELECT phone_e164 FROM called_customers
+        WHERE enterprise_number = $1 AND phone_e164 > $2 AND last_call_at >= $4 AND last_call_at < $5
+        ORDER BY phone_e164 LIMIT $3
+    )
+) AS found
+ORDER BY phone_e164 LIMIT $3;
+
+-- name: audit_customers
+-- Every column of some customers that differs from the sum of their calls. A row that was never called says nothing.
+-- $1 enterprise, $2 numbers
+WITH kept AS MATERIALIZED (
+    -- The columns of customer_sums, in their order and of their types.
+    SELECT
+        enterprise_number, phone_e164, calls_total_in::bigint, calls_total_out::bigint, calls_answered_in::bigint,
+        calls_answered_out::bigint, calls_missed_in::bigint, calls_missed_out::bigint, first_seen_at, last_seen_at,
+        last_call_at, last_call_direction, last_call_status, last_success_at, last_agent_internal, last_line
+    FROM called_customers
+    WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+), sums AS MATERIALIZED (
+    SELECT * FROM customer_sums WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+), differing AS (
+    SELECT
+        enterprise_number, phone_e164,
+        to_jsonb(kept) - '{enterprise_number,phone_e164}'::text[] AS stored,
+        to_jsonb(sums) - '{enterprise_number,phone_e164}'::text[] AS counted
+    FROM kept FULL JOIN sums USING (enterprise_number, phone_e164)
+    WHERE kept IS DISTINCT FROM sums
+)
+SELECT enterprise_number, phone_e164, name AS "column", stored ->> name AS stored, counted ->> name AS counted
+FROM differing
+CROSS JOIN LATERAL jsonb_object_keys(coalesce(counted, stored)) AS name
+WHERE stored -> name IS DISTINCT FROM counted -> name
+ORDER BY enterprise_number, phone_e164, name;
+
+-- name: mend_customers
+-- Makes the rows of customers say what the ledger says, and tells how many had to be changed. It needs a transaction
+-- that sees one moment: what is counted and what is overwritten must be of the same one. $1 enterprise, $2 numbers
+WITH sums AS MATERIALIZED (
+    SELECT * FROM customer_sums WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+), kept AS MATERIALIZED (
+    SELECT * FROM called_customers WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
+), counted AS (
+    INSERT INTO customers AS c (
+        enterprise_number, phone_e164, calls_total_in, calls_total_out, calls_answered_in, calls_answered_out,
+        calls_missed_in, calls_missed_out, first_seen_at, last_seen_at, last_call_at, last_call_direction,
+        last_call_status, last_success_at, last_agent_internal, last_line
+    )
+    SELECT
+        s.enterprise_number, s.phone_e164, s.calls_total_in, s.calls_total_out, s.calls_answered_in,
+        s.calls_answered_out, s.calls_missed_in, s.calls_missed_out, s.first_seen_at, s.last_seen_at, s.last_call_at,
+        s.last_call_direction, s.last_call_status, s.last_success_at, s.last_agent_internal, s.last_line
+    FROM sums AS s
+    LEFT JOIN kept AS old USING (phone_e164)
+    WHERE old.id IS NULL
+        OR (
+            old.calls_total_in, old.calls_total_out, old.calls_answered_in, old.calls_answered_out,
+            old.calls_missed_in, old.calls_missed_out, old.first_seen_at, old.last_seen_at, old.last_call_at,
+            old.last_call_direction, old.last_call_status, old.last_success_at, old.last_agent_internal, old.last_line
+        ) IS DISTINCT FROM (
+            s.calls_total_in, s.calls_total_out, s.calls_answered_in, s.calls_answered_out,
+            s.calls_missed_in, s.calls_missed_out, s.first_seen_at, s.last_seen_at, s.last_call_at,
+            s.last_call_direction, s.last_call_status, s.last_success_at, s.last_agent_internal, s.last_line
+        )
+    ORDER BY s.phone_e164 COLLATE "C"
+    ON CONFLICT (enterprise_number, phone_e164) DO UPDATE SET
+        calls_total_in = excluded.calls_total_in,
+        calls_total_out = excluded.calls_total_out,
+        calls_answered_in = excluded.calls_answered_in,
+        calls_answered_out = excluded.calls_answered_out,
+        calls_missed_in = excluded.calls_missed_in,
+        calls_missed_out = excluded.calls_missed_out,
+        first_seen_at = excluded.first_seen_at,
+        last_seen_at = excluded.last_seen_at,
+        last_call_at = excluded.last_call_at,
+        last_call_direction = excluded.last_call_direction,
+        last_call_status = excluded.last_call_status,
+        last_success_at = excluded.last_success_at,
+        last_agent_internal = excluded.last_agent_internal,
+        last_line = excluded.last_line
+    RETURNING 1
+), emptied AS (
+    UPDATE customers AS c SET
+        calls_total_in = 0, calls_total_out = 0, calls_answered_in = 0, calls_answered_out = 0, calls_missed_in = 0,
+        calls_missed_out = 0, first_seen_at = NULL, last_seen_at = NULL, last_call_at = NULL,
+        last_call_direction = NULL, last_call_status = NULL, last_success_at = NULL, last_agent_internal = NULL,
+        last_line = NULL
+    FROM kept
+    WHERE kept.id = c.id AND NOT EXISTS (SELECT 1 FROM sums WHERE sums.phone_e164 = kept.phone_e164)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM counted) + (SELECT count(*) FROM emptied) AS changed;
+
+-- name: count_customers
+-- How many numbers have a call that began in a time. $1 enterprise, $2 since, $3 before
+SELECT count(*) AS customers FROM (
+    SELECT 1 FROM counted_calls
+    WHERE enterprise_number = $1 AND started_at >= $2 AND started_at < $3
+    GROUP BY phone_e164
+) AS called;
+
+-- name: begin_backfill
+-- A backfill from its beginning, whatever there was. $1 enterprise, $2 since, $3 before, $4 how many customers it has
+INSERT INTO backfills (enterprise_number, called_since, called_until, customers) VALUES ($1, $2, $3, $4)
+ON CONFLICT (enterprise_number) DO UPDATE SET
+    called_since = excluded.called_since, called_until = excluded.called_until, done_to = '',
+    customers = excluded.customers, done = 0, changed = 0, started_at = now();
+
+-- name: backfill
+-- The backfill that an enterprise has not finished, held until the end of the transaction. $1 enterprise
+SELECT * FROM backfills WHERE enterprise_number = $1 FOR UPDATE;
+
+-- name: advance_backfill
+-- A part is done. $1 enterprise, $2 its last number, $3 how many customers it had, $4 how many of them were changed
+UPDATE backfills SET done_to = $2, done = done + $3, changed = changed + $4 WHERE enterprise_number = $1;
+
+-- name: end_backfill
+-- All is done. $1 enterprise
+DELETE FROM backfills WHERE enterprise_number = $1;

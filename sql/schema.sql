@@ -120,6 +120,13 @@ SELECT
 FROM counted_calls
 GROUP BY enterprise_number, phone_e164;
 
+-- The rows that say that there were calls; the others hold names alone.
+CREATE VIEW called_customers AS
+SELECT * FROM customers
+WHERE greatest(
+    calls_total_in, calls_total_out, calls_answered_in, calls_answered_out, calls_missed_in, calls_missed_out
+) > 0 OR last_call_at IS NOT NULL;
+
 -- What each Telegram chat should show about each call. Desired state, not a queue of messages: unsent older states
 -- vanish, and a chat is up to date when sent_revision = revision.
 CREATE TABLE cards (
@@ -211,4 +218,16 @@ CREATE TABLE crm_history (
     since_id          bigint NOT NULL,                -- the last record seen; 0: there was none yet
     started_at        timestamptz NOT NULL,           -- the first look, which took the present for its beginning
     CONSTRAINT crm_history_pkey PRIMARY KEY (enterprise_number, source, history)
+);
+
+-- How far a backfill has come: an enterprise has a row here from its beginning to its end.
+CREATE TABLE backfills (
+    enterprise_number text PRIMARY KEY,
+    called_since      timestamptz NOT NULL,           -- customers with a call that began then or later, 1970: all
+    called_until      timestamptz NOT NULL,           -- and before then; 9999: all
+    done_to           text NOT NULL DEFAULT '',       -- the last number that is done; they are taken in their order
+    customers         bigint NOT NULL,                -- how many there were at the beginning
+    done              bigint NOT NULL DEFAULT 0,      -- how many are done
+    changed           bigint NOT NULL DEFAULT 0,      -- how many of them said something else before
+    started_at        timestamptz NOT NULL DEFAULT now()
 );

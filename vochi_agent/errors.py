@@ -6,6 +6,7 @@ VochiError
 ├── NotReachable            something outside does not answer: wait, or exit 3 in a one-shot command
 │   ├── ConnectionLost      a connection that worked is gone; whatever was pending has failed
 │   ├── StoreUnavailable    PostgreSQL is away: keep the data, try again
+│   │   └── StoreConflict   somebody else changed the same rows meanwhile: repeat the transaction at once
 │   ├── RecordsUnavailable  CEL or CDR cannot be read: the gap stays, try again
 │   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
 │       ├── CrmUncertain    a change was sent and its answer lost: it may have been made; look before repeating
@@ -48,6 +49,7 @@ __all__ = [
     "RecordsUnavailable",
     "RemoteProtocolError",
     "SpoolUnavailable",
+    "StoreConflict",
     "StoreRefused",
     "StoreUnavailable",
     "VochiError",
@@ -80,6 +82,10 @@ class ConnectionLost(NotReachable):
 
 class StoreUnavailable(NotReachable):
     """PostgreSQL is away or refuses connections."""
+
+
+class StoreConflict(StoreUnavailable):
+    """The transaction lost against another one that wrote the same rows; nothing was stored."""
 
 
 class RecordsUnavailable(NotReachable):

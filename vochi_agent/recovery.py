@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequ
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from vochi_agent.calls.events import Event
@@ -33,6 +33,7 @@ SETTLED_AFTER: Final = timedelta(minutes=1)
 # Chats are told of a recovered call that is younger, and of so many at once; more of them make one digest.
 TOLD_WITHIN: Final = timedelta(hours=24)
 MOST_CARDS: Final = 20
+EVER: Final = datetime.fromtimestamp(0, UTC)
 
 
 class CallRecords(Protocol):
@@ -96,6 +97,8 @@ class Recovery:
         clock: Now, by the PBX's clock.
         stored: Told each call that nobody knew, once it is stored.
         announce: Told the calls of a recovery that brought too many for cards, oldest first.
+        told_since: Chats are told of no call that ended before: what happened before we came is no news.
+        progress: Told after every batch up to which moment the records were read, and what was done.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class Recovery:
         clock: Callable[[], datetime],
         stored: Callable[[Call], None] = lambda _: None,
         announce: Callable[[Sequence[Call]], None] = lambda _: None,
+        told_since: datetime = EVER,
+        progress: Callable[[datetime, Report], None] = lambda _, __: None,
     ) -> None:
         self._layout = layout
         self._records = records
@@ -118,6 +123,8 @@ class Recovery:
         self._clock = clock
         self._stored = stored
         self._announce = announce
+        self._told_since = told_since
+        self._progress = progress
 
     async def recover(self, since: datetime, until: datetime, alive: AbstractSet[str] | None = None) -> Report:
         """Find and store the calls that were going on at some time between `since` and `until` and have ended.
@@ -131,7 +138,7 @@ class Recovery:
             StoreUnavailable: not everything was stored; what was stored stays.
         """
         reading = _Reading(self._layout, since, until)
-        young_since = self._clock() - TOLD_WITHIN
+        young_since = max(self._clock() - TOLD_WITHIN, self._told_since)
         report = Report()
         now = max(until, self._clock())
         # Whether a call without an end is over can only be told when everything up to this moment was read.
@@ -140,9 +147,12 @@ class Recovery:
             async for batch in batches:
                 reading.receive(batch)
                 report += await self._store(reading.settled(before=young_since), _no_cards)
+                self._progress(reading.moment, report)
         reading.finish(alive)
         report += await self._store(reading.settled(before=young_since), _no_cards)
-        report += await self._tell_and_store(reading.rest())
+        rest = reading.rest()
+        report += await self._store([call for call in rest if call.ended_at < young_since], _no_cards)
+        report += await self._tell_and_store([call for call in rest if call.ended_at >= young_since])
         for merged in reading.merged:
             await self._ledger.merge(merged.enterprise_number, merged.linkedid, merged.into)
         return report
@@ -202,6 +212,11 @@ class _Reading:
                 self._note(self._tracker.receive(told))
                 self._now = max(self._now, told.at)
         self._note(self._tracker.expire(self._now))
+
+    @property
+    def moment(self) -> datetime:
+        """Up to where the records were read."""
+        return datetime.fromtimestamp(self._now, UTC)
 
     def finish(self, alive: AbstractSet[str] | None) -> None:
         """There is no more. A call that is open now goes on, unless none of its channels lives."""

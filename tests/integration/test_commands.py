@@ -10,6 +10,7 @@ import pytest
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, internal, missed
 from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
+from tests.support.polling import until
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from vochi_agent.calls.evidence import LegEvidence, LegRole
@@ -76,6 +77,40 @@ async def test_every_mistake_of_customer_set_is_named_and_nothing_changes(site: 
     assert answer.code == 2
     assert [line.partition(" ")[0] for line in answer.err.splitlines()] == ["'calls_total_in='", "black_list"]
     assert await site.store.customers.customer("0901", PERSON) is None
+
+
+async def test_an_unknown_field_is_answered_with_the_nearest_one(site: Site) -> None:
+    answer = await site.vochi("customer", "set", PERSON, "firstname=Анна", "nickname=А")
+
+    assert answer.code == 2
+    assert "did you mean first_name?" in answer.err.splitlines()[0]
+    assert answer.err.count("write it as field=value") == 2
+
+
+async def test_with_manual_as_primary_source_no_crm_overwrites_what_a_person_wrote(site: Site) -> None:
+    """Gaps are filled, by a CRM that may be the only one too."""
+    text = site.config.read_text()
+    site.config.write_text(text.replace('number = "0901"', 'number = "0901"\nprimary_source = "manual"'))
+    edited = await site.vochi("customer", "set", PERSON, "last_name=Петров", "field1=vip")
+    await site.store.calls.record(missed(phone=PERSON, started_at=datetime.fromtimestamp(time.time(), UTC)), no_cards)
+    looked_up = (await site.vochi("lookup", PERSON, "--json")).json()
+    async with site.daemon() as daemon:
+        await site.until_ready(daemon)
+        await site.pbx.inbound(trunk="PJSIP/gsm1", did="0001701", caller=PERSON, ring=["151"], answer="151")
+
+        async def enriched() -> bool:
+            customer = await site.store.customers.customer("0901", PERSON)
+            return customer is not None and bool(customer.names.first_name)
+
+        await until(enriched, within=30)
+    customer = await site.store.customers.customer("0901", PERSON)
+
+    assert "its next answer" not in edited.out
+    assert looked_up["name"] == "Петров Пётр"
+    assert customer is not None
+    assert (customer.names, customer.fields[0]) == (Names(last_name="Петров", first_name="Пётр"), "vip")
+    emptied = await site.vochi("customer", "set", PERSON, "last_name=", "--json")
+    assert (emptied.json()["last_name"], emptied.json()["first_name"]) == ("", "Пётр")
 
 
 async def test_a_database_that_is_away_exits_3(site: Site) -> None:

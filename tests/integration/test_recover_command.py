@@ -1,11 +1,13 @@
 """`recover` and `record` as processes, beside a company whose PBX, database and chat are there."""
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.company import Site, assert_no_secret
+from tests.support.calls import NOON, missed
+from tests.support.company import CONTACT, PERSON, STRANGER, Site, assert_no_secret, no_cards
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
 from tests.support.ports import free_port
@@ -54,6 +56,30 @@ async def test_without_since_it_goes_on_where_everything_is_known(site: Site, ce
     assert (first["since"], first["stored"]) == ("1970-01-01T00:00:00+00:00", 3)
     assert (second["found"], second["stored"]) == (0, 0)
     assert second["since"] > "2026-11-20"
+
+
+async def test_names_are_asked_for_afterwards_those_who_called_last_first(site: Site) -> None:
+    """Who has a name already is not asked about; whom nobody knows stays nameless."""
+    for number, phone in enumerate((PERSON, CONTACT, STRANGER, "+375290000044")):
+        call = missed(linkedid=f"1.{number}", phone=phone, started_at=NOON + timedelta(minutes=number))
+        await site.store.calls.record(call, no_cards)
+    await site.store.customers.edit("0901", "+375290000044", {"first_name": "Анна"})
+    answer = await site.vochi("recover", "--since", "1m", "--names", "--json")
+
+    assert answer.code == 0, answer.err
+    assert (answer.json()[0]["asked"], answer.json()[0]["named"]) == (3, 2)
+    customers = [await site.store.customers.customer("0901", phone) for phone in (PERSON, CONTACT, STRANGER)]
+    assert [each.names.display for each in customers if each] == ["Иванов Пётр", "Ромашка", ""]
+
+
+async def test_a_crm_that_is_away_is_not_asked_for_ever(site: Site) -> None:
+    for number in range(20):
+        await site.store.calls.record(missed(linkedid=f"1.{number}", phone=f"+3752911111{number:02}"), no_cards)
+    site.configure(crm_url=f"http://127.0.0.1:{free_port()}")
+    answer = await site.vochi("recover", "--since", "1m", "--names")
+
+    assert (answer.code, answer.out) == (3, "")
+    assert "the CRM does not answer" in answer.err
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-40", "5x", "-1d"])

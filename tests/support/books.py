@@ -52,7 +52,8 @@ async def assert_books_are_right(world: World, traffic: Traffic, stored: Sequenc
     assert not known - real.keys(), "stored and never were"
     assert difference(traffic.expected, _legs(stored)) == ""
     assert await audit(world.dsn) == []
-    assert await world.store.reports.audit() == []
+    for enterprise_number in await world.store.recount.enterprises():
+        assert [each async for each in world.store.recount.differences(enterprise_number)] == []
     assert "Traceback" not in world.daemon.log.read_text()
 
 

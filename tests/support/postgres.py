@@ -20,7 +20,7 @@ from vochi_agent.store.database import Database
 from vochi_agent.store.migrate import migrate
 from vochi_agent.store.postmaster import ENVIRONMENT, READY_LINE
 
-__all__ = ["SURVIVES_A_CRASH", "PostgresServer"]
+__all__ = ["SURVIVES_A_CRASH", "PostgresServer", "waits_for_a_lock"]
 
 TEMPLATE = "vochi_template"
 # The tests' data may be lost with the machine; the product never sets these.
@@ -132,3 +132,12 @@ class PostgresServer:
             tail.kill()
         if self._process.poll() is not None:
             raise RuntimeError("PostgreSQL did not start:\n" + "".join(seen))
+
+
+async def waits_for_a_lock(dsn: str) -> bool:
+    """Whether some statement in the whole server waits for somebody else's row."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    finally:
+        await connection.close()

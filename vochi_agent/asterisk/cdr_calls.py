@@ -41,8 +41,10 @@ def _handed_over(rows: Iterable[CdrRow]) -> set[str]:
     found: set[str] = set()
     for row in sorted(rows, key=lambda row: row.start):
         earlier = first_seen.setdefault(row.dstchannel, row)
-        # Names of channels begin anew with Asterisk: the same one much later is another phone call.
-        if row.dstchannel and earlier.linkedid != row.linkedid and row.start - earlier.end < HANDED_OVER_S:
+        if row.start - earlier.end >= HANDED_OVER_S:
+            # Names of channels begin anew with Asterisk: the same one much later is another phone call.
+            first_seen[row.dstchannel] = row
+        elif row.dstchannel and earlier.linkedid != row.linkedid:
             found.add(earlier.linkedid)
     return found
 

@@ -1,13 +1,15 @@
 """Where CDR is read from when there is no CEL: a CSV file with its predecessors, or a table.
 
-A call's rows are written one by one, so those of the time are gathered before reduced calls are made of them.
+A call's rows are written one by one, so they are gathered until no further one can come, and then a reduced call is
+made of them. Memory holds the rows of some hours, however long the time is that is read.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, tzinfo
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,10 @@ __all__ = ["CdrFile", "CdrTable", "open_cdr"]
 BATCH: Final = 200
 # A file prints times without a zone: where to begin to read is known no better than this.
 ZONES_S: Final = 15 * 3600.0
+# Files are in the order of the calls' ends, tables in that of their beginnings; and a consultation is known by the call
+# that went on after it, so a call waits for those that may have been going on beside it.
+LONGEST_CALL_S: Final = 4 * 3600.0
+SWEPT_EVERY: Final = 2000  # rows
 
 
 def open_cdr(place: str, layout: Layout, timezone: tzinfo) -> "CdrFile | CdrTable":
@@ -56,17 +62,23 @@ class CdrFile:
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Event | Call], None]:
         """See `recovery.CallRecords.read`."""
-        try:
-            calls = await asyncio.to_thread(self._calls, since.timestamp(), until.timestamp())
-        except OSError as exc:
-            raise RecordsUnavailable(f"CDR: {exc}") from exc
-        for batch in _batches(calls):
+        batches = self._batches(since.timestamp(), until.timestamp())
+        while True:
+            try:
+                batch = await asyncio.to_thread(next, batches, None)
+            except OSError as exc:
+                raise RecordsUnavailable(f"CDR: {exc}") from exc
+            if batch is None:
+                return
             yield batch
 
-    def _calls(self, since: float, until: float) -> list[Call]:
+    def _batches(self, since: float, until: float) -> Iterator[list[Event | Call]]:
         lines = lines_since(self._path, since - ZONES_S, self._moment, self.problems)
         rows = read_cdr(lines, self._times, self.problems)
-        return calls_of((row for row in rows if _touches(row, since, until)), self._layout)
+        gathered = _Gathered(self._layout, since, until)
+        while batch := list(islice(rows, BATCH)):
+            yield from _batches(gathered.receive(batch))
+        yield from _batches(gathered.rest())
 
     def _moment(self, line: str) -> float | None:
         return next((row.start for row in read_cdr([line], self._times, Counter())), None)
@@ -88,12 +100,12 @@ class CdrTable:
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Event | Call], None]:
         """See `recovery.CallRecords.read`."""
-        found: list[CdrRow] = []
+        gathered = _Gathered(self._layout, since.timestamp(), until.timestamp())
         async with aclosing(self._table.rows(since.timestamp(), until.timestamp())) as batches:
             async for rows in batches:
-                found += (row for row in map(self._row, rows) if row is not None)
-        wanted = (row for row in found if _touches(row, since.timestamp(), until.timestamp()))
-        for batch in _batches(calls_of(wanted, self._layout)):
+                for batch in _batches(gathered.receive(filter(None, map(self._row, rows)))):
+                    yield batch
+        for batch in _batches(gathered.rest()):
             yield batch
 
     def _row(self, row: Row) -> CdrRow | None:
@@ -102,8 +114,38 @@ class CdrTable:
         return found
 
 
-def _touches(row: CdrRow, since: float, until: float) -> bool:
-    return row.end >= since and row.start <= until
+class _Gathered:
+    """The rows of one time until their calls are complete."""
+
+    def __init__(self, layout: Layout, since: float, until: float) -> None:
+        self._layout = layout
+        self._since = since
+        self._until = until
+        self._rows: list[CdrRow] = []
+        self._sweep_at = SWEPT_EVERY
+        self._latest = 0.0
+
+    def receive(self, rows: Iterable[CdrRow]) -> list[Call]:
+        """Take further rows; returns the calls that are complete now."""
+        wanted = [row for row in rows if row.end >= self._since and row.start <= self._until]
+        self._rows += wanted
+        self._latest = max([self._latest, *(row.start for row in wanted)])
+        if len(self._rows) < self._sweep_at:
+            return []
+        calls = self._complete(self._latest - LONGEST_CALL_S)
+        self._sweep_at = 2 * len(self._rows) + SWEPT_EVERY
+        return calls
+
+    def rest(self) -> list[Call]:
+        """There is no more."""
+        return calls_of(self._rows, self._layout)
+
+    def _complete(self, before: float) -> list[Call]:
+        """Take out the calls whose last row ended before then."""
+        open_calls = {row.linkedid for row in self._rows if row.end >= before}
+        calls = [call for call in calls_of(self._rows, self._layout) if call.linkedid not in open_calls]
+        self._rows = [row for row in self._rows if row.linkedid in open_calls]
+        return calls
 
 
 def _batches(calls: Sequence[Call]) -> Iterator[list[Event | Call]]:

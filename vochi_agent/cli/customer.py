@@ -11,6 +11,7 @@ from typing import Final
 from vochi_agent.calls.model import Call, isoformat
 from vochi_agent.calls.numbers import display
 from vochi_agent.config import Config, Enterprise
+from vochi_agent.config.problems import did_you_mean
 from vochi_agent.customers.model import Customer
 from vochi_agent.customers.names import printable
 from vochi_agent.errors import ConfigError
@@ -120,7 +121,7 @@ def _complaint(name: str, equals: str, value: str) -> str:
     if name == "black_list" and equals:
         return "" if value.lower() in FLAGS else f"black_list is {value!r}; allowed: true or false"
     if name not in TEXTS or not equals:
-        return f"{name + equals!r} is no field; allowed: {', '.join(TEXTS)}, black_list, each followed by =value"
+        return f"{name + equals!r} is no field{did_you_mean(name, [*TEXTS, 'black_list'])}; write it as field=value"
     if len(value.strip()) > TEXTS[name]:
         return f"{name} holds at most {TEXTS[name]} characters, these are {len(value.strip())}"
     return "" if value.isprintable() else f"{name} has characters that cannot be shown"

@@ -6,7 +6,8 @@ Invariant: nothing that came from a line, a CRM or the database reaches the term
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,12 +15,23 @@ from zoneinfo import ZoneInfo
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from vochi_agent.customers.names import printable
 
-__all__ = ["WIDEST", "add_json", "length", "local", "print_facts", "print_json", "print_table"]
+__all__ = [
+    "WIDEST",
+    "GrowingList",
+    "add_json",
+    "length",
+    "local",
+    "print_facts",
+    "print_json",
+    "print_table",
+    "progress_bar",
+]
 
 WIDEST: Final = 100
 GAP: Final = "  "
@@ -32,9 +44,61 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def print_json(value: object) -> None:
     """One JSON value."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    # Outside its strings JSON is ASCII, so whatever is not printable stands in one and may be escaped there.
-    print("".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text))
+    print(_json(value))
+
+
+class GrowingList:
+    """A table that is printed while it is being found, a JSON list for programs: nothing is kept.
+
+    Args:
+        columns: Key in JSON, heading for people, and how wide the column is at least.
+        as_json: A list of objects.
+        key: The list is not the whole JSON value but the first value of an object.
+    """
+
+    def __init__(self, columns: Sequence[tuple[str, str, int]], *, as_json: bool, key: str = "") -> None:
+        self._columns = columns
+        self._as_json = as_json
+        self._opening = f'{{\n  "{key}": [' if key else "["
+        self._indent = "\n    " if key else "\n  "
+        self._empty = True
+
+    def add(self, *row: str | int | None, shown: Sequence[str] | None = None) -> None:
+        """One row; `shown` are the texts for people where they differ."""
+        if self._as_json:
+            text = _json({key: value for (key, _, _), value in zip(self._columns, row, strict=True)})
+            # Indented as `print_json` would have it.
+            begin = self._opening if self._empty else ","
+            print(begin, text.replace("\n", self._indent), sep=self._indent, end="")
+        else:
+            if self._empty:
+                self._print([heading for _, heading, _ in self._columns])
+            self._print(shown or ["" if value is None else str(value) for value in row])
+        self._empty = False
+
+    def close(self, rest: Mapping[str, object] | None = None) -> None:
+        """There is no more; `rest` are the further values of the object."""
+        if not self._as_json:
+            return
+        print(f"{self._opening}]" if self._empty else f"{self._indent[:-2]}]", end="")
+        print(f",\n{_json(rest)[2:]}" if rest else "")
+
+    def _print(self, texts: Sequence[str]) -> None:
+        cells = [printable(text) for text in texts]
+        padded = (
+            text.ljust(width - cell_len(text) + len(text))
+            for text, (_, _, width) in zip(cells, self._columns, strict=True)
+        )
+        print(GAP.join(padded).rstrip())
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A bar on the terminal, below what is printed; nothing where nobody looks at stderr."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal) as bar:
+        yield bar
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
@@ -91,3 +155,9 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: C
             for column, text, width in zip(columns, line, widths, strict=True)
         )
         print(GAP.join(padded).rstrip())
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # Outside its strings JSON is ASCII, so whatever is not printable stands in one and may be escaped there.
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)

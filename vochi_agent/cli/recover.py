@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from vochi_agent.asterisk.ami import AmiPeer, connect
 from vochi_agent.asterisk.records import living_channels, open_records
@@ -20,8 +19,9 @@ from vochi_agent.recovery import Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.labels import renderer
 
-from .presentation import add_json, local, print_json, print_table
-from .selection import add_enterprise, enterprise_of, timezone_of
+from .presentation import add_json, local, print_json, print_table, progress_bar
+from .recovered_names import Named, name_customers
+from .selection import add_enterprise, enterprise_of, moment_of, timezone_of
 from .stored import prepared_store
 
 NO: Final = 1
@@ -29,8 +29,6 @@ COLUMNS: Final = ("company", "since", "found", "already known", "stored", "corre
 # What ended this long ago has been written down, whatever writes CEL.
 WRITTEN_WITHIN: Final = timedelta(seconds=5)
 EVERYTHING: Final = datetime.fromtimestamp(0, UTC)
-_AGO: Final = re.compile(r"(\d{1,6})([mhd])")
-_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,7 @@ class _Done:
     enterprise: Enterprise
     since: datetime
     report: Report
+    named: Named | None = None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +47,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a local time such as 2026-11-20 or 2026-11-20T09:30, or 90m, 6h, 2d ago; "
         "without it from the last moment known to be complete",
     )
+    parser.add_argument(
+        "--names", action="store_true", help="afterwards ask the CRMs about every customer who has no name yet"
+    )
     add_enterprise(parser)
     add_json(parser)
+    parser.epilog = (
+        "On the day of installation: recover --since with the day from which calls are wanted. Chats are not told of "
+        "calls that ended before the daemon ran for the first time. Twice changes nothing."
+    )
 
 
 def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
@@ -62,8 +68,12 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
             f"{number}: neither asterisk.cel nor asterisk.cdr is configured: nothing can be recovered", file=sys.stderr
         )
     now = _now()
-    sinces = {each.number: _since(args.since, now, timezone_of(loaded, each.number)) for each in wanted}
-    done = asyncio.run(_recover_all(loaded, [each for each in wanted if each.number not in silent], sinces, now))
+    sinces = {
+        each.number: moment_of("--since", args.since, now, timezone_of(loaded, each.number)) if args.since else None
+        for each in wanted
+    }
+    audible = [each for each in wanted if each.number not in silent]
+    done = asyncio.run(_recover_all(loaded, audible, sinces, now, names=args.names))
     _print(loaded, done, as_json=args.json)
     return NO if silent else 0
 
@@ -72,25 +82,16 @@ def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - a command's moment is that of the machine
 
 
-def _since(text: str | None, now: datetime, timezone: str) -> datetime | None:
-    if text is None:
-        return None
-    if match := _AGO.fullmatch(text):
-        return now - int(match[1]) * _UNITS[match[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError([f"--since {text}: write 2026-11-20, 2026-11-20T09:30, 90m, 6h or 2d"]) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
-
-
 async def _recover_all(
-    config: Config, enterprises: list[Enterprise], sinces: dict[str, datetime | None], now: datetime
+    config: Config, enterprises: list[Enterprise], sinces: dict[str, datetime | None], now: datetime, *, names: bool
 ) -> list[_Done]:
     if not enterprises:
         return []
     async with prepared_store(config) as store:
-        return [await _recover(config, store, each, sinces[each.number], now) for each in enterprises]
+        done = [await _recover(config, store, each, sinces[each.number], now) for each in enterprises]
+        if names:
+            done = [replace(each, named=await name_customers(each.enterprise, store)) for each in done]
+        return done
 
 
 async def _recover(
@@ -103,12 +104,39 @@ async def _recover(
     known_until = await store.watched.complete_until(enterprise.number)
     start = since or known_until or EVERYTHING
     alive = await _alive(enterprise)
-    recovery = Recovery(layout, records, store.calls, store.watched, render=renderer(enterprise, config), clock=_now)
-    report = await recovery.recover(start, now, alive)
+    with _progress(enterprise, now) as progress:
+        recovery = Recovery(
+            layout,
+            records,
+            store.calls,
+            store.watched,
+            render=renderer(enterprise, config),
+            clock=_now,
+            told_since=await store.watched.first_watched(enterprise.number) or now,
+            progress=progress,
+        )
+        report = await recovery.recover(start, now, alive)
     complete = now - WRITTEN_WITHIN
     # How far back the records reach is unknown: of what was never watched only the end is claimed.
     await store.watched.close_gap(enterprise.number, min(since or known_until or complete, complete), complete)
     return _Done(enterprise, start, report)
+
+
+@contextmanager
+def _progress(enterprise: Enterprise, until: datetime) -> Iterator[Callable[[datetime, Report], None]]:
+    """Draws how far the records were read, from their first moment on."""
+    first: list[datetime] = []
+    with progress_bar("seconds of records") as bar:
+        task = bar.add_task(enterprise.number, total=None)
+
+        def show(moment: datetime, report: Report) -> None:
+            if not first:
+                first.append(moment)
+            done, whole = ((each - first[0]).total_seconds() for each in (moment, until))
+            counted = f"{enterprise.number}: {report.found} calls found, {report.stored} stored"
+            bar.update(task, description=counted, completed=done, total=whole)
+
+        yield show
 
 
 async def _alive(enterprise: Enterprise) -> AbstractSet[str] | None:
@@ -133,6 +161,7 @@ def _print(config: Config, done: list[_Done], *, as_json: bool) -> None:
         print_json(
             [
                 {"enterprise_number": each.enterprise.number, "since": each.since.isoformat(), **asdict(each.report)}
+                | (asdict(each.named) if each.named else {})
                 for each in done
             ]
         )
@@ -146,3 +175,6 @@ def _print(config: Config, done: list[_Done], *, as_json: bool) -> None:
         for each in done
     ]
     print_table(COLUMNS, rows, right=COLUMNS[2:])
+    for each in done:
+        if each.named:
+            print(f"{each.enterprise.number}: {each.named.asked} customers asked about, {each.named.named} named")

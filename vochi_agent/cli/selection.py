@@ -1,13 +1,20 @@
 """Which enterprise, which number, how many rows a command is about."""
 
 import argparse
+import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from vochi_agent.calls import numbers
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.errors import ConfigError
 
-__all__ = ["add_enterprise", "count", "enterprise_of", "phone_of", "timezone_of"]
+__all__ = ["add_enterprise", "count", "enterprise_of", "moment_of", "phone_of", "timezone_of"]
+
+_AGO: Final = re.compile(r"(\d{1,6})([mhd])")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def add_enterprise(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +59,25 @@ def phone_of(enterprise: Enterprise, text: str) -> str:
     if phone is None:
         raise ConfigError([f"{text!r} is no phone number; write it as +375290000011, or as it is dialled at home"])
     return phone
+
+
+def moment_of(option: str, text: str, now: datetime, timezone: str) -> datetime:
+    """The moment that a person wrote: a local date or time, or how long ago.
+
+    Args:
+        option: Its name, for the complaint.
+        timezone: Where the person's clock stands.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if match := _AGO.fullmatch(text):
+        return now - int(match[1]) * _UNITS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError([f"{option} {text}: write 2026-11-20, 2026-11-20T09:30, 90m, 6h or 2d"]) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
 
 
 def timezone_of(config: Config, enterprise_number: str) -> str:

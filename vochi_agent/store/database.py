@@ -13,11 +13,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import asyncpg
 
-from vochi_agent.errors import ConfigError, StoreRefused, StoreUnavailable, VochiError
+from vochi_agent.errors import ConfigError, StoreConflict, StoreRefused, StoreUnavailable, VochiError
 
 from .statements import statement
 
@@ -25,6 +25,7 @@ __all__ = ["Database", "Row", "Session"]
 
 # A row of asyncpg, which ships no types; rows.py turns it into dataclasses.
 Row = Any
+Isolation = Literal["read_committed", "repeatable_read"]
 
 CONNECT_TIMEOUT_S = 3.0
 DEADLINE_S = 5.0
@@ -38,8 +39,7 @@ SERVER_SETTINGS = {
     "statement_timeout": "5s",
     "idle_in_transaction_session_timeout": "5s",
 }
-# What a later attempt may cure: the server is away, starting, stopping, full, read-only, not letting us in yet, or it
-# chose our transaction as the victim of a deadlock.
+# What a later attempt may cure: the server is away, starting, stopping, full, read-only, or not letting us in yet.
 CURED_BY_WAITING = (
     OSError,
     TimeoutError,
@@ -50,7 +50,6 @@ CURED_BY_WAITING = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.LockNotAvailableError,
@@ -141,15 +140,20 @@ class Database:
             await session.execute(name, *arguments)
 
     @asynccontextmanager
-    async def transaction(self, *, deadline_s: float | None = None) -> AsyncIterator[Session]:
+    async def transaction(
+        self, *, deadline_s: float | None = None, isolation: Isolation = "read_committed"
+    ) -> AsyncIterator[Session]:
         """One transaction: committed at the end of the block, rolled back by any exception.
 
         When StoreUnavailable comes out of the commit itself it may have happened; repeat what is safe to repeat.
 
         Args:
             deadline_s: For everything from waiting for a connection to the commit.
+            isolation: `repeatable_read`: all statements see the database as it was at the first one, and rows that
+                somebody changed since cannot be written.
 
         Raises:
+            StoreConflict: it lost against another transaction.
             StoreUnavailable: not done this time.
             StoreRefused: it never can be done.
         """
@@ -160,7 +164,7 @@ class Database:
                 async with asyncio.timeout(deadline_s or self._deadline_s):
                     connection = await self._pool.acquire()
                     try:
-                        async with _transaction_of(connection):
+                        async with _transaction_of(connection, isolation):
                             yield Session(connection)
                     finally:
                         await self._pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
@@ -215,9 +219,9 @@ class Database:
 
 
 @asynccontextmanager
-async def _transaction_of(connection: Row) -> AsyncIterator[None]:
+async def _transaction_of(connection: Row, isolation: Isolation) -> AsyncIterator[None]:
     """The driver's transaction, but for one thing: its rollback would wait for ever on a server that went silent."""
-    transaction = connection.transaction()
+    transaction = connection.transaction(isolation=isolation)
     try:
         await transaction.start()
         yield
@@ -244,6 +248,8 @@ def _translated() -> Iterator[None]:
     except REFUSED as exc:
         # Its text quotes the value, which may be a telephone number.
         raise StoreRefused(f"PostgreSQL cannot hold a value of the statement ({type(exc).__name__})") from exc
+    except asyncpg.TransactionRollbackError as exc:
+        raise StoreConflict(f"PostgreSQL: {exc}") from exc  # the victim of a deadlock is one too
     except CURED_BY_WAITING as exc:
         raise StoreUnavailable(f"PostgreSQL: {str(exc) or type(exc).__name__}") from exc
     except asyncpg.PostgresError as exc:

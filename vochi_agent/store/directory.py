@@ -1,12 +1,6 @@
-"""Customers in PostgreSQL: whose number it is, merged by the rules of `customers.persons`, one transaction a change.
-
-Merges of one enterprise follow one another (an advisory lock, taken before the rows, which are locked in the order that
-every writer keeps): two that meet would each move the numbers that the other has just seen elsewhere.
-Every change is told on the channel `vochi_customers`: what daemons remember of these rows is old.
-"""
+"""Customers in PostgreSQL: whose number it is, merged by the rules of `customers.persons`, one transaction a change."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from vochi_agent.customers.identity import (
     CORPORATE,
@@ -23,11 +17,10 @@ from vochi_agent.customers.persons import enriched, linked
 from vochi_agent.errors import LinkRefused
 
 from .database import Database, Session
+from .family import Family, notify_customers
 from .rows import customer_from_row, storable
 
-__all__ = ["CUSTOMERS_CHANNEL", "Customers"]
-
-CUSTOMERS_CHANNEL = "vochi_customers"
+__all__ = ["Customers"]
 
 
 class Customers:
@@ -59,15 +52,14 @@ class Customers:
         """
         numbers = sorted({storable(phone), *map(storable, profile.phones)})
         async with self._database.transaction() as session:
-            family = _Family(session, enterprise_number)
+            family = Family(session, enterprise_number)
             card = card_of(profile)
             await family.gather(numbers, uids=[card.uid] if card else [])
             if is_corporate(uid := person_uid(profile)):
                 await family.add_company(uid, profile.names.enterprise_name)
             rows, at = await family.lock(make=numbers)
-            changed = enriched(rows, profile, numbers, primary=primary, at=at)
-            stored = await _store(session, changed)
-            return stored.get(storable(phone)) or next(row for row in rows if row.phone_e164 == storable(phone))
+            await family.store(enriched(rows, profile, numbers, primary=primary, at=at))
+            return family.rows[storable(phone)]
 
     async def let_go(self, enterprise_number: str, company: Company) -> int:
         """Part the numbers that a complete company no longer lists; returns how many.
@@ -77,10 +69,10 @@ class Customers:
         """
         source = canonical_source(company.source) + CORPORATE
         async with self._database.transaction() as session:
-            family = _Family(session, enterprise_number)
+            family = Family(session, enterprise_number)
             await family.gather([], uids=[f"{source}:{company.company_id}"])
             rows, at = await family.lock()
-            return len(await _store(session, parted(rows, company, at=at)))
+            return await family.store(parted(rows, company, at=at))
 
     async def link(self, enterprise_number: str, first: str, second: str) -> Customer:
         """Make two numbers one customer's, by a person's word (a row is made for one that is new); returns the first.
@@ -91,12 +83,12 @@ class Customers:
         """
         numbers = sorted({storable(first), storable(second)})
         async with self._database.transaction() as session:
-            family = _Family(session, enterprise_number)
+            family = Family(session, enterprise_number)
             if not await family.gather(numbers, uids=[]):
                 raise LinkRefused(f"neither number is known to {enterprise_number}")
             rows, at = await family.lock(make=numbers)
-            stored = await _store(session, linked(rows, storable(first), storable(second), at=at))
-            return stored.get(storable(first)) or next(row for row in rows if row.phone_e164 == storable(first))
+            await family.store(linked(rows, storable(first), storable(second), at=at))
+            return family.rows[storable(first)]
 
     async def edit(self, enterprise_number: str, phone: str, changes: Mapping[str, str | bool]) -> Customer:
         """What a person says about a number stands (the row is made when missing); see `corrected_by_hand`.
@@ -108,72 +100,8 @@ class Customers:
             await session.execute("ensure_customers", enterprise_number, [storable(phone)])
             row = (await session.fetch("lock_customers", enterprise_number, [storable(phone)]))[0]
             edited = await _store_edit(session, corrected_by_hand(customer_from_row(row), changes, at=row["at"]))
-            await _notify(session, [edited])
+            await notify_customers(session, [edited])
             return edited
-
-
-class _Family:
-    """The rows that a merge may change: found while nobody else merges, then locked."""
-
-    def __init__(self, session: Session, enterprise_number: str) -> None:
-        self._session = session
-        self._enterprise_number = enterprise_number
-        self._phones: set[str] = set()
-
-    async def gather(self, numbers: Sequence[str], *, uids: Sequence[str]) -> int:
-        """Find the rows of numbers, of uids and of the cards that these name, and all rows of their persons."""
-        await self._session.execute("lock_persons", self._enterprise_number)
-        spelled = [each for uid in uids for each in spellings(uid)]
-        cards = [{source: [external_id]} for source, _, external_id in (each.partition(":") for each in spelled)]
-        rows = await self._session.fetch("kin", self._enterprise_number, numbers, spelled, cards)
-        self._phones.update(row["phone_e164"] for row in rows)
-        found = {canonical_uid((row["meta"] or {}).get("person_uid")) for row in rows}
-        further = [each for uid in found if uid and not is_corporate(uid) for each in spellings(uid)]
-        if further:
-            rows = await self._session.fetch("person", self._enterprise_number, further)
-            self._phones.update(row["phone_e164"] for row in rows)
-        return len(self._phones)
-
-    async def add_company(self, uid: str, name: str) -> None:
-        """Those of a company's numbers that show another name of it."""
-        rows = await self._session.fetch(
-            "company_named_otherwise", self._enterprise_number, spellings(uid), storable(name)
-        )
-        self._phones.update(row["phone_e164"] for row in rows)
-
-    async def lock(self, *, make: Sequence[str] = ()) -> tuple[list[Customer], datetime]:
-        """The rows, oldest first, those of sorted numbers made when missing; and the transaction's time."""
-        if make:
-            await self._session.execute("ensure_customers", self._enterprise_number, make)
-        phones = sorted(self._phones.union(make))
-        rows = await self._session.fetch("lock_customers", self._enterprise_number, phones)
-        at = rows[0]["at"] if rows else datetime.min  # noqa: DTZ901 - of no rows nothing changes
-        return [customer_from_row(row) for row in sorted(rows, key=lambda row: int(row["id"]))], at
-
-
-async def _store(session: Session, changed: Sequence[Customer]) -> dict[str, Customer]:
-    """Names and meta of locked rows; returns the rows by number."""
-    stored = {customer.phone_e164: await _store_profile(session, customer) for customer in changed}
-    await _notify(session, changed)
-    return stored
-
-
-async def _notify(session: Session, changed: Sequence[Customer]) -> None:
-    if changed:
-        told = [f"{customer.enterprise_number} {customer.phone_e164}" for customer in changed]
-        await session.execute("notify_customers", told)
-
-
-async def _store_profile(session: Session, customer: Customer) -> Customer:
-    names = customer.names
-    row = await session.fetchrow(
-        "store_profile",
-        customer.enterprise_number,
-        customer.phone_e164,
-        *(storable(text) for text in (names.last_name, names.first_name, names.middle_name, names.enterprise_name)),
-        dict(customer.meta),
-    )
-    return customer_from_row(row)
 
 
 async def _store_edit(session: Session, customer: Customer) -> Customer:

@@ -104,16 +104,6 @@ class CallLedger:
                 await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
             return True
 
-    async def mend(self, enterprise_number: str, phones: Sequence[str]) -> None:
-        """Count customers again from the ledger: what an audit found.
-
-        Raises:
-            StoreUnavailable: nothing was changed; call again later.
-        """
-        async with self._database.transaction() as session:
-            for phone in await _lock_customers(session, enterprise_number, sorted(phones)):
-                await session.execute("mend_customer", enterprise_number, phone)
-
     async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
         """Render the cards of a stored call again, with the customer as he is known now; returns how many changed.
 

@@ -12,7 +12,8 @@ from typing import Final
 from vochi_agent.errors import StoreUnavailable
 
 from .database import Database
-from .directory import CUSTOMERS_CHANNEL, Customers
+from .directory import Customers
+from .family import CUSTOMERS_CHANNEL
 from .remembered import RememberedCustomers
 
 __all__ = ["CustomerNews"]

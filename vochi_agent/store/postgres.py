@@ -10,6 +10,8 @@ store.cards      the work of the Telegram chats: listen, pending_chats, claim, s
 store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
+store.phonebook  phonebook_import.Phonebook: put
+store.recount    customers counted again from the ledger: differences, mend, backfill
 store.reports    what commands read: calls, call, top, server_version
 """
 
@@ -23,6 +25,8 @@ from .directory import Customers
 from .ledger import CallLedger
 from .migrate import migrate, pending
 from .outbox import Outbox
+from .phonebook import PhonebookRows
+from .recount import Recount
 from .reports import Reports
 from .watched import WatchedTime
 
@@ -39,6 +43,8 @@ class PostgresStore:
         self.cards = CardQueue(self.database)
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
+        self.phonebook = PhonebookRows(self.database)
+        self.recount = Recount(self.database)
         self.reports = Reports(self.database)
         self.watched = WatchedTime(self.database)
 

@@ -1,8 +1,8 @@
 """What the commands read: the ledger, the busiest customers, the server."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from vochi_agent.calls.model import Call, Status
 from vochi_agent.customers.model import Customer
@@ -10,8 +10,10 @@ from vochi_agent.customers.model import Customer
 from .database import Database
 from .rows import call_from_row, customer_from_row
 
-__all__ = ["CallFilter", "CustomerActivity", "Difference", "Reports"]
+__all__ = ["CallFilter", "CustomerActivity", "Reports"]
 
+TOGETHER = 200  # rows read at a time
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 MISSED: Sequence[str] = (Status.MISSED.value, Status.UNKNOWN.value)
 
 
@@ -42,17 +44,6 @@ class CustomerActivity:
     calls: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A column of a customer that is not what his calls add up to; both as text, None for null."""
-
-    enterprise_number: str
-    phone_e164: str
-    column: str
-    stored: str | None
-    counted: str | None
-
-
 class Reports:
     """Reading for people. Every method raises StoreUnavailable."""
 
@@ -77,10 +68,18 @@ class Reports:
         rows = await self._database.fetch("top_customers", enterprise_number, since, limit)
         return [CustomerActivity(customer=customer_from_row(row), calls=row["calls"]) for row in rows]
 
-    async def audit(self, enterprise_number: str | None = None) -> list[Difference]:
-        """Where `customers` and `calls` disagree; nothing when all is well."""
-        rows = await self._database.fetch("audit", enterprise_number)
-        return [Difference(**row) for row in rows]
+    async def count_nameless(self, enterprise_number: str) -> int:
+        """How many customers have called whose name nobody knows."""
+        row = await self._database.fetchrow("count_nameless_customers", enterprise_number)
+        return int(row["customers"]) if row is not None else 0
+
+    async def nameless(self, enterprise_number: str) -> AsyncGenerator[str, None]:
+        """Their numbers, each once, those who called last first."""
+        before, number = NEVER, ""
+        while rows := await self._database.fetch("nameless_customers", enterprise_number, before, number, TOGETHER):
+            for row in rows:
+                yield row["phone_e164"]
+            before, number = rows[-1]["last_call_at"], rows[-1]["phone_e164"]
 
     async def server_version(self) -> str:
         """`15.18 (Debian 15.18-0+deb12u1)` and the like."""

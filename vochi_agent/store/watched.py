@@ -46,6 +46,11 @@ class WatchedTime:
         gaps = gaps_between(spans, latest)
         return gaps[0].since if gaps else latest
 
+    async def first_watched(self, enterprise_number: str) -> datetime | None:
+        """When a daemon came, as far back as that is known apart from what was recovered. None: it never ran."""
+        row = await self._database.fetchrow("first_live_span", enterprise_number)
+        return row["since"] if row is not None else None
+
     async def close_gap(self, enterprise_number: str, since: datetime, until: datetime) -> None:
         """Everything that ended in this time has been read from CEL or CDR, and stored."""
         await self._database.execute("add_recovered_span", enterprise_number, since, max(since, until))

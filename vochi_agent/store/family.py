@@ -1,0 +1,84 @@
+"""The rows of `customers` that belong together, held while a merge changes them.
+
+Merges of one enterprise follow one another (an advisory lock, taken before the rows, which are locked in the order that
+every writer keeps): two that meet would each move the numbers that the other has just seen elsewhere.
+Every change is told on the channel `vochi_customers`: what daemons remember of these rows is old.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+
+from vochi_agent.customers.identity import canonical_uid, is_corporate, spellings
+from vochi_agent.customers.model import Customer, Names
+
+from .database import Session
+from .rows import customer_from_row, storable
+
+__all__ = ["CUSTOMERS_CHANNEL", "Family", "notify_customers"]
+
+CUSTOMERS_CHANNEL = "vochi_customers"
+
+
+class Family:
+    """The rows that a merge may change: found while nobody else merges, then locked.
+
+    Attributes:
+        rows: By number, oldest first, as they are stored; filled by `lock`.
+    """
+
+    def __init__(self, session: Session, enterprise_number: str) -> None:
+        self.rows: dict[str, Customer] = {}
+        self._session = session
+        self._enterprise_number = enterprise_number
+        self._phones: set[str] = set()
+
+    async def gather(self, numbers: Sequence[str], *, uids: Sequence[str]) -> int:
+        """Find the rows of numbers, of uids and of the cards that these name, and all rows of their persons."""
+        await self._session.execute("lock_persons", self._enterprise_number)
+        spelled = [each for uid in uids for each in spellings(uid)]
+        cards = [{source: [external_id]} for source, _, external_id in (each.partition(":") for each in spelled)]
+        rows = await self._session.fetch("kin", self._enterprise_number, numbers, spelled, cards)
+        self._phones.update(row["phone_e164"] for row in rows)
+        found = {canonical_uid((row["meta"] or {}).get("person_uid")) for row in rows}
+        further = [each for uid in found if uid and not is_corporate(uid) for each in spellings(uid)]
+        if further:
+            rows = await self._session.fetch("person", self._enterprise_number, further)
+            self._phones.update(row["phone_e164"] for row in rows)
+        return len(self._phones)
+
+    async def add_company(self, uid: str, name: str) -> None:
+        """Those of a company's numbers that show another name of it."""
+        rows = await self._session.fetch(
+            "company_named_otherwise", self._enterprise_number, spellings(uid), storable(name)
+        )
+        self._phones.update(row["phone_e164"] for row in rows)
+
+    async def lock(self, *, make: Sequence[str] = ()) -> tuple[list[Customer], datetime]:
+        """The rows, oldest first, those of sorted numbers made when missing; and the transaction's time."""
+        if make:
+            await self._session.execute("ensure_customers", self._enterprise_number, make)
+        phones = sorted(self._phones.union(make))
+        rows = await self._session.fetch("lock_customers", self._enterprise_number, phones)
+        at = rows[0]["at"] if rows else datetime.min  # noqa: DTZ901 - of no rows nothing changes
+        oldest_first = [customer_from_row(row) for row in sorted(rows, key=lambda row: int(row["id"]))]
+        self.rows = {row.phone_e164: row for row in oldest_first}
+        return oldest_first, at
+
+    async def store(self, changed: Sequence[Customer]) -> int:
+        """Keep the names and meta of locked rows; returns how many there were."""
+        if not changed:
+            return 0
+        columns = ([storable(getattr(each.names, name.name)) for each in changed] for name in fields(Names))
+        phones, metas = [each.phone_e164 for each in changed], [dict(each.meta) for each in changed]
+        await self._session.execute("store_profiles", self._enterprise_number, phones, *columns, metas)
+        await notify_customers(self._session, changed)
+        self.rows |= {each.phone_e164: each for each in changed}
+        return len(changed)
+
+
+async def notify_customers(session: Session, changed: Sequence[Customer]) -> None:
+    """Tell all daemons, when the transaction commits."""
+    if changed:
+        told = [f"{customer.enterprise_number} {customer.phone_e164}" for customer in changed]
+        await session.execute("notify_customers", told)
