@@ -39,6 +39,12 @@ def test_the_wheel_holds_every_module_and_every_sql_file(members: set[str]) -> N
     assert "vochi_agent/sql/__init__.py" in members
 
 
+def test_the_wheel_holds_what_asterisk_is_given(members: set[str]) -> None:
+    files = {file for file in (ROOT / "dialplan").rglob("*") if file.suffix in (".conf", ".example", ".py")}
+
+    assert {f"vochi_agent/{file.relative_to(ROOT)}" for file in files} <= members
+
+
 def test_the_wheel_brings_the_example_configurations(members: set[str]) -> None:
     shared = {member.split("/share/", 1)[1] for member in members if "/share/" in member}
 

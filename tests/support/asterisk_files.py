@@ -107,8 +107,9 @@ class AsteriskFiles:
     def _write_configuration(self, etc: Path) -> None:
         for name in EMPTY_FILES:
             (etc / f"{name}.conf").write_text("; the defaults\n")
-        for shipped in SHIPPED.iterdir():
-            shutil.copy(shipped, etc)
+        for pattern in ("*.conf", "*.example"):
+            for shipped in SHIPPED.glob(pattern):
+                shutil.copy(shipped, etc)
         values = self._values()
         for path in CONF.glob("*.conf"):
             if path.name != "pjsip_phone.conf":

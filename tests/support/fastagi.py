@@ -41,15 +41,17 @@ class FastAgi:
         gone: A permit for each connection that Asterisk has ended.
     """
 
-    def __init__(self, port: int, answer: Mapping[str, str] | None = None, *, mute: bool = False) -> None:
+    def __init__(
+        self, port: int, answer: Mapping[str, str] | None = None, *, mute: bool = False, host: str = "127.0.0.1"
+    ) -> None:
         self.answer = dict(answer or {})
         self.mute = mute
         self.requests: list[Request] = []
         self.gone = asyncio.Semaphore(0)
-        self._port = port
+        self._host, self._port = host, port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=BACKLOG)
+        self._server = await asyncio.start_server(self._serve, self._host, self._port, backlog=BACKLOG)
         return self
 
     async def __aexit__(

@@ -23,7 +23,7 @@ def setup() -> configparser.ConfigParser:
 def test_setup_cfg_lists_the_packages_on_disk(setup: configparser.ConfigParser) -> None:
     on_disk = {
         ".".join(init.parent.relative_to(ROOT).parts) for init in (ROOT / "vochi_agent").rglob("__init__.py")
-    } | {"vochi_agent.sql"}
+    } | {"vochi_agent.dialplan", "vochi_agent.sql"}
 
     assert set(setup["options"]["packages"].split()) == on_disk
 
@@ -34,6 +34,17 @@ def test_every_sql_file_is_package_data(setup: configparser.ConfigParser) -> Non
 
     assert shipped == set((ROOT / "sql").rglob("*.sql"))
     assert (ROOT / "sql/__init__.py").exists()
+
+
+def test_every_file_for_asterisk_is_package_data_and_is_shared(setup: configparser.ConfigParser) -> None:
+    """As package data for `dialplan print`, as data files for people."""
+    patterns = [pattern.strip() for pattern in setup["options.package_data"]["vochi_agent.dialplan"].split(",")]
+    packaged = {file for pattern in patterns for file in (ROOT / "dialplan").glob(pattern)}
+    shared = {ROOT / name for files in setup["options.data_files"].values() for name in files.split()}
+    on_disk = {file for file in (ROOT / "dialplan").rglob("*") if file.suffix in (".conf", ".example")}
+
+    assert packaged == on_disk
+    assert on_disk <= shared
 
 
 def test_data_files_exist(setup: configparser.ConfigParser) -> None:

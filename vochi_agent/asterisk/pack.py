@@ -1,0 +1,86 @@
+"""Whose dialplan is written, and what may stand in one.
+
+A dialplan is code: a comma parts arguments, `${` runs functions, a line break begins a new command. So nothing is
+escaped: a value with anything but the signs that its kind needs is refused.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from vochi_agent.config import Address, Agent, Enterprise
+
+__all__ = ["Pack", "check"]
+
+WORD: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+ENDPOINT: Final = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_.+-]{1,64}")
+# [general] of manager.conf and ari.conf is no user.
+USER: Final = re.compile(r"(?!general\Z)[A-Za-z0-9_.+-]{1,64}")
+# One sign would also be h, i, s or t, which Asterisk keeps for itself.
+DID: Final = re.compile(r"\+?[A-Za-z0-9]{2,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Whose files are made.
+
+    Attributes:
+        agi: Where the PBX reaches our FastAGI.
+        is_local: The PBX is on our machine.
+    """
+
+    enterprise: Enterprise
+    instance: str
+    agi: Address
+    is_local: bool
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        """The listed agents."""
+        return self.enterprise.agents
+
+    def desk(self, agent: Agent) -> str:
+        """The agent's telephone, as Dial() takes it."""
+        first = self.enterprise.lines[0].endpoint.partition("/")[0] if self.enterprise.lines else "PJSIP"
+        return agent.endpoint or f"{'SIP' if first == 'SIP' else 'PJSIP'}/{agent.extension}"
+
+
+def check(pack: Pack, *, plain: bool, problems: list[str]) -> None:
+    """Add a sentence to `problems` for each value that cannot be written; `plain` needs more than the others."""
+    enterprise, asterisk = pack.enterprise, pack.enterprise.asterisk
+
+    def needs(what: str, value: str, pattern: re.Pattern[str], allowed: str) -> None:
+        if not pattern.fullmatch(value):
+            problems.append(f"{what} is {value!r}; a dialplan can carry: {allowed}")
+
+    for line in enterprise.lines:
+        needs(f"line {line.id!r}: id", line.id, WORD, "letters, digits and . _ + -")
+        needs(f"line {line.id!r}: endpoint", line.endpoint, ENDPOINT, "TECH/name of letters, digits and . _ + -")
+        for did in line.dids:
+            needs(
+                f"line {line.id!r}: dids", did, DID, "two or more letters and digits, with or without a + before them"
+            )
+    for agent in enterprise.agents:
+        needs(
+            f"agent {agent.extension}: endpoint", pack.desk(agent), ENDPOINT, "TECH/name of letters, digits and . _ + -"
+        )
+    needs("asterisk.ami_username", asterisk.ami_username, USER, "letters, digits and . _ + -")
+    needs("asterisk.ari_username", asterisk.ari_username or "vochi", USER, "letters, digits and . _ + -")
+    if plain:
+        _check_numbers(enterprise, problems)
+        problems += [f"{key} is empty; needed: {what}" for key, what, there in (
+            ("enterprises.lines", "where calls come from and go to", enterprise.lines),
+            ("enterprises.agents", "the telephones that ring", enterprise.agents),
+        ) if not there]  # fmt: skip
+
+
+def _check_numbers(enterprise: Enterprise, problems: list[str]) -> None:
+    """An internal number can be one thing only."""
+    numbers = [agent.extension for agent in enterprise.agents]
+    numbers += [department.number for department in enterprise.departments]
+    numbers += [agent.follow_me for agent in enterprise.agents if agent.follow_me]
+    problems += [
+        f"{number} is the number of two: extensions, departments and follow_me must differ"
+        for number in dict.fromkeys(numbers)
+        if numbers.count(number) > 1
+    ]
