@@ -487,7 +487,10 @@ def test_one_chat_may_have_two_tables_for_different_calls(folder: Path) -> None:
 
 
 def test_a_configuration_without_an_enterprise_is_refused(folder: Path) -> None:
-    assert problems(write(folder, "")) == ["config.toml: no enterprise; needed: at least one table [[enterprises]]"]
+    for text in ("", "enterprises = []"):
+        assert problems(write(folder, text)) == [
+            "config.toml: no enterprise; needed: at least one table [[enterprises]]"
+        ]
 
 
 def test_a_syntax_error_has_its_line(folder: Path) -> None:

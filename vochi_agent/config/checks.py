@@ -19,7 +19,7 @@ LISTENERS = {"fastagi": "127.0.0.1:4577", "http": "127.0.0.1:8070"}
 def check_agreement(document: Document, *, failed_secrets: frozenset[KeyPath]) -> None:
     """Add a problem for every disagreement between tables; `failed_secrets` were given but could not be read."""
     enterprises = list(_elements(document.tables, "enterprises", ()))
-    if "enterprises" not in document.tables:
+    if document.tables.get("enterprises", []) == []:
         document.problems.append(f"{document.file}: no enterprise; needed: at least one table [[enterprises]]")
     _unique(document, enterprises, "number", "the number of another enterprise")
     _check_listeners(document)
