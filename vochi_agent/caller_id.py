@@ -6,15 +6,16 @@ said. Nothing here raises for the sake of a CRM or the database.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from vochi_agent.calls import numbers
 from vochi_agent.calls.layout import Layout, endpoint_name
 from vochi_agent.config import Enterprise, Line
+from vochi_agent.customers.handsets import name_variables
 from vochi_agent.customers.identity import merge_names
 from vochi_agent.customers.model import Customer, Names
-from vochi_agent.customers.names import caller_name
+from vochi_agent.customers.names import CallerName
 from vochi_agent.enrichment import Lookup, Outcome
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.protocols.agi import AgiRequest
@@ -23,8 +24,8 @@ __all__ = ["CallerId", "Customers", "NameLookups"]
 
 # Left of the deadline for composing the answer after the last wait.
 RESERVE_S: Final = 0.02
-CALLERID_NAME: Final = "CALLERID(name)"
 STATUS: Final = "VOCHI_STATUS"
+BLOCKED: Final = "blocked"
 
 
 # The dialplan finds every variable set, even when the enterprise it names is none of ours.
@@ -56,20 +57,36 @@ class NameLookups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: one channel on one line of one enterprise; `phone` is None when hidden."""
+    """Who asks: one channel on one line of one enterprise.
+
+    Attributes:
+        phone: E.164, None when there is none.
+    """
 
     enterprise: Enterprise
     line: Line | None
     phone: str | None
+
+    def name(self, names: Names) -> CallerName:
+        """What his line shows of him."""
+        line = self.line
+        return CallerName(
+            parts=line.caller_name if line else ("customer",),
+            names=names,
+            label=(line.label or line.id) if line else "",
+            shop=line.shop if line else "",
+            number=numbers.display(self.phone) if self.phone else "",
+            one_of_lines=len(self.enterprise.lines) > 1,
+            legal_forms=self.enterprise.legal_forms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the lookups gave."""
 
-    names: Names
-    blocked: bool
-    status: str
+    names: Names = field(default_factory=Names)
+    customer: Customer | None = None
 
 
 class CallerId:
@@ -99,18 +116,18 @@ class CallerId:
         if caller is None:
             variables = _NOTHING
         elif caller.phone is None:
-            variables = _variables(caller, Known(Names(), blocked=False, status="unknown"))
+            variables = self._variables(caller, Known(), "unknown")
         else:
-            known = await self._known(caller.enterprise, caller.phone, request.uniqueid, until - RESERVE_S)
-            variables = _variables(caller, known)
+            variables = await self._ask(caller, caller.phone, request.uniqueid, until)
         self._answered(variables[STATUS])
         return variables
 
     def fallback(self, request: AgiRequest, status: str) -> Mapping[str, str]:
         """What can be said at once, waiting for nothing: the line and the shop."""
-        self._answered(status)
         caller = self._caller(request)
-        return _variables(caller, Known(Names(), blocked=False, status=status)) if caller else _NOTHING
+        variables = self._variables(caller, Known(), status) if caller else _NOTHING
+        self._answered(variables[STATUS])
+        return variables
 
     async def route(self, request: AgiRequest, until: float) -> Mapping[str, str]:
         """The extension that should ring first; "" is the ordinary way."""
@@ -133,24 +150,38 @@ class CallerId:
         line = layout.line(line_id or did) or layout.inbound_line(endpoint_name(request.channel), line_id or did)
         return Caller(enterprise, line, layout.caller(request.caller_number, line))
 
-    async def _known(self, enterprise: Enterprise, phone: str, linkedid: str, until: float) -> Known:
+    async def _ask(self, caller: Caller, phone: str, uniqueid: str, until: float) -> Mapping[str, str]:
+        enterprise, wait_until = caller.enterprise, until - RESERVE_S
         async with asyncio.TaskGroup() as tasks:
-            local = tasks.create_task(self._local(enterprise.number, phone, until), name="local name")
-            lookup = await self._lookups.profile(enterprise.number, phone, deadline=until, linkedid=linkedid)
-        customer = local.result()
-        names = customer.names if customer else Names()
+            local = tasks.create_task(self._local(enterprise.number, phone, wait_until), name="local name")
+            lookup = await self._lookups.profile(enterprise.number, phone, deadline=wait_until, linkedid=uniqueid)
+        known = local.result()
         if lookup.profile:
             primary = lookup.profile.source == enterprise.primary_source
-            names = merge_names(names, lookup.profile.names, phone=phone, primary=primary)
-        blocked = bool(customer and customer.black_list)
-        return Known(names, blocked, "blocked" if blocked else _status(lookup.outcome, names))
+            names = merge_names(known.names, lookup.profile.names, phone=phone, primary=primary)
+            known = replace(known, names=names)
+        return self._variables(caller, known, _status(lookup.outcome, known.names))
 
-    async def _local(self, enterprise_number: str, phone: str, until: float) -> Customer | None:
+    async def _local(self, enterprise_number: str, phone: str, until: float) -> Known:
         try:
             async with asyncio.timeout_at(until):
-                return await self._customers.customer(enterprise_number, phone)
+                customer = await self._customers.customer(enterprise_number, phone)
         except (StoreUnavailable, TimeoutError):
-            return None
+            return Known()
+        return Known(customer.names if customer else Names(), customer)
+
+    def _variables(self, caller: Caller, known: Known, status: str) -> dict[str, str]:
+        blocked = bool(known.customer and known.customer.black_list)
+        person = (known.names.last_name, known.names.first_name, known.names.middle_name)
+        return {
+            **name_variables(caller.name(known.names), caller.enterprise),
+            "VOCHI_PHONE": caller.phone or "",
+            "VOCHI_NAME": " ".join(part for part in person if part),
+            "VOCHI_COMPANY": known.names.enterprise_name,
+            "VOCHI_ROUTE": "",
+            "VOCHI_BLACKLISTED": "1" if blocked else "0",
+            STATUS: BLOCKED if blocked else status,
+        }
 
 
 def _status(outcome: Outcome, names: Names) -> str:
@@ -159,25 +190,3 @@ def _status(outcome: Outcome, names: Names) -> str:
     if names:
         return "ok"
     return "unknown" if outcome in (Outcome.HIT, Outcome.MISS) else "error"
-
-
-def _variables(caller: Caller, known: Known) -> dict[str, str]:
-    line = caller.line
-    shown = caller_name(
-        line.caller_name if line else ("customer",),
-        known.names,
-        label=(line.label or line.id) if line else "",
-        shop=line.shop if line else "",
-        number=numbers.display(caller.phone) if caller.phone else "",
-    )
-    return {
-        **({CALLERID_NAME: shown} if shown else {}),
-        "VOCHI_PHONE": caller.phone or "",
-        "VOCHI_NAME": " ".join(
-            part for part in (known.names.last_name, known.names.first_name, known.names.middle_name) if part
-        ),
-        "VOCHI_COMPANY": known.names.enterprise_name,
-        "VOCHI_ROUTE": "",
-        "VOCHI_BLACKLISTED": "1" if known.blocked else "0",
-        STATUS: known.status,
-    }

@@ -46,6 +46,16 @@ async def test_a_narrow_handset_shows_less(site: Site) -> None:
     assert answer.out.splitlines()[0] == "Иванов Пётр"
 
 
+async def test_lookup_shows_each_telephone_in_its_own_letters(site: Site) -> None:
+    told = site.config.read_text().replace("name_width = 12", 'name_width = 12\n  charset = "latin"')
+    site.config.write_text(told.replace('extension = "151"', 'extension = "151"\n  endpoint = "PJSIP/desk-1"'))
+    old = await site.vochi("lookup", "80290000033", "--line", "0001701", "--agent", "151")
+    new = await site.vochi("lookup", "80290000033", "--line", "0001701", "--agent", "152")
+
+    assert old.out.splitlines()[0] == "Romashka"
+    assert new.out.splitlines()[0] == "Ромашка | МТС Центр | Салон 1"
+
+
 async def test_lookup_of_a_stranger_exits_1_and_shows_line_and_shop(site: Site) -> None:
     answer = await site.vochi("lookup", STRANGER, "--line", "0001701", "--json")
 

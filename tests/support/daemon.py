@@ -1,12 +1,14 @@
 """The daemon as a process of its own, as systemd would run it, on ports and folders of the test."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import aiohttp
@@ -34,11 +36,23 @@ def configuration(
     cel: Path | None = None,
     instance: str = "a",
     chats: tuple[int, ...] = (-1001000000001,),
+    handsets: Mapping[str, tuple[str, int]] = MappingProxyType({}),
+    caller_name: tuple[str, ...] = ("customer", "line", "shop"),
+    of_enterprise: str = "",
+    of_crm: str = "",
 ) -> str:
-    """The company of the acceptance scenarios: the trunks gsm1 and sip2, agents 101 to 110, RetailCRM, one chat."""
-    crm = f'[enterprises.crm.retailcrm]\n  url = "{crm_url}"\n  api_key = "key"\n' if crm_url else ""
+    """The company of the acceptance scenarios: the trunks gsm1 and sip2, agents 101 to 110, RetailCRM, one chat.
+
+    `handsets`: charset and width of some extensions; `of_enterprise`, `of_crm`: more keys of these tables.
+    """
+    crm = f'[enterprises.crm.retailcrm]\n  url = "{crm_url}"\n  api_key = "key"\n{of_crm}\n' if crm_url else ""
     telegram = f'[telegram]\ntoken = "42:TEST"\napi_url = "{telegram_url}"\n' if telegram_url else ""
     rooms = "".join(f"[[enterprises.chats]]\n  id = {chat}\n" for chat in chats) if telegram_url else ""
+    agents = {"101": 'name = "Первый Агент"', "104": 'name = "Галина"\n  mobile = "+375290000077"'}
+    for extension, (charset, width) in handsets.items():
+        facts = f'charset = "{charset}"\n  name_width = {width}'
+        agents[extension] = f"{agents[extension]}\n  {facts}" if extension in agents else facts
+    people = "".join(f'[[enterprises.agents]]\n  extension = "{each}"\n  {agents[each]}\n  ' for each in agents)
     return f"""
 [daemon]
 timezone = "Europe/Minsk"
@@ -59,6 +73,7 @@ name = "Ромашка"
 country = "BY"
 timezone = "Europe/Minsk"
 primary_source = "{"retailcrm" if crm_url else "manual"}"
+{of_enterprise}
   [enterprises.asterisk]
   ami = "127.0.0.1:{ami_port}"
   ami_username = "vochi"
@@ -70,20 +85,14 @@ primary_source = "{"retailcrm" if crm_url else "manual"}"
   label = "МТС Центр"
   shop = "Салон 1"
   number_rule = "+375{{9}}"
-  caller_name = ["customer", "line", "shop"]
+  caller_name = {json.dumps(caller_name)}
   [[enterprises.lines]]
   id = "3880001"
   endpoint = "PJSIP/sip2"
   label = "Белтел"
   number_rule = "+375{{9}}"
-  caller_name = ["customer", "line", "shop"]
-  [[enterprises.agents]]
-  extension = "101"
-  name = "Первый Агент"
-  [[enterprises.agents]]
-  extension = "104"
-  name = "Галина"
-  mobile = "+375290000077"
+  caller_name = {json.dumps(caller_name)}
+  {people}
   {crm}
   {rooms}
 """
@@ -95,6 +104,7 @@ class DaemonProcess:
     Attributes:
         config: The configuration file; may be written anew before a restart.
         environment: Of the process; may be added to before the start.
+        options: Of the interpreter.
     """
 
     def __init__(self, config: Path, *, agi_port: int, http_port: int) -> None:
@@ -103,6 +113,7 @@ class DaemonProcess:
         self.http_port = http_port
         self.log = config.with_suffix(".log")
         self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        self.options: tuple[str, ...] = ("-X", "dev")
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -135,7 +146,7 @@ class DaemonProcess:
         """Start it and wait until it answers over HTTP; a daemon that ends instead is an error with its last words."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-X", "dev", "-m", "vochi_agent", "-c", str(self.config), "run",
+                sys.executable, *self.options, "-m", "vochi_agent", "-c", str(self.config), "run",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environment,
             )  # fmt: skip

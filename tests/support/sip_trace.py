@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["Invite", "SipMessage", "invites", "read_trace"]
+__all__ = ["Invite", "SipMessage", "Update", "invites", "read_trace", "updates"]
 
 # ----...---- 2026-11-20 11:59:01.123456
 # UDP message received [870] bytes :
@@ -15,6 +15,7 @@ RULE = re.compile(
     re.MULTILINE,
 )
 HEADERS_END = "\n\n"
+OK = 200
 # What PJSIP writes for endpoints without contact_user.
 DEFAULT_CONTACT = "asterisk"
 NAME_ADDRESS = re.compile(r'\s*(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<plain>[^<"]*?))\s*<sips?:(?:(?P<user>[^@>]*)@)?')
@@ -70,6 +71,23 @@ class Invite:
     call_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A new identity of the caller while the telephone rings or talks.
+
+    Attributes:
+        at: When it arrived.
+        method: UPDATE, or INVITE within a call.
+        display_name: The name in P-Asserted-Identity, "" when there is none.
+        answered: The telephone had picked up before.
+    """
+
+    at: datetime
+    method: str
+    display_name: str
+    answered: bool
+
+
 def read_trace(path: Path) -> list[SipMessage]:
     """Every message in the order of the file; a message still being written is left out."""
     if not path.exists():
@@ -91,6 +109,27 @@ def invites(messages: list[SipMessage]) -> list[Invite]:
     return list(found.values())
 
 
+def updates(messages: list[SipMessage], number: str) -> list[Update]:
+    """What was asked within the calls of one number, without retransmissions."""
+    calls = {invite.call_id for invite in invites(messages) if invite.number == number}
+    seen: set[tuple[str, str]] = set()
+    answered: set[str] = set()
+    found: list[Update] = []
+    for message in messages:
+        call_id, cseq = message.headers.get("call-id", ""), message.headers.get("cseq", "")
+        if call_id not in calls:
+            continue
+        if message.sent and message.code == OK and message.method == "INVITE":
+            answered.add(call_id)
+        is_first = (call_id, cseq) not in seen
+        if not message.sent and is_first and message.start.split()[0] in ("UPDATE", "INVITE"):
+            seen.add((call_id, cseq))
+            if "tag=" in message.headers.get("to", ""):
+                name = _display_name(message.headers.get("p-asserted-identity", ""))
+                found.append(Update(message.at, message.start.split()[0], name, call_id in answered))
+    return found
+
+
 def _message(rule: re.Match[str], text: str) -> SipMessage:
     head = text.partition(HEADERS_END)[0].split("\n")
     headers: dict[str, str] = {}
@@ -105,16 +144,22 @@ def _message(rule: re.Match[str], text: str) -> SipMessage:
 def _invite(message: SipMessage) -> Invite:
     start = re.match(r"INVITE sips?:([^@]*)@", message.start)
     sender = NAME_ADDRESS.match(message.headers.get("from", ""))
-    quoted = sender["quoted"] if sender else None
-    name = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else (sender["plain"] or "" if sender else "")
     contact = NAME_ADDRESS.match(message.headers.get("contact", ""))
     trunk = contact["user"] if contact else ""
     return Invite(
         at=message.at,
         number=start[1] if start else "",
-        display_name=name,
+        display_name=_display_name(message.headers.get("from", "")),
         caller=(sender["user"] or "") if sender else "",
         asserted_identity=message.headers.get("p-asserted-identity", ""),
         trunk="" if trunk in (None, DEFAULT_CONTACT) else trunk,
         call_id=message.headers.get("call-id", ""),
     )
+
+
+def _display_name(address: str) -> str:
+    found = NAME_ADDRESS.match(address)
+    if found is None:
+        return ""
+    quoted = found["quoted"]
+    return found["plain"] or "" if quoted is None else re.sub(r"\\(.)", r"\1", quoted)

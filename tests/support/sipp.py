@@ -21,7 +21,7 @@ from tests.support.asterisk import Ports
 from tests.support.fetch import Tool
 from tests.support.polling import until
 from tests.support.ports import free_udp_range
-from tests.support.sip_trace import Invite, SipMessage, invites, read_trace
+from tests.support.sip_trace import Invite, SipMessage, Update, invites, read_trace, updates
 from tests.support.templates import fill
 
 __all__ = ["RING_S", "CallResult", "Sipp"]
@@ -129,6 +129,10 @@ class Sipp:
             sender = f'"{name}" <sip:{caller}@127.0.0.1>' if name else f"<sip:{caller}@127.0.0.1>"
         return await self._call(did, sender, f"X-Trunk: {trunk}", hold_s, patience_s, speaks=speaks)
 
+    async def call_from(self, sender: bytes, did: str, hold_s: float = 2.0, patience_s: float = 30.0) -> CallResult:
+        """An inbound call with these very bytes as its From."""
+        return await self._call(did, sender.decode("utf-8", "surrogateescape"), "X-Trunk: gsm1", hold_s, patience_s)
+
     async def dial(self, extension: str, number: str, hold_s: float = 2.0, patience_s: float = 30.0) -> CallResult:
         """A call from one of the telephones, to a colleague or to the outside."""
         return await self._call(number, f"<sip:{extension}@127.0.0.1>", "X-Phone: yes", hold_s, patience_s)
@@ -138,6 +142,19 @@ class Sipp:
         messages = [message for name in ("phones", "provider") for message in read_trace(self._trace(name))]
         found = [invite for invite in invites(messages) if number in ("", invite.number)]
         return sorted(found, key=lambda invite: invite.at)
+
+    def updates(self, number: str) -> list[Update]:
+        """The changes of an identity that reached a telephone, oldest first."""
+        return updates(read_trace(self._trace("phones")), number)
+
+    async def wait_for_update(self, number: str, *, within: float = 5.0) -> Update:
+        """The first change of an identity that reaches this telephone."""
+
+        async def arrived() -> bool:
+            return bool(self.updates(number))
+
+        await until(arrived, within=within)
+        return self.updates(number)[0]
 
     async def wait_for_invite(self, number: str, *, within: float = 5.0) -> Invite:
         """The first call that reaches this telephone or provider's number."""
@@ -171,7 +188,8 @@ class Sipp:
             "VOICE": fill(VOICE_ACTION, {"FILE": str(self.folder / "voice.alaw")}) if speaks else "",
             "REFUSALS": "\n".join(f'<recv response="{c}" optional="true" next="refused"/>' for c in EXPECTED_REFUSALS),
         }
-        scenario.write_text(fill((SCENARIOS / "caller.xml").read_text(), values))
+        text = fill((SCENARIOS / "caller.xml").read_text(), values)
+        scenario.write_text(text, errors="surrogateescape")
         target = f"127.0.0.1:{self.ports.sip}"
         piece = next(self._callers)
         process = await self._start(label, scenario, piece, piece, "-m", "1", "-s", number, target)

@@ -68,8 +68,12 @@ async def world_around(
     *,
     ami_port: int | None = None,
     postgres_port: int | None = None,
+    **facts: object,
 ) -> AsyncIterator[World]:
-    """The company, its daemon ready and known to the PBX; the ports are where the daemon finds them if not directly."""
+    """The company, its daemon ready and known to the PBX; the ports are where the daemon finds them if not directly.
+
+    `facts` go to `tests.support.daemon.configuration`.
+    """
     async with (
         server.database() as dsn,
         RetailCrmSandbox(api_key="key") as crm,
@@ -89,6 +93,7 @@ async def world_around(
             telegram_url=telegram.url,
             database=dsn.replace(f":{server.port}/", f":{postgres_port or server.port}/"),
             cel=asterisk.cel,
+            **facts,
         )
         async with daemon:
             world = World(asterisk, sipp, crm, telegram, daemon, store, dsn)

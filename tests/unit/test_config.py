@@ -398,6 +398,7 @@ LINE = "enterprises[0901].lines[0001701]"
         ('number_rule = "+375{}"', f'{LINE}.number_rule is "+375{{}}"; allowed: a prefix and how many'),
         ('number_rule = "375-{9}"', f'{LINE}.number_rule is "375-{{9}}"'),
         ('number_rule = ["{9}", 7]', f"{LINE}.number_rule[#2] is 7; allowed"),
+        ('[[enterprises.agents]]\nextension = "151"\nname_width = 0', "name_width is 0; allowed: a whole number"),
         ("ring_s = 0", f"{LINE}.ring_s is 0; allowed: whole seconds, from 1 to 600"),
         ("ring_s = true", f"{LINE}.ring_s is true"),
         ('route = "responsible"', f'{LINE}.route is "responsible"; allowed: a list in [ ], each responsible,'),
@@ -464,6 +465,10 @@ def other(number: str, ami: str) -> str:
         (
             '[[enterprises.agents]]\nextension = "151"\n[[enterprises.departments]]\nnumber = "151"',
             'departments[151].number is "151", which is an agent\'s extension',
+        ),
+        (
+            "".join(f'[[enterprises.agents]]\nextension = "{10 + n}"\nname_width = {9 + n}\n' for n in range(17)),
+            "agents[26].name_width is one more kind of telephone than 16",
         ),
         ("[[enterprises.chats]]\nid = -5\n" * 2, "chats[-5].id would get some calls twice"),
         (

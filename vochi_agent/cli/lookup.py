@@ -11,14 +11,14 @@ from typing import Final
 
 import aiohttp
 
-from vochi_agent.caller_id import CALLERID_NAME, CallerId, Customers
+from vochi_agent.caller_id import CallerId, Customers
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.numbers import display
 from vochi_agent.config import Config, Enterprise, Line
 from vochi_agent.crms import crms_of
+from vochi_agent.customers.handsets import CALLERID_NAME, form_for
 from vochi_agent.customers.identity import merge_names
 from vochi_agent.customers.model import Customer, Names, Profile
-from vochi_agent.customers.names import cut
 from vochi_agent.enrichment import Enrichment, Lookup, Outcome
 from vochi_agent.errors import ConfigError, StoreUnavailable
 from vochi_agent.metrics import Metrics
@@ -32,7 +32,6 @@ NO: Final = 1
 UNREACHABLE: Final = 3
 NO_ANSWER: Final = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.BREAKER, Outcome.BUSY)
 OWN_TABLE: Final = "customers"
-DEFAULT_WIDTH: Final = 60
 
 
 class Nobody:
@@ -103,9 +102,7 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     if phone is None:
         raise ConfigError([f"{args.phone!r} is nobody's phone number: hidden, our own, or no possible number"])
     found = asyncio.run(_look_up(loaded, enterprise, line, phone))
-    width = next((agent.name_width for agent in enterprise.agents if agent.extension == args.agent), DEFAULT_WIDTH)
-    shown = found.variables.get(CALLERID_NAME, "")
-    shown = cut(shown, width) if args.agent else shown
+    shown = form_for(args.agent, found.variables, enterprise) if args.agent else found.variables.get(CALLERID_NAME, "")
     if args.json:
         print_json(_as_json(found, shown, line))
     else:
@@ -145,7 +142,11 @@ async def _look_up(config: Config, enterprise: Enterprise, line: Line | None, ph
         enrichment = Enrichment(crms, on_profile=_keep_nothing, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
         witness = Witness(customers, enrichment)
-        caller_id = CallerId({enterprise.number: (enterprise, Layout(enterprise))}, customers=witness, lookups=witness)
+        caller_id = CallerId(
+            {enterprise.number: (enterprise, Layout(enterprise))},
+            customers=witness,
+            lookups=witness,
+        )
         request = AgiRequest(
             fields={"callerid": phone}, path=("callerid",), arguments=(enterprise.number, line.id if line else "")
         )

@@ -13,6 +13,8 @@ __all__ = ["check_agreement"]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_DIRECTIONS = ["in", "out"]
+# Kinds of telephones, by charset and width: every call carries its name in each.
+MAX_KINDS = 16
 LISTENERS = {"fastagi": "127.0.0.1:4577", "http": "127.0.0.1:8070"}
 
 
@@ -74,6 +76,12 @@ def _check_extensions(document: Document, enterprise_path: KeyPath, enterprise: 
     departments = list(_elements(enterprise, "departments", enterprise_path))
     _unique(document, agents, "extension", "the extension of another agent")
     _unique(document, departments, "number", "the number of another department")
+    kinds: dict[tuple[object, object], KeyPath] = {}
+    for path, agent in agents:
+        kinds.setdefault((agent.get("charset", "utf-8"), agent.get("name_width", 60)), path)
+    for path in list(kinds.values())[MAX_KINDS:]:
+        complaint = f"is one more kind of telephone than {MAX_KINDS}; each costs every caller a moment"
+        document.complain((*path, "name_width"), complaint)
     people = {agent.get("extension") for _, agent in agents if isinstance(agent.get("extension"), str)}
     for path, department in departments:
         number = department.get("number")

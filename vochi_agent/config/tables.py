@@ -257,6 +257,7 @@ class Enterprise(Table):
         timezone: `load` fills in `[daemon] timezone` when the file has none.
         primary_source: Whose names win; `load` fills in the one CRM there is, else "manual".
         telegram_token: `load` fills in the token of `[telegram]` when the file has none.
+        legal_forms: Handsets show them; false: «ООО Ромашка» is «Ромашка» there.
         crm: Name of the CRM -> its table.
     """
 
@@ -266,6 +267,7 @@ class Enterprise(Table):
     timezone: v.OptionalTimezone = ""
     primary_source: v.Source = ""
     telegram_token: v.BotToken = NO_SECRET
+    legal_forms: v.Flag = True
     asterisk: AsteriskConfig
     lines: tuple[Line, ...] = ()
     agents: tuple[Agent, ...] = ()

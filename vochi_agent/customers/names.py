@@ -7,16 +7,18 @@ never wider than asked. Every part is hostile: it comes from CRMs and telephone 
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from vochi_agent.customers.charsets import Charset, fitted
+from vochi_agent.customers.legal_forms import without_legal_form
 from vochi_agent.customers.model import Names
 
-__all__ = ["SEPARATOR", "caller_name", "clean", "compose", "cut", "printable"]
+__all__ = ["SEPARATOR", "CallerName", "Handset", "clean", "compose", "cut", "printable"]
 
 SEPARATOR: Final = " | "
-WIDTH: Final = 60  # characters, unless the phone says otherwise
 # A part cut below this tells nothing: rather one part fewer.
-NARROWEST_PART: Final = 4
+NARROWEST_PART: Final = 6
 # A word boundary is a sensible place unless it costs more than this share of the room.
 ROOM_TO_KEEP: Final = 0.6
 # Nothing people are called is longer; bounds the work on what a CRM may send.
@@ -62,38 +64,81 @@ def cut(text: str, width: int) -> str:
     return _LOOSE_END.sub("", text[:end])
 
 
-def compose(parts: Sequence[str], *, width: int) -> str:
-    """The non-empty parts in their order, each once; the longest are cut first, then the last ones left out."""
+def compose(parts: Sequence[str], *, width: int, keep: str = "") -> str:
+    """The non-empty parts in their order, each once; the longest are cut first, then the last ones left out.
+
+    Args:
+        parts: As they come.
+        width: Characters.
+        keep: The part that is neither cut nor left out while another one is there.
+    """
     wanted = [part for part in dict.fromkeys(clean(part) for part in parts) if part]
+    kept = clean(keep)
     while wanted:
-        room = width - len(SEPARATOR) * (len(wanted) - 1)
-        limit = _limit([len(part) for part in wanted], room)
-        if len(wanted) == 1 or limit >= NARROWEST_PART:
-            return SEPARATOR.join(shown for part in wanted if (shown := cut(part, limit)))
-        wanted.pop()
+        others = [part for part in wanted if part != kept]
+        room = width - len(SEPARATOR) * (len(wanted) - 1) - sum(len(part) for part in wanted if part == kept)
+        limit = _limit([len(part) for part in others], room)
+        if not others:
+            return cut(kept, width)
+        if len(wanted) == 1 or limit >= min(NARROWEST_PART, max(map(len, others))):
+            pieces = (part if part == kept else cut(part, limit) for part in wanted)
+            return SEPARATOR.join(piece for piece in pieces if piece)
+        wanted.remove(others[-1])
     return ""
 
 
-def caller_name(parts: Sequence[str], names: Names, *, label: str, shop: str, number: str, width: int = WIDTH) -> str:
-    """What a handset shows; "" when there is nothing to show and the name should be left alone.
+@dataclass(frozen=True, slots=True)
+class Handset:
+    """What a telephone can show: `width` in characters."""
 
-    Args:
+    charset: Charset = "utf-8"
+    width: int = 60
+
+    @property
+    def key(self) -> str:
+        """Names this kind of telephone in a channel variable: `latin_16`."""
+        return f"{self.charset.replace('-', '')}_{self.width}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerName:
+    """What there is to show of one call; `on` tells how it looks on a telephone.
+
+    Attributes:
         parts: `caller_name` of the line: customer, company, person, number, line, shop, in any order.
         names: Of the customer; empty for a stranger.
         label: Of the line.
         shop: Of the line, "" for none.
         number: As people read it, "" for a hidden caller.
-        width: Characters.
+        one_of_lines: There are several lines, so the line's part is what must not be lost; else the customer's is.
+        legal_forms: Companies are shown with theirs.
     """
-    known = {
-        "customer": names.display,
-        "company": names.enterprise_name,
-        "person": names.person,
-        "number": number,
-        "line": label,
-        "shop": shop,
-    }
-    return compose([known[part] for part in parts], width=width)
+
+    parts: Sequence[str]
+    names: Names
+    label: str = ""
+    shop: str = ""
+    number: str = ""
+    one_of_lines: bool = False
+    legal_forms: bool = True
+
+    def on(self, handset: Handset) -> str:
+        """The name; "" when there is nothing to show."""
+        company = self.names.enterprise_name
+        company = company if self.legal_forms else without_legal_form(company)
+        person = self.names.person
+        known = {
+            "customer": company or person,
+            "company": company,
+            "person": person,
+            "number": self.number,
+            "line": self.label,
+            "shop": self.shop,
+        }
+        # Longer in Latin letters: so first the letters, then the width.
+        shown = {part: fitted(clean(known[part]), handset.charset) for part in self.parts}
+        keep = shown.get("line") if self.one_of_lines else None
+        return compose([*shown.values()], width=handset.width, keep=keep or next(filter(None, shown.values()), ""))
 
 
 def _limit(lengths: Sequence[int], room: int) -> int:
@@ -104,4 +149,4 @@ def _limit(lengths: Sequence[int], room: int) -> int:
         if left[0] > share:
             return share
         room -= left.pop(0)
-    return max(lengths)
+    return max(lengths, default=0)

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vochi_agent.customers.charsets import Charset
 from vochi_agent.customers.model import Names
-from vochi_agent.customers.names import caller_name, clean, compose, cut, printable
+from vochi_agent.customers.names import CallerName, Handset, clean, compose, cut, printable
 
+CHARSETS: list[Charset] = ["utf-8", "latin", "ascii"]
 ALL_PARTS = ["customer", "line", "shop"]
 PERSON = Names(last_name="Тестов", first_name="Тест", middle_name="Тестович")
 COMPANY = Names(last_name="Контактова", first_name="Анна", enterprise_name="Ромашка")
@@ -14,7 +16,8 @@ STRANGER = Names()
 
 
 def shown(parts: list[str], names: Names, *, shop: str = "Салон 1", width: int = 60) -> str:
-    return caller_name(parts, names, label="МТС Центр", shop=shop, number="+375 (29) 000-00-11", width=width)
+    name = CallerName(parts=parts, names=names, label="МТС Центр", shop=shop, number="+375 (29) 000-00-11")
+    return name.on(Handset(width=width))
 
 
 @pytest.mark.parametrize(
@@ -95,9 +98,9 @@ def test_the_longest_part_is_cut_first() -> None:
 def test_a_phone_too_narrow_for_all_parts_loses_the_last_ones() -> None:
     parts = ["Ромашка", "МТС Центр", "Салон 1"]
 
-    assert compose(parts, width=20) == "Рома | МТС | Сало"
-    assert compose(parts, width=12) == "Рома | МТС"
-    assert compose(parts, width=8) == "Ромашка"
+    assert compose(parts, width=24) == "Ромашк | МТС Це | Салон"
+    assert compose(parts, width=20) == "Ромашка | МТС Центр"
+    assert compose(parts, width=12) == "Ромашка"
     assert compose(parts, width=3) == "Ром"
 
 
@@ -117,3 +120,54 @@ def test_no_text_makes_a_name_too_wide_or_dangerous(parts: list[str], width: int
 @given(hostile)
 def test_cleaning_twice_changes_nothing(text: str) -> None:
     assert clean(clean(text)) == clean(text)
+
+
+# ---------------------------------------------------------------- telephones
+
+LONG = Names(enterprise_name="ООО «Производственное объединение Электросбыт»")
+
+
+@pytest.mark.parametrize(
+    ("charset", "width", "one_of_lines", "wanted"),
+    [
+        ("utf-8", 60, True, "ООО Производственное объединение | МТС Центр | Салон 1"),
+        ("utf-8", 32, True, "ООО Произв | МТС Центр | Салон 1"),
+        ("utf-8", 20, True, "ООО Прои | МТС Центр"),
+        ("utf-8", 12, True, "МТС Центр"),
+        ("utf-8", 5, True, "МТС"),
+        ("utf-8", 32, False, "ООО Производственное объединение"),
+        ("latin", 32, True, "OOO Proiz | MTS Tsentr | Salon 1"),
+        ("ascii", 12, True, "MTS Tsentr"),
+    ],
+)
+def test_with_several_lines_the_line_survives_else_the_customer(
+    charset: Charset, width: int, one_of_lines: bool, wanted: str
+) -> None:
+    name = CallerName(parts=ALL_PARTS, names=LONG, label="МТС Центр", shop="Салон 1", one_of_lines=one_of_lines)
+
+    assert name.on(Handset(charset, width)) == wanted
+
+
+def test_a_stranger_on_one_of_several_lines_shows_the_line() -> None:
+    name = CallerName(parts=ALL_PARTS, names=STRANGER, label="МТС Центр", shop="Салон 1", one_of_lines=True)
+
+    assert name.on(Handset("latin", 11)) == "MTS Tsentr"
+
+
+def test_the_legal_form_goes_when_it_is_not_wanted() -> None:
+    name = CallerName(parts=["customer"], names=LONG, legal_forms=False)
+
+    assert name.on(Handset()) == "Производственное объединение Электросбыт"
+    assert name.on(Handset("ascii", 16)) == "Proizvodstvennoy"[:16]
+
+
+@given(st.lists(hostile, min_size=3, max_size=3), st.integers(min_value=1, max_value=80), st.sampled_from(CHARSETS))
+def test_no_text_shows_a_telephone_what_it_cannot_show(parts: list[str], width: int, charset: Charset) -> None:
+    name = CallerName(
+        parts=ALL_PARTS, names=Names(last_name=parts[0]), label=parts[1], shop=parts[2], one_of_lines=True
+    ).on(Handset(charset, width))
+
+    assert len(name) <= width
+    assert not set('"<>\\\r\n\x00\u202e\u200f') & set(name)
+    assert charset != "ascii" or name.isascii()
+    assert charset == "utf-8" or not any("а" <= char <= "я" for char in name.lower())
