@@ -1,7 +1,7 @@
 """What the dialplan is told about a caller while he waits: the name for the handset, within the deadline or not at all.
 
 The CRM's fresh answer and the local row are asked for at the same time; when the time is up the best that is known is
-said. Nothing here raises for the sake of a CRM or the database.
+said, and `late_names` waits for the rest. Nothing here raises for the sake of a CRM or the database.
 """
 
 import asyncio
@@ -18,12 +18,15 @@ from vochi_agent.customers.model import Customer, Names
 from vochi_agent.customers.names import CallerName
 from vochi_agent.enrichment import Lookup, Outcome
 from vochi_agent.errors import StoreUnavailable
+from vochi_agent.late_names import UnnamedCall
 from vochi_agent.protocols.agi import AgiRequest
 
 __all__ = ["CallerId", "Customers", "NameLookups"]
 
 # Left of the deadline for composing the answer after the last wait.
 RESERVE_S: Final = 0.02
+# After the last wait an answer is on its way no longer than this (`asterisk.fastagi_session`).
+SENDING_S: Final = 0.1
 STATUS: Final = "VOCHI_STATUS"
 BLOCKED: Final = "blocked"
 
@@ -99,12 +102,20 @@ class CallerId:
         customers: Customers,
         lookups: NameLookups,
         answered: Callable[[str], None] = lambda _: None,
+        unnamed: Callable[[UnnamedCall], None] = lambda _: None,
     ) -> None:
-        """`enterprises` by number, each with its PBX; `answered` is told the VOCHI_STATUS of every answer."""
+        """Ask nobody yet.
+
+        Args:
+            enterprises: By number, each with its PBX.
+            answered: Told the VOCHI_STATUS of every answer.
+            unnamed: Told every call for which a CRM was too slow.
+        """
         self._enterprises = enterprises
         self._customers = customers
         self._lookups = lookups
         self._answered = answered
+        self._unnamed = unnamed
 
     def use(self, enterprises: Mapping[str, tuple[Enterprise, Layout]]) -> None:
         """Answer by these lines from here on."""
@@ -160,7 +171,10 @@ class CallerId:
             primary = lookup.profile.source == enterprise.primary_source
             names = merge_names(known.names, lookup.profile.names, phone=phone, primary=primary)
             known = replace(known, names=names)
-        return self._variables(caller, known, _status(lookup.outcome, known.names))
+        variables = self._variables(caller, known, _status(lookup.outcome, known.names))
+        if lookup.outcome is Outcome.TIMEOUT and variables[STATUS] != BLOCKED:
+            self._unnamed(UnnamedCall(enterprise, uniqueid, phone, caller.name(known.names), until + SENDING_S))
+        return variables
 
     async def _local(self, enterprise_number: str, phone: str, until: float) -> Known:
         try:

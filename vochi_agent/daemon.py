@@ -26,6 +26,7 @@ from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory
 from vochi_agent.crms import changes_of, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
+from vochi_agent.late_names import LateNames
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
 from vochi_agent.ports import CallBook, CallScreen
@@ -201,10 +202,13 @@ async def assembled(
             _screens(config, asked), customers, store.outbox.note_remote_id, metrics=metrics, clock=time.monotonic
         )
         call_log.listeners.append(call_screens.tell)
+        late_names = LateNames(enrichment, lambda number: _watch(sites, number), metrics=metrics)
+        stack.push_async_callback(late_names.aclose)
         caller_id = CallerId(
             layouts,
             customers=customers,
             lookups=enrichment,
+            unnamed=late_names.expect,
             answered=lambda status: metrics.agi_requests.labels(status).inc(),
         )
         fastagi = await enter(_fastagi(config, caller_id, metrics))
@@ -284,6 +288,11 @@ def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
         ]
         for each in config.enterprises
     }
+
+
+def _watch(sites: Mapping[str, Site], number: str) -> PbxWatch | None:
+    site = sites.get(number)
+    return site.watch if site else None
 
 
 def _stored(sites: Mapping[str, Site], call_books: CallBooks, call: Call) -> None:

@@ -122,6 +122,20 @@ class Enrichment:
             first = first or lookup
         return first or Lookup(Outcome.MISS)
 
+    async def late(self, enterprise_number: str, phone: str, *, linkedid: str, within_s: float) -> Profile | None:
+        """What CRMs still say about a caller whom `profile` had to leave; the primary source before the others.
+
+        Asks nobody anew: it waits for the requests under way, which end by themselves. Never raises.
+        """
+        until = asyncio.get_running_loop().time() + within_s
+        bulkheads = self._bulkheads.get(enterprise_number, ())
+        answers = [answer for bulkhead in bulkheads if (answer := bulkhead.asked(phone, linkedid))]
+        for answer in answers:
+            await asyncio.wait([answer], timeout=max(0.0, until - asyncio.get_running_loop().time()))
+            if answer.done() and (profile := answer.result().profile):
+                return profile
+        return None
+
     def forget(self, enterprise_number: str, phone: str) -> None:
         """Somebody (a webhook, a person) said who this number is: "nobody" no longer holds."""
         for bulkhead in self._bulkheads.get(enterprise_number, ()):
@@ -204,6 +218,17 @@ class _Bulkhead:
         if linkedid:
             request.linkedids.add(linkedid)
         return request.answer
+
+    def asked(self, phone: str, linkedid: str) -> asyncio.Future[Lookup] | None:
+        """The answer of the request under way, or of this call's finished one."""
+        if request := self._requests.get(phone):
+            return request.answer
+        known = self._answers.get((phone, linkedid))
+        if known is None:
+            return None
+        answer: asyncio.Future[Lookup] = asyncio.get_running_loop().create_future()
+        answer.set_result(known)
+        return answer
 
     async def wait(self, answer: asyncio.Future[Lookup], *, until: float) -> Lookup:
         """The answer, or TIMEOUT; neither a timeout nor a cancelled asker cancels the request."""

@@ -25,6 +25,7 @@ class Metrics:
         calls: Finished calls stored, by direction and status.
         agi_requests: FastAGI answers by VOCHI_STATUS.
         agi_seconds: From the end of the request's header to our last command.
+        late_names: Names that a CRM gave after the dialplan had gone on: shown on a ringing telephone, or too late.
         store_up: 1 while PostgreSQL answers.
         store_failures: Transactions that found PostgreSQL away.
         store_seconds: One finished call's transaction.
@@ -62,6 +63,7 @@ class Metrics:
         self.calls = self._counter("calls", "Finished calls stored", *enterprise, "direction", "status")
         self.agi_requests = self._counter("agi_requests", "FastAGI requests answered", "status")
         self.agi_seconds = self._histogram("agi_seconds", "Time to answer a FastAGI request", FAST_BUCKETS)
+        self.late_names = self._counter("late_names", "Names that came after the answer", *enterprise, "result")
         self.store_up = self._gauge("store_up", "1 while PostgreSQL answers")
         self.store_failures = self._counter("store_failures", "Transactions that found PostgreSQL away")
         self.store_seconds = self._histogram("store_seconds", "Time to store a finished call", FAST_BUCKETS)

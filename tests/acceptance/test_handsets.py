@@ -1,5 +1,6 @@
-"""What telephones really show: the INVITE that reaches each of them."""
+"""What telephones really show: the INVITE that reaches each of them, and the UPDATE that brings a late name."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -12,10 +13,13 @@ from tests.support.postgres import PostgresServer
 from tests.support.required import require
 from tests.support.sipp import Sipp
 from tests.support.world import World, world_around
+from vochi_agent.simulator.retailcrm import Fault
 
 pytestmark = pytest.mark.asterisk
 
 HANDSETS = {"103": ("latin", 24), "104": ("ascii", 12)}
+EVERYTHING = "customer line shop"
+SLOW_S = 1.6  # longer than the dialplan is let wait for a CRM (1.2 s)
 
 Company = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -95,3 +99,30 @@ async def test_a_name_without_one_letter_for_a_telephone_leaves_it_the_number(co
         await ring(world, "0000230", "80290000045")
 
         assert shown(world, "101", "103", "104") == ["王小明", "", ""]
+
+
+# ---------------------------------------------------------------- the name that came late
+
+
+async def test_a_late_name_reaches_every_ringing_telephone_that_can_take_it(company: Company) -> None:
+    async with company() as world:
+        world.crm.fault, world.crm.silence_s = Fault.SILENCE, SLOW_S
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ring(world, "0000232", patience_s=4.0))
+            update = await world.sipp.wait_for_update("103", within=6)
+        first = world.sipp.invites("103")[0]
+
+        assert (first.display_name, update.method, update.answered) == ("MTS Tsentr | Salon 1", "UPDATE", False)
+        assert update.display_name == "Testov Test | MTS Tsentr"
+        assert 0 < (update.at - first.at).total_seconds() < 2
+        # It has not said that it takes an UPDATE, and nobody picks up.
+        assert world.sipp.updates("104") == []
+        assert len(world.sipp.updates("103")) == 1
+
+
+async def test_a_late_name_is_there_for_telephones_that_ring_later(company: Company) -> None:
+    async with company() as world:
+        world.crm.fault, world.crm.silence_s = Fault.SILENCE, SLOW_S
+        await world.sipp.call("0000233", "80290000022", hold_s=0.1, patience_s=10)
+
+        assert shown(world, "103", "101") == ["MTS Tsentr | Salon 1", "Тестов Тест | МТС Центр | Салон 1"]

@@ -182,6 +182,22 @@ async def test_an_asker_leaves_at_his_deadline_and_the_late_answer_is_kept(world
     assert world.count(Outcome.TIMEOUT) == world.count(Outcome.HIT) == 1
 
 
+async def test_a_late_answer_reaches_who_has_left_already_without_another_request(world: World, opened: Opened) -> None:
+    """While the request is under way, and for its own call also when it has just ended."""
+    world.sandbox.fault, world.sandbox.silence_s = Fault.SILENCE, 0.3
+    enrichment = opened(world.enrichment())
+    assert (await ask(enrichment, linkedid="1.1", seconds=0.05)).outcome is Outcome.TIMEOUT
+
+    assert await enrichment.late(SHOP, KNOWN, linkedid="1.1", within_s=0.05) is None
+    waited = await enrichment.late(SHOP, KNOWN, linkedid="1.1", within_s=5.0)
+    ended = await enrichment.late(SHOP, KNOWN, linkedid="1.1", within_s=5.0)
+    assert waited is not None
+    assert waited == ended
+    assert await enrichment.late(SHOP, KNOWN, linkedid="1.2", within_s=5.0) is None
+    assert await enrichment.late("0902", KNOWN, linkedid="1.1", within_s=5.0) is None
+    assert len(world.sandbox.requests) == 1
+
+
 async def test_a_phone_waits_for_a_crm_no_longer_than_configured(world: World, opened: Opened) -> None:
     enrichment = opened(world.enrichment(wait_s=0.1))
     world.sandbox.fault = Fault.SILENCE

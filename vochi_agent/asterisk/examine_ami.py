@@ -99,12 +99,17 @@ async def _look_around(
             )
         )
     if await may(connection, "Setvar"):
-        found.append(fine(part, "write class call: the heartbeat that the dialplan asks for can be set"))
+        found.append(
+            fine(
+                part,
+                "write class call: the heartbeat can be set, and names that come late",
+            )
+        )
     else:
         found.append(
             problem(
                 part,
-                "write class call is missing: the heartbeat cannot be set, so the dialplan skips us and shows no name",
+                "write class call is missing: without a heartbeat the dialplan skips us and shows no name",
                 f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
             )
         )

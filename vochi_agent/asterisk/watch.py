@@ -81,6 +81,15 @@ class PbxWatch:
             tasks.create_task(self.ami.run(), name="ami")
             tasks.create_task(self._tick(), name="call machine's clock")
 
+    def unanswered(self, uniqueid: str) -> list[tuple[str, str]]:
+        """See `Tracker.unanswered`."""
+        return self.tracker.unanswered(uniqueid)
+
+    async def set_variable(self, uniqueid: str, name: str, value: str, within_s: float) -> None:
+        """Set a variable or function of a channel. Raises NotReachable, ActionFailed."""
+        fields = {"Channel": uniqueid, "Variable": name, "Value": value}
+        await self.ami.action("Setvar", fields, within_s)
+
     def pbx_time(self) -> float:
         """Now, by the PBX's clock, as far as it is known."""
         return self.ami.pbx_time() or self._clock()

@@ -127,6 +127,16 @@ class Tracker:
             if call.open and call.phase is not None:
                 yield progress(call, call.phase, call.last_event, call.told_agents)
 
+    def unanswered(self, uniqueid: str) -> list[tuple[str, str]]:
+        """Telephones that are dialled or ring now in the call of a channel: their own uniqueids and extensions."""
+        call = self._call_of.get(uniqueid)
+        legs = call.legs.values() if call else ()
+        return [
+            (leg.uniqueid, leg.agent)
+            for leg in legs
+            if leg.role is Role.EXTENSION and leg.dialled and leg.up is None and leg.ended is None
+        ]
+
     @property
     def open_channels(self) -> int:
         """Channels alive now."""

@@ -448,3 +448,24 @@ def test_the_evidence_of_an_endless_queue_is_bounded():
 
     assert len(call.evidence) == MAX_LEGS
     assert call.evidence[0].endpoint == "PJSIP/trunk"
+
+
+def unanswered(name):
+    """Which extensions were dialled and had not picked up, each time that changed."""
+    tracker, seen = Tracker(LAYOUT), []
+    asked = next(event.uniqueid for event in EVENTS[name] if isinstance(event, ev.ChannelStarted))
+    for event in EVENTS[name]:
+        tracker.receive(event)
+        found = sorted(extension for _, extension in tracker.unanswered(asked))
+        if not seen or found != seen[-1]:
+            seen.append(found)
+    return seen
+
+
+def test_the_telephones_that_a_late_name_is_for_are_those_that_ring():
+    """A group from the first telephone that is dialled to the one that picks up; a mobile is no telephone of ours."""
+    assert unanswered("inbound-ringgroup-one-answers")[0] == []
+    assert max(unanswered("inbound-ringgroup-one-answers"), key=len) == ["101", "103", "104"]
+    assert unanswered("inbound-ringgroup-one-answers")[-1] == []
+    assert max(unanswered("followme-local"), key=len) == []
+    assert Tracker(LAYOUT).unanswered("1.1") == []
