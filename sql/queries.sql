@@ -169,8 +169,17 @@ WHERE customers.enterprise_number = $1 AND customers.phone_e164 = $2
 RETURNING customers.*;
 
 -- name: customer
--- The row of a number. $1 enterprise, $2 phone
-SELECT * FROM customers WHERE enterprise_number = $1 AND phone_e164 = $2;
+-- The row of a number, and when we called it last: who is called back is never blocked (customers/blocking.py).
+-- $1 enterprise, $2 phone
+SELECT customers.*, (
+    SELECT calls.started_at FROM calls
+    WHERE calls.enterprise_number = $1 AND calls.phone_e164 = $2 AND calls.direction = 'out'
+      AND calls.merged_into IS NULL AND calls.ended_at > now() - interval '30 days'
+    ORDER BY calls.ended_at DESC
+    LIMIT 1
+) AS called_at
+FROM customers
+WHERE enterprise_number = $1 AND phone_e164 = $2;
 
 -- name: customers
 -- The rows of some numbers. $1 enterprise, $2 numbers

@@ -7,11 +7,13 @@ said, and `late_names` waits for the rest. Nothing here raises for the sake of a
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, Protocol
 
 from vochi_agent.calls import numbers
 from vochi_agent.calls.layout import Layout, endpoint_name
 from vochi_agent.config import Enterprise, Line
+from vochi_agent.customers.blocking import HIDDEN, is_blocked
 from vochi_agent.customers.handsets import name_variables
 from vochi_agent.customers.identity import merge_names
 from vochi_agent.customers.model import Customer, Names
@@ -64,11 +66,13 @@ class Caller:
 
     Attributes:
         phone: E.164, None when there is none.
+        hidden: He shows no number; without a phone and not hidden are extensions and the like.
     """
 
     enterprise: Enterprise
     line: Line | None
     phone: str | None
+    hidden: bool
 
     def name(self, names: Names) -> CallerName:
         """What his line shows of him."""
@@ -86,10 +90,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the lookups gave."""
+    """What the lookups gave; `asked` is whether the table of customers could say anything."""
 
     names: Names = field(default_factory=Names)
     customer: Customer | None = None
+    asked: bool = False
 
 
 class CallerId:
@@ -101,6 +106,7 @@ class CallerId:
         *,
         customers: Customers,
         lookups: NameLookups,
+        now: Callable[[], datetime],
         answered: Callable[[str], None] = lambda _: None,
         unnamed: Callable[[UnnamedCall], None] = lambda _: None,
     ) -> None:
@@ -108,12 +114,14 @@ class CallerId:
 
         Args:
             enterprises: By number, each with its PBX.
+            now: Aware.
             answered: Told the VOCHI_STATUS of every answer.
             unnamed: Told every call for which a CRM was too slow.
         """
         self._enterprises = enterprises
         self._customers = customers
         self._lookups = lookups
+        self._now = now
         self._answered = answered
         self._unnamed = unnamed
 
@@ -159,7 +167,8 @@ class CallerId:
         enterprise, layout = self._enterprises[wanted]
         did = request.dnid or request.extension
         line = layout.line(line_id or did) or layout.inbound_line(endpoint_name(request.channel), line_id or did)
-        return Caller(enterprise, line, layout.caller(request.caller_number, line))
+        phone = layout.caller(request.caller_number, line)
+        return Caller(enterprise, line, phone, phone is None and layout.hides(request.caller_number))
 
     async def _ask(self, caller: Caller, phone: str, uniqueid: str, until: float) -> Mapping[str, str]:
         enterprise, wait_until = caller.enterprise, until - RESERVE_S
@@ -182,10 +191,17 @@ class CallerId:
                 customer = await self._customers.customer(enterprise_number, phone)
         except (StoreUnavailable, TimeoutError):
             return Known()
-        return Known(customer.names if customer else Names(), customer)
+        return Known(customer.names if customer else Names(), customer, asked=True)
 
     def _variables(self, caller: Caller, known: Known, status: str) -> dict[str, str]:
-        blocked = bool(known.customer and known.customer.black_list)
+        blocked = is_blocked(
+            HIDDEN if caller.hidden else caller.phone or "",
+            block=caller.enterprise.block,
+            allow=caller.enterprise.allow,
+            customer=known.customer,
+            known=known.asked,
+            now=self._now(),
+        )
         person = (known.names.last_name, known.names.first_name, known.names.middle_name)
         return {
             **name_variables(caller.name(known.names), caller.enterprise),

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import aiohttp
@@ -208,6 +209,7 @@ async def assembled(
             layouts,
             customers=customers,
             lookups=enrichment,
+            now=lambda: datetime.fromtimestamp(time.time(), UTC),
             unnamed=late_names.expect,
             answered=lambda status: metrics.agi_requests.labels(status).inc(),
         )

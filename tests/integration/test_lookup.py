@@ -56,6 +56,13 @@ async def test_lookup_shows_each_telephone_in_its_own_letters(site: Site) -> Non
     assert new.out.splitlines()[0] == "Ромашка | МТС Центр | Салон 1"
 
 
+async def test_lookup_says_who_is_blocked(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace('country = "BY"', 'country = "BY"\nblock = ["+37529*"]'))
+    answer = await site.vochi("lookup", PERSON, "--json")
+
+    assert (answer.json()["status"], answer.json()["black_list"]) == ("blocked", True)
+
+
 async def test_lookup_of_a_stranger_exits_1_and_shows_line_and_shop(site: Site) -> None:
     answer = await site.vochi("lookup", STRANGER, "--line", "0001701", "--json")
 

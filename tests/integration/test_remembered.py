@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 from tests.support.calls import missed
 from tests.support.polling import until
 from tests.support.tcp_gate import TcpGate
+from vochi_agent.calls.model import Direction
 from vochi_agent.customers.model import Customer, Names, Profile
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.store.postgres import PostgresStore
@@ -109,6 +111,28 @@ async def test_an_unknown_number_is_not_called_a_stranger_while_the_database_is_
             await behind.customers.customer("0901", NOBODY)
     with pytest.raises(StoreUnavailable):
         await behind.customers.customer("0902", ANNA)
+
+
+async def test_when_we_called_is_remembered_too(behind: Behind, dsn: str) -> None:
+    """A call of ours is known from the table and from what was stored since; rows that do not say take nothing away."""
+    now = datetime.now(UTC)
+    async with PostgresStore(dsn, pool_size=1) as store:
+        call = missed(phone=ANNA, linkedid="9.1", direction=Direction.OUT, started_at=now - timedelta(days=2))
+        await store.calls.record(call, lambda *_: [])
+        later = missed(phone=ANNA, linkedid="9.2", direction=Direction.OUT, started_at=now - timedelta(days=1))
+        await store.calls.record(later, behind.customers.watching(lambda *_: []))
+        old = missed(phone=OLEG, linkedid="9.3", direction=Direction.OUT, started_at=now - timedelta(days=40))
+        await store.calls.record(old, lambda *_: [])
+    anna, oleg = [await behind.customers.customer("0901", phone) for phone in (ANNA, OLEG)]
+    await behind.customers.enrich("0901", ANNA, profile("Новая"), primary=True)
+    await behind.gate.close()
+    remembered = await behind.customers.customer("0901", ANNA)
+
+    assert anna is not None
+    assert oleg is not None
+    assert remembered is not None
+    assert (anna.called_at, oleg.called_at) == (later.started_at, None)
+    assert (remembered.names.last_name, remembered.called_at) == ("Новая", later.started_at)
 
 
 async def test_a_row_that_was_deleted_is_forgotten(behind: Behind) -> None:

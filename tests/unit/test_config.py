@@ -443,6 +443,13 @@ def test_a_wrong_value_is_named_with_what_is_allowed(folder: Path, addition: str
     assert any(sentence in problem for problem in found), found
 
 
+@pytest.mark.parametrize("pattern", ["80290000011", "7900*", "+7*00", "+7900**", "", "anonymous", "+12345"])
+def test_a_pattern_of_callers_that_could_match_nobody_is_refused(folder: Path, pattern: str) -> None:
+    found = problems(write(folder, GOOD.replace('country = "BY"', f'country = "BY"\nblock = ["{pattern}"]')))
+
+    assert any("block[#1]" in problem and '"hidden"' in problem for problem in found), found
+
+
 def other(number: str, ami: str) -> str:
     return GOOD[6:].replace('"0901"', f'"{number}"').replace("127.0.0.1:5038", ami)
 

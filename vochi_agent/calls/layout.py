@@ -150,6 +150,13 @@ class Layout:
         phone = numbers.to_e164(raw, country=self.country, rules=self._rules[line.id] if line else ())
         return None if phone in self._agent_by_mobile or phone in self._own else phone
 
+    def hides(self, raw: str) -> bool:
+        """Whether a caller shows no number: none at all, nothing but zeros, or the line's own id or number."""
+        bare = raw.strip()
+        if not bare.lstrip("+").strip("0"):
+            return True
+        return bare in self._own or not any(char.isdecimal() for char in bare)
+
     def callee(self, digits: str, line: Line | None) -> str | None:
         """E.164 of who was dialled out; rules of lines are for what comes in and never apply here."""
         return numbers.dialled(digits, country=self.country, dial_prefix=line.dial_prefix if line else "")

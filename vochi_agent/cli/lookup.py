@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -146,6 +147,7 @@ async def _look_up(config: Config, enterprise: Enterprise, line: Line | None, ph
             {enterprise.number: (enterprise, Layout(enterprise))},
             customers=witness,
             lookups=witness,
+            now=lambda: datetime.fromtimestamp(time.time(), UTC),
         )
         request = AgiRequest(
             fields={"callerid": phone}, path=("callerid",), arguments=(enterprise.number, line.id if line else "")

@@ -258,6 +258,8 @@ class Enterprise(Table):
         primary_source: Whose names win; `load` fills in the one CRM there is, else "manual".
         telegram_token: `load` fills in the token of `[telegram]` when the file has none.
         legal_forms: Handsets show them; false: «ООО Ромашка» is «Ромашка» there.
+        block: Numbers, beginnings of numbers, `hidden`: who may not call, beside the black list of `customers`.
+        allow: The same, of who may whatever other lists say.
         crm: Name of the CRM -> its table.
     """
 
@@ -268,6 +270,8 @@ class Enterprise(Table):
     primary_source: v.Source = ""
     telegram_token: v.BotToken = NO_SECRET
     legal_forms: v.Flag = True
+    block: tuple[v.CallerPattern, ...] = ()
+    allow: tuple[v.CallerPattern, ...] = ()
     asterisk: AsteriskConfig
     lines: tuple[Line, ...] = ()
     agents: tuple[Agent, ...] = ()

@@ -283,6 +283,11 @@ NamePart = Annotated[
 RouteStep = Annotated[
     Literal["responsible", "last_agent", "first_agent"], Allowed("responsible, last_agent, first_agent")
 ]
+CallerPattern = Annotated[
+    StrictStr,
+    Field(pattern=r"^(hidden|\+[0-9]{7,15}|\+[0-9]{0,14}\*)$"),
+    Allowed('a number such as "+375290000011", the beginning of numbers such as "+7900*", or "hidden"'),
+]
 CallDirection = Annotated[Literal["in", "out", "internal"], Allowed("in, out, internal")]
 Charset = Annotated[Literal["utf-8", "latin", "ascii"], Allowed("utf-8, latin, ascii")]
 Source = Annotated[StrictStr, BeforeValidator(_unaliased), _or_empty(SOURCES.__contains__), Allowed(", ".join(SOURCES))]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from .blocking import BLACK_LISTED_AT
 from .model import Customer, Names, Profile
 
 __all__ = [
@@ -97,11 +98,16 @@ def corrected_by_hand(customer: Customer, changes: Mapping[str, str | bool], *, 
     meta = dict(customer.meta)
     if names != customer.names:
         meta = touched(meta, MANUAL, at)
+    black_list = bool(changes.get("black_list", customer.black_list))
+    if black_list and not customer.black_list:
+        meta[BLACK_LISTED_AT] = at.isoformat(timespec="seconds")
+    elif not black_list:
+        meta.pop(BLACK_LISTED_AT, None)
     return replace(
         customer,
         names=names,
         fields=(first, second, third, fourth),
-        black_list=bool(changes.get("black_list", customer.black_list)),
+        black_list=black_list,
         meta=meta,
     )
 

@@ -89,7 +89,11 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """One row of `customers`: one number of one person."""
+    """One row of `customers`: one number of one person.
+
+    Attributes:
+        called_at: When we called the number last, within the last 30 days; None also where nobody asked for it.
+    """
 
     enterprise_number: str
     phone_e164: str
@@ -100,3 +104,4 @@ class Customer:
     last_seen_at: datetime | None = None
     fields: tuple[str, str, str, str] = ("", "", "", "")
     meta: Mapping[str, object] = field(default_factory=dict)
+    called_at: datetime | None = None

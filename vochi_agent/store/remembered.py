@@ -10,9 +10,10 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from vochi_agent.calls.model import Call
+from vochi_agent.calls.model import Call, Direction
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.ports import CardDraft, CustomerDirectory, Renderer
@@ -94,7 +95,8 @@ class RememberedCustomers:
 
         def rendered(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
             if customer is not None:
-                self._remember(customer)
+                called = call.started_at if call.direction is Direction.OUT else None
+                self._remember(replace(customer, called_at=called))
             return render(call, customer, before)
 
         return rendered
@@ -136,7 +138,11 @@ class RememberedCustomers:
             return
 
     def _remember(self, customer: Customer) -> None:
+        """Not every row says when we called last; what one said stays known."""
         key = (customer.enterprise_number, customer.phone_e164)
+        before = self._memory.get(key)
+        if before and before.called_at and (customer.called_at is None or customer.called_at < before.called_at):
+            customer = replace(customer, called_at=before.called_at)
         self._memory[key] = customer
         self._memory.move_to_end(key)
         if len(self._memory) > self._size:

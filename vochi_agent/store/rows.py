@@ -89,6 +89,7 @@ def customer_from_row(row: Row) -> Customer:
         last_seen_at=row["last_seen_at"],
         fields=(row["field1"] or "", row["field2"] or "", row["field3"] or "", row["field4"] or ""),
         meta=row["meta"] if isinstance(row["meta"], Mapping) else {},
+        called_at=row.get("called_at"),
     )
 
 

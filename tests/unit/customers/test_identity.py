@@ -1,7 +1,7 @@
 """Merging what a CRM says: no key lost, nobody joined by mistake, names by the rules."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -172,7 +172,16 @@ def test_what_a_person_writes_stands_and_what_he_empties_is_empty() -> None:
     assert changed.meta == {
         "person_uid": "uon:5",
         "sources": [{"source": "manual", "updated_at": AT.isoformat(timespec="seconds")}],
+        "black_list_at": AT.isoformat(timespec="seconds"),
     }
+
+
+def test_the_black_list_knows_since_when_and_forgets_it() -> None:
+    listed = corrected_by_hand(row(person_uid="uon:5"), {"black_list": True}, at=AT)
+    again = corrected_by_hand(listed, {"black_list": True, "field1": "vip"}, at=AT + timedelta(days=1))
+
+    assert again.meta["black_list_at"] == AT.isoformat(timespec="seconds")
+    assert "black_list_at" not in corrected_by_hand(again, {"black_list": False}, at=AT).meta
 
 
 def test_a_field_set_by_hand_is_no_source_of_names() -> None:
