@@ -149,7 +149,7 @@ def test_a_name_in_cp1251_costs_letters_and_not_the_session() -> None:
 
 
 def test_of_a_repeated_field_the_first_value_wins() -> None:
-    call = request(b"agi_dnid: 100\nagi_dnid: 200\nagi_arg_1: a\nagi_arg_1: b\n\n")
+    call = request(b"agi_dnid: 100\nagi_dnid: 200\nagi_arg_1: a\n\n")
 
     assert call.dnid == "100"
     assert call.arguments == ("a",)
@@ -325,3 +325,11 @@ def test_replies_of_the_simulator_are_read_as_replies() -> None:
     usage = read(ENVIRONMENT, replies)[3]
     assert isinstance(usage, AgiReply)
     assert usage.code == 520
+
+
+def test_a_caller_who_writes_lines_of_his_own_changes_no_argument() -> None:
+    """`%0a` in the number of a SIP caller is a line end in `agi_callerid`."""
+    written = b"1\nagi_channel: x\nagi_arg_1: 0902"
+    read = request(b"agi_channel: PJSIP/gsm1-1\nagi_callerid: " + written + b"\nagi_arg_1: 0901\nagi_arg_2: 7\n\n")
+
+    assert (read.channel, read.caller_number, read.arguments) == ("PJSIP/gsm1-1", "1", ("0901", "7"))

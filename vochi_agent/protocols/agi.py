@@ -26,13 +26,15 @@ __all__ = [
     "set_variable",
 ]
 
-MAX_HEADER_BYTES = 8192
+# A caller's name and number may be ten kilobytes each; he is answered like anybody.
+MAX_HEADER_BYTES = 32768
 MAX_HEADER_LINES = 64
 MAX_REPLY_BYTES = 8192
 # Asterisk before July 2025 reads a command into 2048 bytes, NUL included, and takes the rest for the next command.
 MAX_COMMAND_BYTES = 2047
 
 FIELD_PREFIX = "agi_"
+ARGUMENT = "arg_"
 GREETING = FIELD_PREFIX.encode()
 # What Asterisk writes where it has no value (setup_env in res_agi.c).
 UNSET = "unknown"
@@ -50,7 +52,7 @@ class AgiRequest:
     """The environment Asterisk sends first. Every value is hostile: names and numbers come from telephone lines.
 
     Attributes:
-        fields: Values by name without the `agi_` prefix; of a repeated name the first.
+        fields: Values by name without the `agi_` prefix; of a repeated name the first, of arguments the last.
         path: What stands after the host in `agi://host/a/b`: ("a", "b"); a query is cut off.
         arguments: `agi_arg_1` and so on; empty arguments are kept in their place.
     """
@@ -246,19 +248,24 @@ def _text(raw: bytearray) -> str:
 
 
 def _request(header: str) -> AgiRequest:
-    """A line that is no field is skipped: part of a hostile value must not cost the caller his name."""
+    """A line that is no field is skipped: part of a hostile value must not cost the caller his name.
+
+    PJSIP unescapes `%0a` in a caller's number (seen on 16.28 and 22.10), so callers may write lines of their own. What
+    Asterisk knows better stands before the caller's number, but the arguments, which stand last.
+    """
     fields: dict[str, str] = {}
     for line in header.split("\n"):
         name, separator, value = line.partition(":")
         if separator and name.startswith(FIELD_PREFIX):
-            fields.setdefault(name[len(FIELD_PREFIX) :], value.strip())
+            key, text = name[len(FIELD_PREFIX) :], value.strip()
+            fields[key] = text if key.startswith(ARGUMENT) else fields.get(key, text)
     script = fields.get("network_script", "").partition("?")[0]
     return AgiRequest(fields, tuple(part for part in script.split("/") if part), _arguments(fields))
 
 
 def _arguments(fields: Mapping[str, str]) -> tuple[str, ...]:
     arguments: list[str] = []
-    while (value := fields.get(f"arg_{len(arguments) + 1}")) is not None:
+    while (value := fields.get(f"{ARGUMENT}{len(arguments) + 1}")) is not None:
         arguments.append(value)
     return tuple(arguments)
 
