@@ -64,6 +64,18 @@ UPDATE calls SET
     evidence = $21, updated_at = now()
 WHERE enterprise_number = $1 AND linkedid = $2;
 
+-- name: talked
+-- The extensions that talked first and last with a customer; a number outside that a call was forwarded to is none.
+-- $1 enterprise, $2 phone
+WITH answered AS NOT MATERIALIZED (
+    SELECT ended_at, linkedid, path[1] AS first, last_agent AS last FROM calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND status = 'answered'
+      AND direction <> 'internal' AND merged_into IS NULL
+)
+SELECT
+    (SELECT first FROM answered WHERE first ~ '^[0-9]{2,5}$' ORDER BY ended_at, linkedid LIMIT 1) AS first,
+    (SELECT last FROM answered WHERE last ~ '^[0-9]{2,5}$' ORDER BY ended_at DESC, linkedid DESC LIMIT 1) AS last;
+
 -- name: mark_merged
 -- The call is part of another one and counts no more. $1 enterprise, $2 linkedid as stored, $3 linkedid of the other
 UPDATE calls SET merged_into = $3, updated_at = now() WHERE enterprise_number = $1 AND linkedid = $2;

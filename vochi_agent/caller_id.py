@@ -22,6 +22,7 @@ from vochi_agent.enrichment import Lookup, Outcome
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.late_names import UnnamedCall
 from vochi_agent.protocols.agi import AgiRequest
+from vochi_agent.routing import OrdinaryWay, Router
 
 __all__ = ["CallerId", "Customers", "NameLookups"]
 
@@ -31,14 +32,16 @@ RESERVE_S: Final = 0.02
 SENDING_S: Final = 0.1
 STATUS: Final = "VOCHI_STATUS"
 BLOCKED: Final = "blocked"
-
+ROUTE: Final = "VOCHI_ROUTE"
+RING_S: Final = "VOCHI_ROUTE_RING_S"
 
 # The dialplan finds every variable set, even when the enterprise it names is none of ours.
 _NOTHING: Final[Mapping[str, str]] = {
     "VOCHI_PHONE": "",
     "VOCHI_NAME": "",
     "VOCHI_COMPANY": "",
-    "VOCHI_ROUTE": "",
+    ROUTE: "",
+    RING_S: "",
     "VOCHI_BLACKLISTED": "0",
     STATUS: "error",
 }
@@ -107,6 +110,7 @@ class CallerId:
         customers: Customers,
         lookups: NameLookups,
         now: Callable[[], datetime],
+        router: Router | None = None,
         answered: Callable[[str], None] = lambda _: None,
         unnamed: Callable[[UnnamedCall], None] = lambda _: None,
     ) -> None:
@@ -115,6 +119,7 @@ class CallerId:
         Args:
             enterprises: By number, each with its PBX.
             now: Aware.
+            router: Who rings first; without one every call goes the ordinary way.
             answered: Told the VOCHI_STATUS of every answer.
             unnamed: Told every call for which a CRM was too slow.
         """
@@ -122,6 +127,7 @@ class CallerId:
         self._customers = customers
         self._lookups = lookups
         self._now = now
+        self._router = router or OrdinaryWay()
         self._answered = answered
         self._unnamed = unnamed
 
@@ -150,13 +156,13 @@ class CallerId:
 
     async def route(self, request: AgiRequest, until: float) -> Mapping[str, str]:
         """The extension that should ring first; "" is the ordinary way."""
-        del until
-        return self.no_route(request, "ok")
+        caller = self._caller(request)
+        return {ROUTE: await self._route(caller, request.uniqueid, until - RESERVE_S) if caller else ""}
 
     def no_route(self, request: AgiRequest, status: str) -> Mapping[str, str]:
         """The ordinary way."""
         del request, status
-        return {"VOCHI_ROUTE": ""}
+        return {ROUTE: ""}
 
     def _caller(self, request: AgiRequest) -> Caller | None:
         wanted, line_id = (*request.arguments, "", "")[:2]
@@ -170,17 +176,24 @@ class CallerId:
         phone = layout.caller(request.caller_number, line)
         return Caller(enterprise, line, phone, phone is None and layout.hides(request.caller_number))
 
+    async def _route(self, caller: Caller, linkedid: str, until: float) -> str:
+        if caller.phone is None or caller.line is None or not caller.line.route:
+            return ""
+        number = caller.enterprise.number
+        return await self._router.route(number, caller.line, caller.phone, linkedid=linkedid, until=until)
+
     async def _ask(self, caller: Caller, phone: str, uniqueid: str, until: float) -> Mapping[str, str]:
         enterprise, wait_until = caller.enterprise, until - RESERVE_S
         async with asyncio.TaskGroup() as tasks:
             local = tasks.create_task(self._local(enterprise.number, phone, wait_until), name="local name")
+            route = tasks.create_task(self._route(caller, uniqueid, wait_until), name="route")
             lookup = await self._lookups.profile(enterprise.number, phone, deadline=wait_until, linkedid=uniqueid)
         known = local.result()
         if lookup.profile:
             primary = lookup.profile.source == enterprise.primary_source
             names = merge_names(known.names, lookup.profile.names, phone=phone, primary=primary)
             known = replace(known, names=names)
-        variables = self._variables(caller, known, _status(lookup.outcome, known.names))
+        variables = self._variables(caller, known, _status(lookup.outcome, known.names), route.result())
         if lookup.outcome is Outcome.TIMEOUT and variables[STATUS] != BLOCKED:
             self._unnamed(UnnamedCall(enterprise, uniqueid, phone, caller.name(known.names), until + SENDING_S))
         return variables
@@ -193,7 +206,7 @@ class CallerId:
             return Known()
         return Known(customer.names if customer else Names(), customer, asked=True)
 
-    def _variables(self, caller: Caller, known: Known, status: str) -> dict[str, str]:
+    def _variables(self, caller: Caller, known: Known, status: str, route: str = "") -> dict[str, str]:
         blocked = is_blocked(
             HIDDEN if caller.hidden else caller.phone or "",
             block=caller.enterprise.block,
@@ -202,13 +215,15 @@ class CallerId:
             known=known.asked,
             now=self._now(),
         )
+        first = "" if blocked else route
         person = (known.names.last_name, known.names.first_name, known.names.middle_name)
         return {
             **name_variables(caller.name(known.names), caller.enterprise),
             "VOCHI_PHONE": caller.phone or "",
             "VOCHI_NAME": " ".join(part for part in person if part),
             "VOCHI_COMPANY": known.names.enterprise_name,
-            "VOCHI_ROUTE": "",
+            ROUTE: first,
+            RING_S: str(caller.line.ring_s) if caller.line and first else "",
             "VOCHI_BLACKLISTED": "1" if blocked else "0",
             STATUS: BLOCKED if blocked else status,
         }

@@ -31,6 +31,7 @@ from vochi_agent.late_names import LateNames
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
 from vochi_agent.ports import CallBook, CallScreen
+from vochi_agent.routing import Routing
 from vochi_agent.site import Site
 from vochi_agent.store.cards import Card, CardQueue, PendingChat
 from vochi_agent.store.embedded import EmbeddedPostgres
@@ -205,15 +206,6 @@ async def assembled(
         call_log.listeners.append(call_screens.tell)
         late_names = LateNames(enrichment, lambda number: _watch(sites, number), metrics=metrics)
         stack.push_async_callback(late_names.aclose)
-        caller_id = CallerId(
-            layouts,
-            customers=customers,
-            lookups=enrichment,
-            now=lambda: datetime.fromtimestamp(time.time(), UTC),
-            unnamed=late_names.expect,
-            answered=lambda status: metrics.agi_requests.labels(status).inc(),
-        )
-        fastagi = await enter(_fastagi(config, caller_id, metrics))
         schema_ready = asyncio.Event()
         filled = _GapsFilled(layouts, spool.gap_filled)
         for number, (enterprise, layout) in layouts.items():
@@ -228,6 +220,17 @@ async def assembled(
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )
+        phones = {number: site.phones for number, site in sites.items()}
+        caller_id = CallerId(
+            layouts,
+            customers=customers,
+            lookups=enrichment,
+            now=lambda: datetime.fromtimestamp(time.time(), UTC),
+            router=Routing(phones, lookups=enrichment, history=customers),
+            unnamed=late_names.expect,
+            answered=lambda status: metrics.agi_requests.labels(status).inc(),
+        )
+        fastagi = await enter(_fastagi(config, caller_id, metrics))
         call_log.stored = partial(_stored, sites, call_books)
         changes = changes_of(
             config.enterprises,

@@ -16,6 +16,7 @@ __all__ = [
     "CompanySource",
     "CustomerDirectory",
     "LedgerEntry",
+    "Phones",
     "Popup",
     "Post",
     "ProfileSource",
@@ -23,6 +24,8 @@ __all__ = [
     "Renderer",
     "Spool",
     "SpoolState",
+    "TalkHistory",
+    "Talked",
 ]
 
 # What a call leaves behind for the ledger.
@@ -262,5 +265,33 @@ class CallScreen(Protocol):
             CrmUnavailable: nobody saw it this time.
             CrmAuthFailed: the key is refused.
             CrmRejected: the CRM does not want it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talked:
+    """The extensions that talked with a customer first and last, "" when nobody did."""
+
+    first: str = ""
+    last: str = ""
+
+
+class TalkHistory(Protocol):
+    """The ledger, as far as it says who talked with whom."""
+
+    async def talked(self, enterprise_number: str, phone: str) -> Talked:
+        """Who talked with an E.164 number. Raises StoreUnavailable."""
+        ...
+
+
+class Phones(Protocol):
+    """The telephones of one PBX."""
+
+    async def is_free(self, extension: str) -> bool:
+        """It exists, is registered, and its owner is in no call at this moment.
+
+        Raises:
+            NotReachable: the PBX does not say.
         """
         ...

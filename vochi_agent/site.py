@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
+from vochi_agent.asterisk.phones import PbxPhones
 from vochi_agent.asterisk.records import living_channels, open_records
 from vochi_agent.asterisk.watch import PbxWatch
 from vochi_agent.call_log import CallLog
@@ -33,6 +34,7 @@ class Site:
 
     Attributes:
         watch: Follows the PBX.
+        phones: Says which of its telephones are free.
         duty: Whether its calls are ours to write.
         ownership: The claim on the database's lock that decides it.
         keeper: Writes down what time was watched.
@@ -74,6 +76,7 @@ class Site:
             metrics=metrics,
             clock=time.time,
         )
+        self.phones = PbxPhones(self.watch)
         self.ownership = Ownership(store.database, self.number, self._turn)
         self.keeper = WatchKeeper(
             self.number,

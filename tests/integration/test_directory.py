@@ -1,10 +1,16 @@
 """Customers against real PostgreSQL: identity and names of one person over several numbers."""
 
+from datetime import timedelta
+
 import asyncpg
 
-from tests.support.calls import answered
+from tests.support.calls import NOON, answered, missed
+from tests.support.company import no_cards
+from vochi_agent.calls.model import Direction
 from vochi_agent.customers.model import Customer, Names, Profile
+from vochi_agent.ports import Talked
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.store.statements import statement
 
 P1, P2, P3 = "+375290000033", "+375290000044", "+375290000055"
 ANNA = Profile(
@@ -137,3 +143,45 @@ async def test_hostile_names_are_stored(store: PostgresStore) -> None:
     assert len(enriched.names.first_name) == 100
     assert enriched.names.enterprise_name == '{"a": \\u0000}'
     assert enriched.meta["ids"] == {"uon": ["9"]}
+
+
+async def test_who_talked_with_a_customer_first_and_last(store: PostgresStore) -> None:
+    """Outside numbers, missed, merged and internal calls, and other people's, say nothing about it."""
+    hour = timedelta(hours=1)
+    calls = [
+        answered(linkedid="1.1", path=("101", "102"), last_agent="102"),
+        answered(linkedid="2.1", started_at=NOON + hour, path=("103",), last_agent="103", direction=Direction.OUT),
+        answered(linkedid="3.1", started_at=NOON + 2 * hour, path=("+375290000077",), last_agent="+375290000077"),
+        missed(linkedid="4.1", started_at=NOON + 3 * hour),
+        answered(linkedid="5.1", started_at=NOON + 4 * hour, path=("104",), last_agent="104"),
+        answered(linkedid="6.1", started_at=NOON + 5 * hour, path=("105",), last_agent="105", phone=P1),
+    ]
+    for call in calls:
+        await store.calls.record(call, no_cards)
+    await store.calls.merge("0901", "5.1", "1.1")
+
+    assert await store.customers.talked("0901", "+375290000011") == Talked(first="101", last="103")
+    assert await store.customers.talked("0901", P2) == Talked()
+    assert await store.customers.talked("0902", "+375290000011") == Talked()
+
+
+async def test_who_talked_is_read_from_the_customers_own_index(store: PostgresStore, dsn: str) -> None:
+    """However long the ledger is: two ends of one index."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(
+        """
+        INSERT INTO calls (enterprise_number, linkedid, direction, status, reason, phone_e164, raw_number,
+                           started_at, ended_at, wait_seconds, talk_seconds, first_agent, last_agent, path, source)
+        SELECT '0901', i || '.1', 'in', 'answered', 'talked', '+3752900' || to_char(i % 40, 'FM00000'), '',
+               now(), now() + i * interval '1 s', 0, 1, '101', '101', '{101}', 'live'
+        FROM generate_series(1, 4000) AS i
+        """
+    )
+    await connection.execute("ANALYZE calls")
+    plan = await connection.fetch(f"EXPLAIN {statement('talked')}", "0901", "+375290000001")
+    await connection.close()
+
+    lines = [row[0].strip(" ->") for row in plan]
+    assert sum("calls_customer_idx" in line for line in lines) == 2, lines
+    assert not [line for line in lines if "Seq Scan" in line]
+    assert await store.customers.talked("0901", "+375290000001") == Talked(first="101", last="101")

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.support.calls import missed
+from tests.support.calls import answered, missed
 from tests.support.polling import until
 from tests.support.tcp_gate import TcpGate
 from vochi_agent.calls.model import Direction
 from vochi_agent.customers.model import Customer, Names, Profile
 from vochi_agent.errors import StoreUnavailable
+from vochi_agent.ports import Talked
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 
@@ -214,3 +215,16 @@ async def test_closing_ends_the_lookup_that_tries_again(dsn: str) -> None:
         await until(asked, within=5.0)
         await behind.customers.aclose()
         assert not trying_again()
+
+
+async def test_who_talked_last_is_remembered_while_the_database_is_away(behind: Behind) -> None:
+    """As far as a card was rendered for him; who talked first is not."""
+    call = answered(phone=OLEG, path=("101", "102"), last_agent="102")
+    await behind.store.calls.record(call, behind.customers.watching(lambda *_: ()))
+    assert await behind.customers.talked("0901", OLEG) == Talked(first="101", last="102")
+    await behind.gate.close()
+
+    for _ in range(3):
+        assert await behind.customers.talked("0901", OLEG) == Talked(last="102")
+    with pytest.raises(StoreUnavailable):
+        await behind.customers.talked("0901", NOBODY)

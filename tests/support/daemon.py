@@ -40,12 +40,23 @@ def configuration(
     caller_name: tuple[str, ...] = ("customer", "line", "shop"),
     of_enterprise: str = "",
     of_crm: str = "",
+    ari_port: int = 0,
+    route: tuple[str, ...] = (),
+    ring_s: int = 30,
+    managers: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The company of the acceptance scenarios: the trunks gsm1 and sip2, agents 101 to 110, RetailCRM, one chat.
 
-    `handsets`: charset and width of some extensions; `of_enterprise`, `of_crm`: more keys of these tables.
+    `handsets`: charset and width of some extensions; `of_enterprise`, `of_crm`: more keys of these tables; `route` and
+    `ring_s` are those of both lines; `managers` the CRM's user ids with their extensions.
     """
+    users = ", ".join(f'"{user}" = "{extension}"' for user, extension in managers.items())
     crm = f'[enterprises.crm.retailcrm]\n  url = "{crm_url}"\n  api_key = "key"\n{of_crm}\n' if crm_url else ""
+    crm += f"  agents = {{ {users} }}\n" if crm_url and users else ""
+    ari = (
+        f'ari = "http://127.0.0.1:{ari_port}"\n  ari_username = "lab"\n  ari_password = "{secret}"' if ari_port else ""
+    )
+    routing = f"route = {list(route)}\n  ring_s = {ring_s}"
     telegram = f'[telegram]\ntoken = "42:TEST"\napi_url = "{telegram_url}"\n' if telegram_url else ""
     rooms = "".join(f"[[enterprises.chats]]\n  id = {chat}\n" for chat in chats) if telegram_url else ""
     agents = {"101": 'name = "Первый Агент"', "104": 'name = "Галина"\n  mobile = "+375290000077"'}
@@ -78,6 +89,7 @@ primary_source = "{"retailcrm" if crm_url else "manual"}"
   ami = "127.0.0.1:{ami_port}"
   ami_username = "vochi"
   ami_secret = "{secret}"
+  {ari}
   cel = "{cel or ""}"
   [[enterprises.lines]]
   id = "0001701"
@@ -86,12 +98,14 @@ primary_source = "{"retailcrm" if crm_url else "manual"}"
   shop = "Салон 1"
   number_rule = "+375{{9}}"
   caller_name = {json.dumps(caller_name)}
+  {routing}
   [[enterprises.lines]]
   id = "3880001"
   endpoint = "PJSIP/sip2"
   label = "Белтел"
   number_rule = "+375{{9}}"
   caller_name = {json.dumps(caller_name)}
+  {routing}
   {people}
   {crm}
   {rooms}
@@ -204,12 +218,12 @@ class DaemonProcess:
         os.kill(self.pid, signal.SIGCONT)
 
 
-async def ask(agi_port: int, caller: str) -> tuple[dict[str, str], float]:
+async def ask(agi_port: int, caller: str, *, script: str = "callerid") -> tuple[dict[str, str], float]:
     """One FastAGI request, as the dialplan makes it: the variables set and the seconds it took."""
     started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", agi_port)
     environment = {
-        "network_script": "callerid",
+        "network_script": script,
         "channel": "PJSIP/gsm1-00000001",
         "callerid": caller,
         "uniqueid": f"{time.time():.6f}",

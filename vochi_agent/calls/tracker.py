@@ -137,6 +137,11 @@ class Tracker:
             if leg.role is Role.EXTENSION and leg.dialled and leg.up is None and leg.ended is None
         ]
 
+    def is_engaged(self, extension: str) -> bool:
+        """Some phone of this agent rings or is in a call, his mobile as far as it was dialled by us."""
+        alive = (call.legs[uniqueid] for uniqueid, call in self._call_of.items())
+        return any(leg.agent == extension and leg.ended is None for leg in alive)
+
     @property
     def open_channels(self) -> int:
         """Channels alive now."""

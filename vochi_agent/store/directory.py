@@ -15,6 +15,7 @@ from vochi_agent.customers.model import Company, Customer, Profile
 from vochi_agent.customers.parting import card_of, parted
 from vochi_agent.customers.persons import enriched, linked
 from vochi_agent.errors import LinkRefused
+from vochi_agent.ports import Talked
 
 from .database import Database, Session
 from .family import Family, notify_customers
@@ -24,7 +25,7 @@ __all__ = ["Customers"]
 
 
 class Customers:
-    """Fulfils `ports.CustomerDirectory`."""
+    """Fulfils `ports.CustomerDirectory` and `ports.TalkHistory`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,6 +39,11 @@ class Customers:
         """The rows of some numbers, in no order. Raises StoreUnavailable."""
         rows = await self._database.fetch("customers", enterprise_number, [storable(phone) for phone in phones])
         return [customer_from_row(row) for row in rows]
+
+    async def talked(self, enterprise_number: str, phone: str) -> Talked:
+        """Who talked with an E.164 number. Raises StoreUnavailable."""
+        row = await self._database.fetchrow("talked", enterprise_number, storable(phone))
+        return Talked(first=row["first"] or "", last=row["last"] or "") if row is not None else Talked()
 
     async def person(self, enterprise_number: str, uid: str) -> list[Customer]:
         """All numbers of a `person_uid`, oldest first. Raises StoreUnavailable."""

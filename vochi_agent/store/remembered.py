@@ -11,14 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from vochi_agent.calls.model import Call, Direction
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.errors import StoreUnavailable
-from vochi_agent.ports import CardDraft, CustomerDirectory, Renderer
+from vochi_agent.ports import CardDraft, CustomerDirectory, Renderer, Talked, TalkHistory
 
-__all__ = ["RememberedCustomers"]
+__all__ = ["Directory", "RememberedCustomers"]
 
 REMEMBERED: Final = 10_000
 # A lookup takes milliseconds; a caller's telephone rings only when all is asked.
@@ -26,8 +26,12 @@ PATIENCE_S: Final = 0.5
 PAUSE_S: Final = 1.0
 
 
+class Directory(CustomerDirectory, TalkHistory, Protocol):
+    """The table of customers, and who talked with them."""
+
+
 class RememberedCustomers:
-    """Fulfils `ports.CustomerDirectory` around another one.
+    """Fulfils `ports.CustomerDirectory` and `ports.TalkHistory` around another one.
 
     Args:
         size: How many customers are remembered; those not seen for longest make room.
@@ -37,7 +41,7 @@ class RememberedCustomers:
 
     def __init__(
         self,
-        directory: CustomerDirectory,
+        directory: Directory,
         *,
         size: int = REMEMBERED,
         patience_s: float = PATIENCE_S,
@@ -69,6 +73,23 @@ class RememberedCustomers:
             return await self._ask(enterprise_number, phone, within_s=self._patience_s)
         except StoreUnavailable:
             return self._remembered(enterprise_number, phone)
+
+    async def talked(self, enterprise_number: str, phone: str) -> Talked:
+        """Who talked with a number; while the database is away only who talked last, as far as it is remembered.
+
+        Raises:
+            StoreUnavailable: the database is away and nothing is remembered.
+        """
+        if self._paused_until is None:
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    return await self._directory.talked(enterprise_number, phone)
+            except (StoreUnavailable, TimeoutError):
+                self._pause()
+        else:
+            self._try_again(enterprise_number, phone)
+        history = self._remembered(enterprise_number, phone).history
+        return Talked(last=history.last_agent_internal or "")
 
     async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer:
         """See `ports.CustomerDirectory.enrich`. Raises StoreUnavailable."""
@@ -112,7 +133,7 @@ class RememberedCustomers:
             async with asyncio.timeout(within_s):
                 customer = await self._directory.customer(enterprise_number, phone)
         except (StoreUnavailable, TimeoutError) as exc:
-            self._paused_until = self._clock() + PAUSE_S
+            self._pause()
             raise StoreUnavailable("the customers' table does not answer") from exc
         self._paused_until = None
         if customer is None:
@@ -120,6 +141,9 @@ class RememberedCustomers:
         else:
             self._remember(customer)
         return customer
+
+    def _pause(self) -> None:
+        self._paused_until = self._clock() + PAUSE_S
 
     def _try_again(self, enterprise_number: str, phone: str) -> None:
         under_way = self._trial is not None and not self._trial.done()
