@@ -11,8 +11,10 @@ VochiError
 │   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
 │       ├── CrmUncertain    a change was sent and its answer lost: it may have been made; look before repeating
 │       └── CrmPaused       it failed so often that we leave it alone for a while: do not retry now
-├── LoginRefused            the PBX does not accept our AMI user: slow retry, one alarm
-├── ActionFailed            the PBX answered `Response: Error` to an action
+├── LoginRefused            the PBX does not accept our AMI or ARI user: slow retry, one alarm
+├── ActionFailed            the PBX understood an AMI action or ARI request and refused it
+│   └── NotPermitted        our user there lacks the right: an administrator has to give it
+├── NotPossible             what was asked of a call cannot be: nobody by that number, no such call: say so
 ├── ProtocolError           bytes that break the wire format
 │   ├── RemoteProtocolError they sent them: drop the connection
 │   └── LocalProtocolError  we were about to send them: a bug or an attack, nothing was sent
@@ -42,6 +44,8 @@ __all__ = [
     "LinkRefused",
     "LocalProtocolError",
     "LoginRefused",
+    "NotPermitted",
+    "NotPossible",
     "NotReachable",
     "NotUnderstood",
     "PortTaken",
@@ -113,11 +117,19 @@ class CrmPaused(CrmUnavailable):
 
 
 class LoginRefused(VochiError):
-    """The AMI login was refused; repeating it soon would only fill the PBX's log."""
+    """Our AMI or ARI user is not let in; repeating it soon would only fill the PBX's log."""
 
 
 class ActionFailed(VochiError):
-    """The PBX answered an AMI action with `Response: Error`."""
+    """The PBX understood an AMI action or an ARI request and refused it."""
+
+
+class NotPermitted(ActionFailed):
+    """Our user on the PBX lacks the right to do it."""
+
+
+class NotPossible(VochiError):
+    """What was asked of a call cannot be: a number that is none, a call that is over, a colleague without a phone."""
 
 
 class ProtocolError(VochiError):

@@ -29,10 +29,8 @@ class PbxPhones:
         tracker = self._watch.tracker
         if tracker.is_engaged(extension):
             return False
-        for endpoint in tracker.layout.phones_of(extension):
-            if await self._state(endpoint) == FREE:
-                return True
-        return False
+        endpoint = tracker.layout.phone_of(extension)
+        return bool(endpoint) and await self._state(endpoint) == FREE
 
     async def _state(self, endpoint: str) -> str:
         """What the PBX says of a device, "" when it refuses to say. Raises NotReachable."""

@@ -13,8 +13,6 @@ __all__ = ["Endpoint", "Layout", "Role", "dialled_digits", "endpoint_name"]
 
 # Contract §2: every channel TECH/<2-5 digits> whose endpoint is no line's is that extension.
 _EXTENSION = regex(r"[A-Za-z0-9_]+/(\d{2,5})")
-# Where the phone of an extension is looked for that the configuration does not list; chan_sip ended with Asterisk 20.
-_PHONE_TECHNOLOGIES = ("PJSIP", "SIP")
 # Technologies whose channels carry no person of their own: plumbing of the PBX.
 _PLUMBING = frozenset(
     {"Local", "Snoop", "Message", "Surrogate", "Recorder", "Announcer", "CBAnn", "CBRec", "Bridge", "Mix"}
@@ -70,6 +68,9 @@ class Layout:
             self._rules[line.id] = tuple(NumberRule.parse(rule) for rule in line.number_rule)
         self._extension_by_endpoint = {agent.endpoint: agent.extension for agent in enterprise.agents if agent.endpoint}
         self._endpoint_by_extension = {agent.extension: agent.endpoint for agent in enterprise.agents if agent.endpoint}
+        # Where the phones are that the configuration does not list: chan_sip (until Asterisk 20) where nothing else is.
+        named = {*self._lines_by_endpoint, *self._extension_by_endpoint}
+        self._phone_technology = "SIP" if named and all(name.startswith("SIP/") for name in named) else "PJSIP"
         mobiles = (
             (numbers.to_e164(agent.mobile, country=self.country), agent) for agent in enterprise.agents if agent.mobile
         )
@@ -171,12 +172,10 @@ class Layout:
                 return owner
         return ""
 
-    def phones_of(self, extension: str) -> tuple[str, ...]:
-        """Where this extension's phone may be, TECH/endpoint; () for what is no extension: no digits, or a trunk."""
-        if listed := self._endpoint_by_extension.get(extension):
-            return (listed,)
-        places = (f"{tech}/{extension}" for tech in _PHONE_TECHNOLOGIES)
-        return tuple(place for place in places if self._classify(place).extension == extension)
+    def phone_of(self, extension: str) -> str:
+        """Where this extension's phone is, TECH/endpoint; "" for what is no extension: no digits, or a trunk."""
+        place = self._endpoint_by_extension.get(extension) or f"{self._phone_technology}/{extension}"
+        return place if self._classify(place).extension == extension else ""
 
     def lines_of(self, endpoint: str) -> tuple[Line, ...]:
         """Every line that shares this trunk."""
