@@ -212,7 +212,9 @@ async def assembled(
             sites[number] = Site(
                 enterprise,
                 layout,
+                session=session,
                 store=store,
+                customers=customers,
                 call_log=call_log,
                 enrichment=enrichment,
                 metrics=metrics,

@@ -6,18 +6,23 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
+import aiohttp
+
+from vochi_agent.asterisk.ari import Ari, AriPeer
 from vochi_agent.asterisk.phones import PbxPhones
 from vochi_agent.asterisk.records import living_channels, open_records
+from vochi_agent.asterisk.switchboard import AriDialler, PbxSwitchboard
 from vochi_agent.asterisk.watch import PbxWatch
 from vochi_agent.call_log import CallLog
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Enterprise
+from vochi_agent.control import CallControl, ClickToCall
 from vochi_agent.duty import Duty
 from vochi_agent.enrichment import Enrichment
 from vochi_agent.metrics import Metrics
 from vochi_agent.naming import RecoveredNames
-from vochi_agent.ports import Renderer
+from vochi_agent.ports import CustomerDirectory, Renderer
 from vochi_agent.recoverer import Recoverer
 from vochi_agent.recovery import Recovery
 from vochi_agent.store.ownership import Ownership
@@ -35,6 +40,8 @@ class Site:
     Attributes:
         watch: Follows the PBX.
         phones: Says which of its telephones are free.
+        click_to_call: Places calls, for the interfaces that people click in.
+        control: Hangs up, hands over and listens, for the same.
         duty: Whether its calls are ours to write.
         ownership: The claim on the database's lock that decides it.
         keeper: Writes down what time was watched.
@@ -46,7 +53,9 @@ class Site:
         enterprise: Enterprise,
         layout: Layout,
         *,
+        session: aiohttp.ClientSession,
         store: PostgresStore,
+        customers: CustomerDirectory,
         call_log: CallLog,
         enrichment: Enrichment,
         metrics: Metrics,
@@ -57,6 +66,8 @@ class Site:
         """Connect nothing yet.
 
         Args:
+            session: For the REST interface of its PBX.
+            customers: Whom its people call.
             render: Its cards.
             ready: Set when the database has our schema.
             filled: Told when no gap of this enterprise is left that can be closed.
@@ -77,6 +88,17 @@ class Site:
             clock=time.time,
         )
         self.phones = PbxPhones(self.watch)
+        peer = AriPeer.of(enterprise.asterisk)
+        ari = Ari(peer, session) if peer else None
+        self.control = CallControl(self.watch.tracker, PbxSwitchboard(self.watch.ami, ari))
+        self.click_to_call = ClickToCall(
+            lambda: self.watch.tracker.layout,
+            AriDialler(ari),
+            customers=customers,
+            lookups=enrichment,
+            primary_source=enterprise.primary_source,
+            clock=time.time,
+        )
         self.ownership = Ownership(store.database, self.number, self._turn)
         self.keeper = WatchKeeper(
             self.number,

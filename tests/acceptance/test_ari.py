@@ -13,6 +13,7 @@ import pytest
 from tests.support.asterisk import Asterisk
 from tests.support.sipp import Sipp
 from vochi_agent.asterisk.ari import OPERATIONS, Ari, AriPeer
+from vochi_agent.asterisk.switchboard import DIRECTIONS
 from vochi_agent.errors import (
     ActionFailed,
     ConnectionLost,
@@ -59,6 +60,10 @@ async def test_every_operation_is_one_of_asterisks_own(pbx: Asterisk) -> None:
         assert in_path == {part.strip("{}") for part in operation.path.split("/") if part.startswith("{")}, name
         required = {key for key, each in parameters.items() if each.get("required")}
         assert required <= {*operation.query, *operation.body, *in_path}, name
+    snoop = documents["POST", "/channels/{channelId}/snoop/{snoopId}"]
+    for spy, whisper in DIRECTIONS.values():
+        assert spy in snoop["spy"]["allowableValues"]["values"]
+        assert whisper in snoop["whisper"]["allowableValues"]["values"]
     assert "normal" in documents["DELETE", "/channels/{channelId}"]["reason"]["allowableValues"]["values"]
 
 

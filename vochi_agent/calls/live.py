@@ -1,13 +1,23 @@
 """One call while it lives: its legs, what the dialplan said of it, and what others were told."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vochi_agent.calls.layout import Layout, Role
 from vochi_agent.calls.legs import Leg
 from vochi_agent.calls.model import Call, Direction, Phase
 from vochi_agent.calls.verdict import Group, customers_of, placed_by
 
-__all__ = ["LiveCall"]
+__all__ = ["LiveCall", "LiveChannel"]
+
+
+class LiveChannel(NamedTuple):
+    """A channel of a call that goes on; `extension` is "" for a customer's, `talks` while it is in a bridge."""
+
+    uniqueid: str
+    name: str
+    extension: str
+    talks: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +70,13 @@ class LiveCall:
     def dialled_out(self) -> list[Leg]:
         """Trunk legs to customers; an agent's mobile is no customer."""
         return [leg for leg in self.legs.values() if leg.role is Role.TRUNK and not leg.agent]
+
+    def channels(self) -> list[LiveChannel]:
+        """Everybody in it now, the one it is about first; no plumbing."""
+        main = self.main_leg
+        alive = [leg for leg in self.legs.values() if leg.ended is None and leg.role in (Role.TRUNK, Role.EXTENSION)]
+        alive.sort(key=lambda leg: (leg is not main, leg.started))
+        return [LiveChannel(leg.uniqueid, leg.channel, leg.agent, bool(leg.bridge)) for leg in alive]
 
     def locals_by_name(self) -> dict[str, Leg]:
         """The halves of Local pairs, by channel name."""

@@ -18,7 +18,7 @@ from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Event, Origin
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall
+from vochi_agent.calls.live import LiveCall, LiveChannel
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
 from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
 from vochi_agent.calls.verdict import customers_of, judge, placed_by
@@ -136,6 +136,11 @@ class Tracker:
             for leg in legs
             if leg.role is Role.EXTENSION and leg.dialled and leg.up is None and leg.ended is None
         ]
+
+    def channels_of(self, linkedid: str) -> list[LiveChannel]:
+        """Everybody in a call that goes on, the one it is about first; [] for a call that is over or none of ours."""
+        call = self._calls.get(linkedid)
+        return call.channels() if call is not None else []
 
     def is_engaged(self, extension: str) -> bool:
         """Some phone of this agent rings or is in a call, his mobile as far as it was dialled by us."""

@@ -1,4 +1,4 @@
-"""The commands of `vochi-agent`: one file each, imported only when it is asked for.
+"""The commands of `vochi-agent`: one file each (`call-out` is call_out.py), imported only when it is asked for.
 
 Exit codes: 0 done, 1 the answer is "no", 2 bad usage or configuration, 3 something outside is not reachable.
 """
@@ -30,6 +30,7 @@ COMMANDS = {
     "lookup": "the name as a handset would show it",
     "calls": "the ledger of calls",
     "call": "one call",
+    "call-out": "ring an agent's phone, then call a number from it",
     "customer": "one customer with all numbers and counters",
     "phonebook": "import names from a CSV or vCard file",
     "audit": "compare the customers' counters with their calls; --fix mends them",
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     command = None
     if chosen is not None:
-        command = cast("Command", importlib.import_module(f"{__name__}.{chosen}"))
+        command = cast("Command", importlib.import_module(f"{__name__}.{chosen.replace('-', '_')}"))
         command.arguments(commands[chosen])
     args = parser.parse_args(arguments)
     if command is None or args.command != chosen:
