@@ -78,9 +78,12 @@ class Site:
         self.number = enterprise.number
         self._call_log = call_log
         self.duty = Duty(call_log.tell, clock=time.monotonic)
+        peer = AriPeer.of(enterprise.asterisk)
+        ari = Ari(peer, session) if peer else None
         self.watch = PbxWatch(
             layout,
             enterprise.asterisk,
+            ari=ari,
             tell=self.duty.tell,
             connected=self._connected,
             interrupted=self._interrupted,
@@ -88,8 +91,6 @@ class Site:
             clock=time.time,
         )
         self.phones = PbxPhones(self.watch)
-        peer = AriPeer.of(enterprise.asterisk)
-        ari = Ari(peer, session) if peer else None
         self.control = CallControl(self.watch.tracker, PbxSwitchboard(self.watch.ami, ari))
         self.click_to_call = ClickToCall(
             lambda: self.watch.tracker.layout,

@@ -39,13 +39,15 @@ def translate(message: Message, received_at: float) -> Event | None:
     return handler(message, at)
 
 
-def snapshot(at: float, channels: Iterable[Message], bridges: Iterable[Message]) -> ev.Snapshot:
-    """One fact from the rows of CoreShowChannels and BridgeList."""
+def snapshot(
+    at: float, channels: Iterable[Message], bridges: Iterable[Message], made: Mapping[str, float]
+) -> ev.Snapshot:
+    """One fact from the rows of CoreShowChannels and BridgeList; `made`: when each bridge was, as far as ARI says."""
     holding = {row.get("BridgeUniqueid", "") for row in bridges if _holds(row)}
-    return ev.Snapshot(at, tuple(_row(row, holding) for row in channels if row.get("Uniqueid", "")))
+    return ev.Snapshot(at, tuple(_row(row, holding, made) for row in channels if row.get("Uniqueid", "")))
 
 
-def _row(row: Message, holding: set[str]) -> ev.SnapshotChannel:
+def _row(row: Message, holding: set[str], made: Mapping[str, float]) -> ev.SnapshotChannel:
     bridge = row.get("BridgeId", "")
     state = row.get("ChannelState", "")
     return ev.SnapshotChannel(
@@ -59,6 +61,7 @@ def _row(row: Message, holding: set[str]) -> ev.SnapshotChannel:
         age=_seconds(row.get("Duration", "")),
         bridge=bridge,
         holding=bridge in holding,
+        bridge_made=made.get(bridge),
     )
 
 

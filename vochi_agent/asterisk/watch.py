@@ -5,22 +5,29 @@ nothing queues between the socket and the machine.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallUpdate
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.config import AsteriskConfig
+from vochi_agent.errors import VochiError
 from vochi_agent.metrics import Metrics
 from vochi_agent.protocols.ami import Message
 
 from .ami import AmiClient, AmiConnection, AmiPeer
+from .ari import Ari
 from .translate_ami import VARIABLES, WANTED, snapshot, translate
 
 __all__ = ["PbxWatch"]
 
 TICK_S: Final = 1.0
+# What taking stock waits for its second witness; the first one does not depend on him.
+WITNESS_S: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class PbxWatch:
@@ -37,6 +44,7 @@ class PbxWatch:
         layout: Layout,
         config: AsteriskConfig,
         *,
+        ari: Ari | None = None,
         tell: Callable[[CallUpdate], None],
         connected: Callable[[float], None],
         interrupted: Callable[[], None],
@@ -46,6 +54,7 @@ class PbxWatch:
         """Connect nothing yet.
 
         Args:
+            ari: Says after a reconnect how long people have been talking, which AMI does not; None: nobody does.
             tell: Takes every update, in order.
             connected: Told the moment (PBX, epoch seconds) from which on nothing is missed.
             interrupted: Told that from here on something may be.
@@ -53,6 +62,7 @@ class PbxWatch:
         """
         self.tracker = Tracker(layout)
         self.connected = False
+        self._ari = ari
         self._tell = tell
         self._told_connected = connected
         self._told_interrupted = interrupted
@@ -113,6 +123,7 @@ class PbxWatch:
         """
         self._up.set(1)
         self._connects.inc()
+        made = await self._bridges_made()
         pong = await connection.action("Ping")
         channels = await connection.list_action("CoreShowChannels")
         bridges = await connection.list_action("BridgeList")
@@ -120,9 +131,22 @@ class PbxWatch:
             at = float(pong.get("Timestamp"))
         except ValueError:
             at = self.pbx_time()
-        self._tell_all(self.tracker.receive(snapshot(at, channels, bridges)))
+        self._tell_all(self.tracker.receive(snapshot(at, channels, bridges, made)))
         self.connected = True
         self._told_connected(at)
+
+    async def _bridges_made(self) -> Mapping[str, float]:
+        """When each bridge that lives was made, as far as somebody says so; asked first, so that it delays no list."""
+        if self._ari is None:
+            return {}
+        try:
+            async with asyncio.timeout(WITNESS_S):
+                bridges = await self._ari.bridges()
+        except (VochiError, TimeoutError) as exc:
+            reason = str(exc) or f"ARI does not answer within {WITNESS_S:g} s"
+            log.info("No second witness of the calls that go on: %s", reason, extra={"action": "ari_silent"})
+            return {}
+        return {bridge.id: bridge.created for bridge in bridges if bridge.created is not None}
 
     def _tell_all(self, updates: Iterable[CallUpdate]) -> None:
         for update in updates:

@@ -191,7 +191,11 @@ class VariableSet(NamedTuple):
 
 
 class SnapshotChannel(NamedTuple):
-    """One row of CoreShowChannels. `age` is seconds since the channel was made; `bridge` is "" outside of one."""
+    """One row of CoreShowChannels.
+
+    `age` is whole seconds since the channel was made; `bridge` is "" outside of one; `bridge_made` is when that bridge
+    was, None when nobody says (AMI does not, ARI does).
+    """
 
     uniqueid: str
     linkedid: str
@@ -203,6 +207,7 @@ class SnapshotChannel(NamedTuple):
     age: float
     bridge: str
     holding: bool
+    bridge_made: float | None = None
 
 
 class Snapshot(NamedTuple):

@@ -31,6 +31,8 @@ REMEMBER_S = 30.0
 REMEMBER_CALLS = 2000
 # A channel that a snapshot does not list may have ended a moment before: its Hangup may still be on its way.
 MISSING_GRACE_S = 2.0
+# A channel's age is told in whole seconds.
+AGE_STEP_S = 1.0
 # A PBX never keeps a call for a day; a Hangup that was lost must not keep ours for ever.
 SILENT_CALL_S = 24 * 3600.0
 
@@ -398,6 +400,7 @@ class Tracker:
         Live events go on while the list is under way, so its rows may be older than what is known: a channel that has
         ended since stays ended, one that began after the list was asked for is not missing from it.
         """
+        heard = {uniqueid: call.last_event for uniqueid, call in self._call_of.items()}
         rows = [row for row in event.channels if row.uniqueid not in self._gone]
         listed = {row.uniqueid for row in rows}
         for row in rows:
@@ -405,7 +408,7 @@ class Tracker:
             if known is None:
                 self._adopt(row, event.at)
             elif known.legs[row.uniqueid].ended is None:
-                self._correct(known.legs[row.uniqueid], row, event.at)
+                self._correct(known.legs[row.uniqueid], row, event.at, heard.get(row.uniqueid, event.at))
         for uniqueid, call in self._call_of.items():
             leg = call.legs[uniqueid]
             if uniqueid not in listed and leg.ended is None and leg.started < event.at:
@@ -426,15 +429,17 @@ class Tracker:
             self._recognise_mobile(leg, row.caller_number)
         if row.ringing:
             leg.rang = at
-        self._correct(leg, row, at)
+        self._correct(leg, row, at, leg.started - AGE_STEP_S)
 
-    def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float) -> None:
+    def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float, heard: float) -> None:
+        """Believe the row: what it says anew happened since the leg was `heard` of, at the latest now."""
         if row.linkedid and row.linkedid != leg.linkedid:
             self._relink(self._call_of[leg.uniqueid], leg.uniqueid, row.linkedid, at)
         if row.up and leg.up is None:
             leg.up = at
         if row.bridge and not row.holding:
-            leg.enter(leg.bridges, row.bridge, at)
+            # A conversation that began unheard is as old as its bridge, and no older than the silence.
+            leg.enter(leg.bridges, row.bridge, at if row.bridge_made is None else min(at, max(row.bridge_made, heard)))
             self._meet(leg, at)
         elif leg.bridges and leg.bridges[-1].left is None:
             leg.bridges[-1].left = at

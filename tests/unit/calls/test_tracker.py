@@ -150,9 +150,9 @@ def answered_call():
     ]
 
 
-def row(uniqueid, channel, *, linkedid="1.0", up=True, ringing=False, bridge="b", age=30.0, number=""):
+def row(uniqueid, channel, *, linkedid="1.0", up=True, ringing=False, bridge="b", age=30.0, number="", made=None):
     return ev.SnapshotChannel(
-        uniqueid, linkedid, channel, "375172000001", number, up, ringing, age, bridge, holding=False
+        uniqueid, linkedid, channel, "375172000001", number, up, ringing, age, bridge, holding=False, bridge_made=made
     )
 
 
@@ -343,6 +343,29 @@ def test_calls_that_were_going_on_are_picked_up_from_a_snapshot():
     assert finished.call.phone == "+375290000001"
     assert finished.call.talk_seconds == pytest.approx(30.0)
     assert finished.call.partial
+
+
+def test_a_conversation_met_in_its_midst_is_as_old_as_its_bridge():
+    """As far as somebody says when that was made; but nobody talked before he was there (an old conference)."""
+    for made, talked in ((80.0, 50.0), (None, 30.0), (5.0, 60.0), (500.0, 30.0)):
+        tracker = Tracker(LAYOUT)
+        rows = row(*CUSTOMER, number="375290000001", made=made), row(*PHONE, age=29.0, number="101", made=made)
+        tracker.receive(ev.Snapshot(100.0, rows))
+
+        (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
+        assert finished.call.talk_seconds == pytest.approx(talked), made
+
+
+def test_a_conversation_that_began_unheard_is_no_older_than_the_silence():
+    """The phones rang when the connection broke: whatever the bridge's age, they did not talk before that."""
+    for made, talked in ((20.0, 110.0), (1.0, 125.0), (None, 30.0)):
+        tracker = Tracker(LAYOUT)
+        feed(tracker, [*answered_call()[:3], ev.ChannelRinging(5.0, "1.1", "1.0", PHONE[1])])
+        tracker.interrupted()
+        tracker.receive(ev.Snapshot(100.0, (row(*CUSTOMER, age=100.0, made=made), row(*PHONE, age=98.0, made=made))))
+
+        (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
+        assert finished.call.talk_seconds == pytest.approx(talked), made
 
 
 def test_a_snapshot_changes_nothing_of_a_call_that_was_followed():
