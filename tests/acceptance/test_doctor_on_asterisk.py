@@ -89,5 +89,26 @@ async def test_a_wrong_password_closes_ami_and_ari(asterisk: Asterisk) -> None:
 
     assert [finding.closed for finding in (*ami, *ari)] == [True, True]
     assert "AMI user 'vochi' is not let in" in ami[0].sentence
-    assert "does not let our user in (401)" in ari[0].sentence
-    assert [finding.level for finding in await examine_ari("0901", place(asterisk, "vochi"))] == [Level.OK]
+    assert "ARI user 'vochi' is not let in" in ari[0].sentence
+
+
+async def test_the_rest_interface_tells_what_our_user_may_and_whose_phone_is_there(pbx: Asterisk) -> None:
+    phones = {"101": "PJSIP/101", "110": "PJSIP/110", "150": "PJSIP/150"}
+    reading = await examine_ari("0901", place(pbx, "vochi"), phones)
+    acting = await examine_ari("0901", place(pbx, "vochi").model_copy(update={"ari_username": "lab"}))
+
+    assert saying(reading, "it may only read, so no click to call and no listening") is Level.OK
+    assert saying(reading, "the PBX has no telephone of these agents: 150 (PJSIP/150)") is Level.WARNING
+    assert saying(reading, "1 of 3 agents have a telephone that is registered; not registered: 110") is Level.OK
+    assert saying(acting, "it may act: click to call and listening to calls are possible") is Level.OK
+    assert [finding.part for finding in acting] == ["ari 0901", "ari 0901"]
+
+
+async def test_without_its_function_asterisk_tells_no_states_of_telephones(asterisk: Asterisk) -> None:
+    assert saying(await look(asterisk, "vochi", listen_s=0), "the states of telephones are told") is Level.OK
+    modules = asterisk.home / "etc" / "modules.conf"
+    modules.write_text(modules.read_text().replace("load = func_devstate.so\n", ""))
+    await asterisk.stop()
+    await asterisk.start()
+
+    assert saying(await look(asterisk, "vochi", listen_s=0), "DEVICE_STATE() gives nothing") is Level.WARNING

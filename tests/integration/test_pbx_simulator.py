@@ -399,6 +399,25 @@ async def test_closing_ends_what_was_originated() -> None:
     assert pbx.switch.channels == {}
 
 
+async def test_the_states_of_telephones_are_told(pbx: Pbx) -> None:
+    async with client(pbx) as ami:
+
+        async def state(device: str) -> str:
+            (answer,) = await ami.ask("Getvar", Variable=f"DEVICE_STATE({device})")
+            return answer.get("Value")
+
+        assert [await state(device) for device in ("PJSIP/101", "PJSIP/999", "SIP/101")] == [
+            "NOT_INUSE",
+            *["INVALID"] * 2,
+        ]
+        pbx.click = ClickToCall(trunk=TRUNK, agent_answers_after_s=0.5, talk_s=3600.0)
+        await originate(ami, "101")
+        await ami.until("DialState")
+        assert await state("PJSIP/101") == "RINGING"
+        await ami.until("BridgeEnter", BridgeNumChannels="2")
+        assert (await state("PJSIP/101"), await state(TRUNK)) == ("INUSE", "INUSE")
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "sentence"),
     [

@@ -26,8 +26,7 @@ DENIED: Final = ("Permission denied", "unknown command")
 IN_USE: Final = "Login Already In Use"
 OLDEST, NEWEST = 16, 22
 CLOCK_TOLERANCE_S: Final = 5.0
-
-
+NO_ROUTES: Final = "`route` sends nobody to a telephone of which it knows nothing"
 MAKE_A_CALL: Final = "place a call during `vochi-agent doctor --listen 30`"
 # Classes of events, and what is lost without them.
 READ_CLASSES: Final[Mapping[str, str]] = {
@@ -113,6 +112,7 @@ async def _look_around(
                 f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
             )
         )
+    found.append(await _device_states(part, connection))
     if await may(connection, "Command"):
         found.append(
             warning(
@@ -122,6 +122,17 @@ async def _look_around(
             )
         )
     return found
+
+
+async def _device_states(part: str, connection: AmiConnection) -> Finding:
+    """Asterisk answers for a device that it does not have, but without the function it says nothing."""
+    try:
+        answer = await connection.action("Getvar", {"Variable": "DEVICE_STATE(PJSIP/vochi-doctor)"})
+    except ActionFailed:
+        return warning(part, f"the states of telephones are not told: {NO_ROUTES}", "write = call,reporting")
+    if not answer.get("Value"):
+        return warning(part, f"DEVICE_STATE() gives nothing: {NO_ROUTES}", "load func_devstate.so in modules.conf")
+    return fine(part, "the states of telephones are told: `route` finds who is free")
 
 
 async def may(connection: AmiConnection, action: str) -> bool:

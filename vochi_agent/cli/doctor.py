@@ -18,6 +18,7 @@ from rich.text import Text
 from vochi_agent.asterisk.examine_ami import examine_ami
 from vochi_agent.asterisk.examine_ari import examine_ari
 from vochi_agent.asterisk.examine_cel import examine_cel
+from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise, secret_values
 from vochi_agent.crm import CRMS
 from vochi_agent.crm.examine import examine_crm, examine_webhook
@@ -101,7 +102,11 @@ def _parts(
 ) -> Iterator[tuple[str, Examination]]:
     number, asterisk = enterprise.number, enterprise.asterisk
     yield "ami", examine_ami(number, asterisk, listen_s=listen_s)
-    yield "ari", examine_ari(number, asterisk)
+    layout = Layout(enterprise)
+    yield (
+        "ari",
+        examine_ari(number, asterisk, {each.extension: layout.phone_of(each.extension) for each in enterprise.agents}),
+    )
     yield "cel", asyncio.to_thread(examine_cel, number, asterisk)
     for name in enterprise.crm:
         yield name, _crm(config, enterprise, name, session)

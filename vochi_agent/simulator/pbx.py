@@ -295,6 +295,11 @@ class Pbx:
                 self.switch.hang_up(channel, NORMAL)
             del self._calls[source.linkedid]
 
+    def device_state(self, device: str) -> str:
+        """What `DEVICE_STATE(PJSIP/151)` gives; every phone is registered."""
+        known = device in self._trunks or device.removeprefix("PJSIP/") in self._phones
+        return self.switch.device_state(device) if known else "INVALID"
+
     def _lift(self, extension: str, dialled: str) -> Channel:
         caller = CallerId(extension, self._phones[extension])
         return self.switch.new_channel(

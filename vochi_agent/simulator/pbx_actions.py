@@ -1,5 +1,6 @@
 """What the AMI actions of the simulated PBX answer, in the words and header order of Asterisk 22."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -12,12 +13,17 @@ from .pbx_switch import Switch
 __all__ = ["Originator", "perform"]
 
 VERSION = "22.10.1"
+DEVICE_STATE = re.compile(r"DEVICE_STATE\((.*)\)")
 
 
 class Originator(Protocol):
     """What the actions need from the PBX beyond its switch."""
 
     switch: Switch
+
+    def device_state(self, device: str) -> str:
+        """How a telephone or trunk is."""
+        ...
 
     def hang_up(self, channel: Channel) -> None:
         """End a channel from outside."""
@@ -137,6 +143,8 @@ def _get_variable(pbx: Originator, message: Message) -> Sequence[Headers]:
     if not name:
         return [failure("No variable specified")]
     value = pbx.switch.variables.get(name, "")
+    if function := DEVICE_STATE.fullmatch(name):
+        value = pbx.device_state(function[1])
     if where := message.get("Channel"):
         channel = pbx.switch.channels.get(where)
         if channel is None:

@@ -145,6 +145,14 @@ class Switch:
             del self.bridges[bridge.uniqueid]
             self._say("BridgeDestroy", bridge_headers(bridge))
 
+    def device_state(self, endpoint: str) -> str:
+        """As Asterisk sums up the channels of a telephone that is registered."""
+        states = [channel.state for channel in self.channels.values() if channel.endpoint == endpoint]
+        if not states:
+            return "NOT_INUSE"
+        busy = any(state != RINGING for state in states)
+        return ("RINGINUSE" if busy else "RINGING") if RINGING in states else "INUSE"
+
     def request_hangup(self, channel: Channel, cause: int) -> None:
         """The far end of a channel asked to end it."""
         self._say("HangupRequest", [*channel_headers(channel), *_request(channel, cause)])
