@@ -85,6 +85,24 @@ async def test_telephones_and_bridges_are_read(pbx: Asterisk, lines: Sipp) -> No
     assert bridges[0].created is not None
 
 
+async def test_a_call_outside_of_applications_is_out_of_reach_of_redirect_and_continue(
+    pbx: Asterisk, lines: Sipp
+) -> None:
+    """Why conversations are handed over by AMI."""
+    headers = {"Authorization": aiohttp.encode_basic_auth("lab", pbx.secret)}
+    base = f"http://127.0.0.1:{pbx.ports.http}/ari/channels"
+    async with aiohttp.ClientSession(headers=headers) as client, asyncio.TaskGroup() as tasks:
+        tasks.create_task(lines.call("0000101", "375290000001", hold_s=1.5))
+        await lines.wait_for_invite("101")
+        async with client.get(base) as answer:
+            channels = [each["id"] for each in await answer.json()]
+        assert len(channels) == 2
+        for channel in channels:
+            for verb, where in (("redirect", {"endpoint": "PJSIP/102"}), ("continue", {"context": "internal"})):
+                async with client.post(f"{base}/{channel}/{verb}", params=where) as answer:
+                    assert (answer.status, verb) == (409, verb)
+
+
 async def test_a_user_who_may_only_read_is_told_apart_from_a_call_that_is_gone(pbx: Asterisk) -> None:
     async with ari_of(pbx, "vochi") as ari:
         with pytest.raises(NotPermitted, match="read_only"):

@@ -4,6 +4,7 @@ What people hear is beyond sipp; the proof is the PBX's own word about its chann
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -145,7 +146,10 @@ async def test_the_agents_phone_shows_the_customer_before_he_is_called(desk: Des
     first, second = desk.world.sipp.invites()
     assert (first.number, first.display_name, first.caller) == ("101", "Тестов Тест", PHONE)
     assert (second.number, second.caller, second.display_name) == (CUSTOMER, "101", "Анна Продажи")
+    assert (second.trunk, call.line) == ("sip2", "3880001")
     assert second.at > first.at
+    replayed = await command.vochi("replay", "--cel", str(desk.world.asterisk.cel))
+    assert [json.loads(line)["linkedid"] for line in replayed.out.splitlines()] == [linkedid]
     assert (call.linkedid, call.direction, call.status, call.reason) == (linkedid, "out", "answered", "talked")
     assert (call.phone, call.first_agent, call.path, call.rung) == (PHONE, "101", ("101",), ())
 
