@@ -250,17 +250,60 @@ UPDATE customers SET
 WHERE enterprise_number = $1 AND phone_e164 = $2
 RETURNING *;
 
--- name: put_card
--- What a chat should show about a call; the revision grows when that changes, the phase never goes back.
--- $1 enterprise, $2 linkedid as stored, $3 chat, $4 topic, $5 phase, $6 text, $7 silent, $8 counters before the call
-INSERT INTO cards (enterprise_number, linkedid, chat_id, topic, phase, text, silent, before)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+-- name: put_cards
+-- What chats should show about a call; the revision grows when that changes, the phase never goes back. A draft that the
+-- chat does not want corrects a final card that is there and takes back a live one.
+-- $1 enterprise, $2 linkedid as stored, $3 phase, $4 counters before the call, then one array element a draft: $5 chats,
+-- $6 topics, $7 texts, $8 briefs, $9 silent, $10 anew, $11 held until, $12 wanted
+INSERT INTO cards AS card (
+    enterprise_number, linkedid, chat_id, topic, phase, text, brief, silent, anew, held_until, before
+)
+SELECT $1, $2, chat_id, topic, $3, CASE WHEN wanted OR there.phase = 'hangup' THEN draft.text ELSE '' END,
+    draft.brief, draft.silent, draft.anew, draft.held_until, $4
+FROM unnest(
+    $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::boolean[], $10::boolean[], $11::timestamptz[],
+    $12::boolean[]
+) AS draft (chat_id, topic, text, brief, silent, anew, held_until, wanted)
+LEFT JOIN LATERAL (
+    SELECT phase FROM cards
+    WHERE enterprise_number = $1 AND linkedid = $2 AND chat_id = draft.chat_id AND topic = draft.topic
+) AS there ON true
+WHERE wanted OR there.phase IS NOT NULL
+ORDER BY chat_id, topic
 ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
-    phase = excluded.phase, text = excluded.text, silent = excluded.silent, before = excluded.before,
-    revision = cards.revision + 1, retry_at = NULL, updated_at = now()
-WHERE (cards.text <> excluded.text OR cards.phase <> excluded.phase)
-  AND array_position('{start,dial,bridge,hangup}', cards.phase)
+    phase = excluded.phase, text = excluded.text, brief = excluded.brief, silent = excluded.silent,
+    anew = excluded.anew, held_until = excluded.held_until, before = coalesce(excluded.before, card.before),
+    revision = card.revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
+WHERE (card.text <> excluded.text OR card.phase <> excluded.phase)
+  AND array_position('{start,dial,bridge,hangup}', card.phase)
       <= array_position('{start,dial,bridge,hangup}', excluded.phase)
+RETURNING id;
+
+-- name: take_back_cards
+-- Nothing is to be shown about a call that turned out to be part of another. $1 enterprise, $2 linkedid
+UPDATE cards SET
+    text = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
+WHERE enterprise_number = $1 AND linkedid = $2 AND text <> '' AND kind = 'call'
+RETURNING id;
+
+-- name: take_back_abandoned_cards
+-- The same of live cards whose calls nobody follows any more. $1 enterprise, $2 linkedids of calls that go on,
+-- $3 how long ago the last news came at least
+UPDATE cards SET
+    text = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
+WHERE enterprise_number = $1 AND phase <> 'hangup' AND kind = 'call' AND text <> ''
+  AND linkedid <> ALL ($2::text[]) AND changed_at < now() - $3::interval
+RETURNING id;
+
+-- name: put_notice
+-- A board or a digest. $1 enterprise, $2 its own linkedid, $3 chat, $4 topic, $5 kind, $6 phase, $7 text, $8 brief,
+-- $9 silent
+INSERT INTO cards AS card (enterprise_number, linkedid, chat_id, topic, kind, phase, text, brief, silent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
+    text = excluded.text, revision = card.revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(),
+    updated_at = now()
+WHERE card.text <> excluded.text
 RETURNING id;
 
 -- name: call_before
@@ -272,44 +315,190 @@ SELECT before FROM cards WHERE enterprise_number = $1 AND linkedid = $2 AND befo
 SELECT pg_notify('vochi_cards', $1);
 
 -- name: pending_chats
--- Chats with open work and when it may be done next; a request without an answer counts as open after the lease.
--- $1 lease
-SELECT enterprise_number, chat_id,
-       min(greatest(retry_at, sending_since + $1::interval, created_at)) AS due_at
-FROM cards
+-- Chats with something to send, to delete, to look for, or a board to take away. $1 how long a live state is worth
+-- sending
+SELECT enterprise_number, chat_id FROM cards
 WHERE sent_revision < revision AND gave_up IS NULL
-GROUP BY enterprise_number, chat_id
-ORDER BY due_at;
+  AND (retry_at IS NULL OR retry_at <= now()) AND (held_until IS NULL OR held_until <= now())
+  AND (phase = 'hangup' OR text = '' OR changed_at > now() - $1::interval)
+UNION
+SELECT enterprise_number, chat_id FROM card_leftovers
+UNION
+SELECT enterprise_number, chat_id FROM cards WHERE doubtful_text IS NOT NULL
+UNION
+SELECT enterprise_number, chat_id FROM cards WHERE phase <> 'hangup' AND text <> '' AND kind = 'board';
 
--- name: claim_card
--- Takes the oldest card of a chat that is due and notes that it is being sent. $1 enterprise, $2 chat, $3 lease
-UPDATE cards SET sending_since = now()
-FROM (
-    SELECT id, sending_since IS NOT NULL AS uncertain FROM cards
-    WHERE enterprise_number = $1 AND chat_id = $2 AND sent_revision < revision AND gave_up IS NULL
-      AND (retry_at IS NULL OR retry_at <= now())
-      AND (sending_since IS NULL OR sending_since <= now() - $3::interval)
-    ORDER BY id LIMIT 1
-    FOR UPDATE SKIP LOCKED
-) AS due
-WHERE cards.id = due.id
-RETURNING cards.*, due.uncertain;
+-- name: open_cards
+-- What a chat has to be told now, oldest first. $1 enterprise, $2 chat, $3 who asks, $4 how long another's request is
+-- left alone, $5 how long a live state is worth sending, $6 limit
+SELECT * FROM cards
+WHERE enterprise_number = $1 AND chat_id = $2 AND sent_revision < revision AND gave_up IS NULL
+  AND (retry_at IS NULL OR retry_at <= now()) AND (held_until IS NULL OR held_until <= now())
+  AND (sending_since IS NULL OR sending_by = $3 OR sending_since <= now() - $4::interval)
+  AND (phase = 'hangup' OR text = '' OR changed_at > now() - $5::interval)
+ORDER BY id LIMIT $6;
 
--- name: card_sent
--- The chat shows a revision. $1 id, $2 revision, $3 message id
+-- name: live_cards
+-- The cards of calls that go on, and the boards, oldest first. $1 enterprise, $2 chat, $3 limit
+SELECT * FROM cards
+WHERE enterprise_number = $1 AND chat_id = $2 AND phase <> 'hangup' AND text <> ''
+ORDER BY id LIMIT $3;
+
+-- name: cards_of_message
+-- Every card that a message carries. $1 enterprise, $2 chat, $3 message id
+SELECT * FROM cards WHERE enterprise_number = $1 AND chat_id = $2 AND message_id = $3 AND text <> '' ORDER BY id;
+
+-- name: claim_cards
+-- Notes that these revisions are being sent. Who had begun before may have sent them: that is looked for later. A chat
+-- has one worker, so a claim of his own is one that he does not know of.
+-- $1 ids, $2 revisions, $3 who sends, $4 the text of a new message, null for an edit, $5 how long another's request is
+-- left alone
 UPDATE cards SET
-    sent_revision = greatest(sent_revision, $2), message_id = $3, sending_since = NULL, failures = 0, retry_at = NULL,
+    doubtful_text = CASE WHEN sending_since IS NULL THEN doubtful_text ELSE coalesce(sending_text, doubtful_text) END,
+    doubtful_since = CASE WHEN sending_since IS NULL OR sending_text IS NULL THEN doubtful_since ELSE sending_since END,
+    sending_since = now(), sending_by = $3, sending_text = $4
+FROM unnest($1::bigint[], $2::integer[]) AS wanted (id, revision)
+WHERE cards.id = wanted.id AND cards.revision = wanted.revision AND gave_up IS NULL
+  AND (sending_since IS NULL OR sending_by = $3 OR sending_since <= now() - $5::interval)
+RETURNING cards.id;
+
+-- name: cards_sent
+-- The chat shows these revisions in a message; what showed them before has to go. Returns the seconds since the text of
+-- each came. $1 ids, $2 revisions, $3 phases, $4 who sent, $5 message id, $6 whether it carries several cards
+WITH shown AS (
+    UPDATE cards SET
+        sent_revision = greatest(sent_revision, done.revision), sent_phase = done.phase, sent_at = now(),
+        message_id = $5, shared = $6, sending_since = NULL, sending_by = NULL, sending_text = NULL, failures = 0,
+        retry_at = NULL, updated_at = now()
+    FROM unnest($1::bigint[], $2::integer[], $3::text[]) AS done (id, revision, phase)
+    JOIN (
+        SELECT id, message_id AS earlier FROM cards WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
+    ) AS old USING (id)
+    WHERE cards.id = done.id AND cards.sending_by = $4
+    RETURNING cards.enterprise_number, cards.chat_id, old.earlier, now() - cards.changed_at AS age
+), replaced AS (
+    INSERT INTO card_leftovers (enterprise_number, chat_id, message_id)
+    SELECT DISTINCT enterprise_number, chat_id, earlier FROM shown WHERE earlier <> $5
+    ON CONFLICT DO NOTHING
+)
+SELECT extract(epoch FROM age)::double precision AS seconds FROM shown;
+
+-- name: cards_failed
+-- Nothing was shown. $1 ids, $2 who tried, $3 pause before the next attempt
+UPDATE cards SET
+    sending_since = NULL, sending_by = NULL, sending_text = NULL, failures = failures + 1,
+    retry_at = now() + $3::interval, updated_at = now()
+WHERE id = ANY ($1::bigint[]) AND sending_by = $2;
+
+-- name: cards_lost
+-- The answer was lost: a new message may stand in the chat. $1 ids, $2 who sent, $3 pause before the next attempt
+UPDATE cards SET
+    doubtful_text = coalesce(sending_text, doubtful_text),
+    doubtful_since = CASE WHEN sending_text IS NULL THEN doubtful_since ELSE sending_since END,
+    sending_since = NULL, sending_by = NULL, sending_text = NULL, failures = failures + 1,
+    retry_at = now() + $3::interval, updated_at = now()
+WHERE id = ANY ($1::bigint[]) AND sending_by = $2;
+
+-- name: cards_given_up
+-- The chat will never show these revisions. $1 ids, $2 who tried, $3 why
+UPDATE cards SET
+    sending_since = NULL, sending_by = NULL, sending_text = NULL, failures = failures + 1, gave_up = $3,
     updated_at = now()
-WHERE id = $1;
+WHERE id = ANY ($1::bigint[]) AND sending_by = $2;
 
--- name: card_failed
--- The request was refused; nothing was shown. $1 id, $2 pause before the next attempt
-UPDATE cards SET sending_since = NULL, failures = failures + 1, retry_at = now() + $2::interval, updated_at = now()
-WHERE id = $1;
+-- name: card_taken_back
+-- The chat is to show nothing: its message has to go, unless it carries other cards. $1 ids
+WITH gone AS (
+    UPDATE cards SET
+        sent_revision = revision, message_id = NULL, shared = false,
+        doubtful_text = coalesce(sending_text, doubtful_text),
+        doubtful_since = CASE WHEN sending_text IS NULL THEN doubtful_since ELSE sending_since END,
+        sending_since = NULL, sending_by = NULL, sending_text = NULL, updated_at = now()
+    FROM (SELECT id, message_id AS earlier FROM cards WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE) AS old
+    WHERE cards.id = old.id AND text = ''
+    RETURNING cards.enterprise_number, cards.chat_id, old.earlier, cards.id
+)
+INSERT INTO card_leftovers (enterprise_number, chat_id, message_id)
+SELECT enterprise_number, chat_id, earlier FROM gone
+WHERE earlier IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM cards AS other
+    WHERE other.enterprise_number = gone.enterprise_number AND other.chat_id = gone.chat_id
+      AND other.message_id = gone.earlier AND other.text <> '' AND other.id <> gone.id
+)
+ON CONFLICT DO NOTHING;
 
--- name: card_given_up
--- The chat will never show this card. $1 id, $2 why
-UPDATE cards SET sending_since = NULL, failures = failures + 1, gave_up = $2, updated_at = now() WHERE id = $1;
+-- name: fold_live_cards
+-- A board takes the place of single live messages. $1 enterprise, $2 chat
+WITH folded AS (
+    UPDATE cards SET message_id = NULL, updated_at = now()
+    FROM (
+        SELECT id, message_id AS earlier FROM cards
+        WHERE enterprise_number = $1 AND chat_id = $2 AND message_id IS NOT NULL AND kind = 'call'
+          AND sent_phase <> 'hangup'
+        ORDER BY id FOR UPDATE
+    ) AS old
+    WHERE cards.id = old.id
+    RETURNING old.earlier
+)
+INSERT INTO card_leftovers (enterprise_number, chat_id, message_id)
+SELECT $1, $2, earlier FROM folded
+ON CONFLICT DO NOTHING;
+
+-- name: leftovers
+-- Messages that have to go, oldest first. $1 enterprise, $2 chat, $3 limit
+SELECT message_id FROM card_leftovers WHERE enterprise_number = $1 AND chat_id = $2 ORDER BY message_id LIMIT $3;
+
+-- name: add_leftover
+-- A message that no card knows has to go. $1 enterprise, $2 chat, $3 message id
+INSERT INTO card_leftovers (enterprise_number, chat_id, message_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: leftovers_gone
+-- They went. $1 enterprise, $2 chat, $3 message ids
+DELETE FROM card_leftovers WHERE enterprise_number = $1 AND chat_id = $2 AND message_id = ANY ($3::bigint[]);
+
+-- name: doubts
+-- The oldest text that may stand in a chat without our knowledge: for how many seconds, and between which messages of
+-- ours. $1 enterprise, $2 chat, $3 not younger than
+SELECT doubtful_text AS text, extract(epoch FROM now() - since)::double precision AS age,
+    (SELECT max(message_id) FROM cards WHERE chat_id = $2 AND sent_at < since) AS after,
+    (SELECT max(message_id) FROM cards WHERE chat_id = $2) AS newest
+FROM (
+    SELECT doubtful_text, min(doubtful_since) AS since FROM cards
+    WHERE enterprise_number = $1 AND chat_id = $2 AND doubtful_text IS NOT NULL
+    GROUP BY doubtful_text
+) AS doubtful
+WHERE since <= now() - $3::interval
+ORDER BY since LIMIT 1;
+
+-- name: known_messages
+-- Which of some messages of a chat our tables know. $1 chat, $2 message ids
+SELECT message_id FROM cards WHERE chat_id = $1 AND message_id = ANY ($2::bigint[])
+UNION
+SELECT message_id FROM card_leftovers WHERE chat_id = $1 AND message_id = ANY ($2::bigint[]);
+
+-- name: doubt_settled
+-- A text was looked for. $1 enterprise, $2 chat, $3 text
+UPDATE cards SET doubtful_text = NULL, doubtful_since = NULL
+WHERE enterprise_number = $1 AND chat_id = $2 AND doubtful_text = $3;
+
+-- name: chat_state
+-- What became of a chat. $1 enterprise, $2 chat
+SELECT moved_to, now() - closed_at AS closed_for FROM telegram_chats WHERE enterprise_number = $1 AND chat_id = $2;
+
+-- name: chat_moved
+-- A group became a supergroup: its messages have other ids there. $1 enterprise, $2 chat, $3 new id
+INSERT INTO telegram_chats (enterprise_number, chat_id, moved_to) VALUES ($1, $2, $3)
+ON CONFLICT (enterprise_number, chat_id) DO UPDATE SET moved_to = excluded.moved_to;
+
+-- name: chat_closed
+-- A chat refused the bot. $1 enterprise, $2 chat, $3 why
+INSERT INTO telegram_chats (enterprise_number, chat_id, closed_at, closed_why) VALUES ($1, $2, now(), $3)
+ON CONFLICT (enterprise_number, chat_id) DO UPDATE SET closed_at = now(), closed_why = excluded.closed_why;
+
+-- name: chat_open
+-- A chat takes messages again. $1 enterprise, $2 chat
+UPDATE telegram_chats SET closed_at = NULL, closed_why = NULL
+WHERE enterprise_number = $1 AND chat_id = $2 AND closed_at IS NOT NULL;
 
 -- name: post_call
 -- A finished call, or a corrected one, has to go to CRMs; one that ended too long ago stays out of them.

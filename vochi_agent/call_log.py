@@ -50,6 +50,7 @@ class CallLog:
         lookups: Who asks the CRMs; None asks nobody.
         stored: Told every call that was stored.
         listeners: Told every update, live ones included; they never wait.
+        named: Told whose name is news: enterprise, number.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class CallLog:
         self.lookups: Lookups | None = None
         self.stored: Callable[[Call], None] = lambda _: None
         self.listeners: list[Callable[[CallUpdate], None]] = []
+        self.named: Callable[[str, str], None] = lambda *_: None
         self._ledger = ledger
         self._directory = directory
         self._renderers: Mapping[str, Renderer] = {}
@@ -121,6 +123,7 @@ class CallLog:
             StoreUnavailable: try again later.
         """
         await self._directory.enrich(enterprise_number, phone, profile, primary=primary)
+        self.named(enterprise_number, phone)
         changed = 0
         for linkedid in self._recent.get((enterprise_number, phone), ()):
             changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self._renderer(enterprise_number))

@@ -28,26 +28,26 @@ from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory
 from vochi_agent.crms import changes_of, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.late_names import LateNames
+from vochi_agent.live_cards import LiveCards
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
-from vochi_agent.ports import CallBook, CallScreen
+from vochi_agent.ports import CallBook, CallScreen, LiveRenderer
 from vochi_agent.routing import Routing
 from vochi_agent.site import Site
-from vochi_agent.store.cards import Card, CardQueue, PendingChat
 from vochi_agent.store.embedded import EmbeddedPostgres
 from vochi_agent.store.news import CustomerNews
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
 from vochi_agent.telegram.cards import CardSender
-from vochi_agent.telegram.labels import renderer
-from vochi_agent.telegram.queue import Bot
+from vochi_agent.telegram.door import Bot
+from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
 from vochi_agent.web.webhooks import webhook_routes
 
-__all__ = ["Daemon", "assembled", "open_store"]
+__all__ = ["Daemon", "assembled", "open_store", "tell_recovered"]
 
 Parts = Callable[[], Mapping[str, Part]]
 
@@ -73,7 +73,8 @@ class Daemon:
     spool: DiskSpool
     call_log: CallLog
     caller_id: CallerId
-    cards: CardSender[Card]
+    cards: CardSender
+    live_cards: LiveCards
     call_books: CallBooks
     call_screens: CallScreens
     sites: Mapping[str, Site]
@@ -92,25 +93,9 @@ class Daemon:
         layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in known}
         self.caller_id.use(layouts)
         self.call_log.use({each.number: self.customers.watching(renderer(each, config)) for each in known})
+        self.live_cards.use(_live_renderers(config))
         for number, (_, layout) in layouts.items():
             self.sites[number].watch.tracker.layout = layout
-
-
-class OwnCards:
-    """The cards of enterprises whose calls we write; another daemon sends the others'."""
-
-    def __init__(self, queue: CardQueue, sites: Mapping[str, "Site"]) -> None:
-        self._queue = queue
-        self._sites = sites
-        self.claim = queue.claim
-        self.sent = queue.sent
-        self.failed = queue.failed
-        self.given_up = queue.given_up
-
-    async def pending_chats(self) -> list[PendingChat]:
-        """Chats with open work of ours. Raises StoreUnavailable."""
-        chats = await self._queue.pending_chats()
-        return [chat for chat in chats if (site := self._sites.get(chat.enterprise_number)) and site.duty.ours]
 
 
 class _GapsFilled:
@@ -177,11 +162,20 @@ async def assembled(
         stack.push_async_callback(customers.aclose)
         news = CustomerNews(store.database, customers, enterprises=list(layouts))
         sites: dict[str, Site] = {}
-        cards = CardSender(config, OwnCards(store.cards, sites), metrics=metrics, bots=bots)
+        cards = CardSender(
+            config,
+            store.cards,
+            metrics=metrics,
+            bots=bots,
+            ours=lambda number: number in sites and sites[number].duty.ours,
+        )
+        live_cards = LiveCards(store.cards, customers, renderers=_live_renderers(config), cards_changed=cards.wake)
         renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
         call_log = CallLog(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
         )
+        call_log.named = live_cards.named
+        call_log.listeners.append(live_cards.tell)
         asked = {each.number: crms_of(each, session, metrics, crms) for each in config.enterprises}
         enrichment = Enrichment(
             asked,
@@ -219,6 +213,8 @@ async def assembled(
                 enrichment=enrichment,
                 metrics=metrics,
                 render=Guarded(renderers[number]),
+                announce=partial(tell_recovered, enterprise, store),
+                cards_changed=cards.wake,
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )
@@ -263,6 +259,7 @@ async def assembled(
             cards=cards,
             call_books=call_books,
             call_screens=call_screens,
+            live_cards=live_cards,
             sites=sites,
             changes=changes,
             schema_ready=schema_ready,
@@ -295,6 +292,16 @@ def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
         ]
         for each in config.enterprises
     }
+
+
+async def tell_recovered(enterprise: Enterprise, store: PostgresStore, calls: Sequence[Call]) -> None:
+    """Tell chats of many recovered calls in one message, which the last of them names. Raises StoreUnavailable."""
+    await store.cards.put_digest(enterprise.number, f"recovered/{calls[-1].linkedid}", digest(enterprise, calls))
+
+
+def _live_renderers(config: Config) -> Mapping[str, LiveRenderer]:
+    """Of the enterprises whose chats are shown calls that go on."""
+    return {each.number: live_renderer(each, config) for each in config.enterprises if shows_live(each)}
 
 
 def _watch(sites: Mapping[str, Site], number: str) -> PbxWatch | None:

@@ -50,6 +50,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
             start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
             start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
+            start("live cards", bulkhead("the live cards", daemon.live_cards.run)),
             start("status", _report(daemon, notifier, answers)),
         ]
         intake = []
@@ -59,6 +60,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             intake.append(start(f"heartbeat of {number}", bulkhead(f"the heartbeat of {number}", beat.run)))
             intake.append(start(f"watched time of {number}", bulkhead(f"the ledger of {number}", site.keeper.run)))
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
+            intake.append(start(f"sweeping of {number}", bulkhead(f"the sweeping of {number}", site.sweeper.run)))
             claim = keep_running(f"the ownership of {number}", site.ownership.run)
             work.append(start(f"ownership of {number}", claim))
         for changes in daemon.changes:

@@ -12,6 +12,8 @@ __all__ = ["Metrics"]
 # Seconds; FastAGI has 1.5 s for everything and a CRM request 10 s.
 FAST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 CRM_BUCKETS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 4.0, 10.0)
+# A quiet chat is told at once; in a rush finals may wait for one another.
+CARD_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 1.0, 5.0, 15.0, 30.0, 60.0, 90.0, 600.0)
 
 
 class Metrics:
@@ -49,7 +51,9 @@ class Metrics:
         crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
         crm_changes_waiting: Those that are kept and not in `customers` yet.
         crm_phones_skipped: Phones of webhooks that are no phones.
-        cards: Telegram cards by result.
+        cards: Requests to Telegram about cards, by result.
+        card_seconds: From a text in the table to Telegram's word that the chat shows it.
+        chats_rushing: Chats in which a board stands for single cards.
     """
 
     def __init__(self) -> None:
@@ -93,7 +97,9 @@ class Metrics:
         self.crm_phones_skipped = self._counter(
             "crm_phones_skipped", "Phones of webhooks that are no phones", *enterprise, "source"
         )
-        self.cards = self._counter("cards", "Telegram cards", *enterprise, "result")
+        self.cards = self._counter("cards", "Requests to Telegram about cards", *enterprise, "result")
+        self.card_seconds = self._histogram("card_seconds", "Time until a chat shows a card", CARD_BUCKETS)
+        self.chats_rushing = self._gauge("chats_rushing", "Chats with a board for single cards", *enterprise)
 
     def render(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress
+from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, Phase
 from vochi_agent.customers.model import Company, Customer, History, Profile
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "CompanySource",
     "CustomerDirectory",
     "LedgerEntry",
+    "LiveCardStore",
+    "LiveRenderer",
     "Phones",
     "Popup",
     "Post",
@@ -40,12 +42,20 @@ class CardDraft:
         topic: `message_thread_id` of a forum topic, 0 for none.
         text: The whole message, Telegram HTML.
         silent: The message makes no sound.
+        brief: The same in one line, for a message about many calls.
+        anew: What the chat shows of an earlier phase is replaced by a new message, not edited.
+        held_until: Not before this moment, and together with what else waits for it.
+        wanted: False: the chat did not ask for such a call; what it shows of it already is corrected or taken back.
     """
 
     chat_id: int
     topic: int
     text: str
     silent: bool
+    brief: str = ""
+    anew: bool = False
+    held_until: datetime | None = None
+    wanted: bool = True
 
 
 class Renderer(Protocol):
@@ -53,6 +63,24 @@ class Renderer(Protocol):
 
     def __call__(self, call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
         """One draft for each chat that is told; `before` is the customer's history without this call."""
+        ...
+
+
+class LiveRenderer(Protocol):
+    """Renders the cards of a call that goes on (pure, quick)."""
+
+    def __call__(
+        self, progress: CallProgress, customer: Customer | None, *, placed_by: str = ""
+    ) -> Sequence[CardDraft]:
+        """One draft for each chat; `placed_by`: the extension that placed an outgoing or internal call."""
+        ...
+
+
+class LiveCardStore(Protocol):
+    """Keeps what chats should show of calls that go on."""
+
+    async def put_live(self, enterprise_number: str, linkedid: str, phase: Phase, drafts: Sequence[CardDraft]) -> int:
+        """Store it; returns how many cards changed. A call never goes back. Raises StoreUnavailable."""
         ...
 
 

@@ -5,7 +5,7 @@ recovered record replaces a poorer one and never a better one (`calls.ledger.cor
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -96,7 +96,7 @@ class Recovery:
         render: The cards of a call, as for live ones; it is not asked about calls that chats should not be told of.
         clock: Now, by the PBX's clock.
         stored: Told each call that nobody knew, once it is stored.
-        announce: Told the calls of a recovery that brought too many for cards, oldest first.
+        announce: Told the calls of a recovery that brings too many for cards, oldest first. Raises StoreUnavailable.
         told_since: Chats are told of no call that ended before: what happened before we came is no news.
         progress: Told after every batch up to which moment the records were read, and what was done.
     """
@@ -111,7 +111,7 @@ class Recovery:
         render: Renderer,
         clock: Callable[[], datetime],
         stored: Callable[[Call], None] = lambda _: None,
-        announce: Callable[[Sequence[Call]], None] = lambda _: None,
+        announce: Callable[[Sequence[Call]], Awaitable[None]] | None = None,
         told_since: datetime = EVER,
         progress: Callable[[datetime, Report], None] = lambda _, __: None,
     ) -> None:
@@ -164,9 +164,10 @@ class Recovery:
         if len(new) <= MOST_CARDS:
             return await self._store(calls, self._render)
         report = await self._store([call for call in calls if call.linkedid in known], self._render)
-        report += await self._store(new, _no_cards)
-        self._announce(new)
-        return report
+        if self._announce is not None:
+            # Before they are stored: whoever dies in between tells of some of them twice, not of none.
+            await self._announce(new)
+        return report + await self._store(new, _no_cards)
 
     async def _store(self, calls: Iterable[Call], render: Renderer) -> Report:
         report = Report()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 import aiohttp
@@ -27,6 +27,7 @@ from vochi_agent.recoverer import Recoverer
 from vochi_agent.recovery import Recovery
 from vochi_agent.store.ownership import Ownership
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.sweeping import Sweeper
 from vochi_agent.watching import WatchKeeper
 
 __all__ = ["Site"]
@@ -46,6 +47,7 @@ class Site:
         ownership: The claim on the database's lock that decides it.
         keeper: Writes down what time was watched.
         recoverer: Finds what happened in the rest.
+        sweeper: Takes back live cards that nothing else ends.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Site:
         enrichment: Enrichment,
         metrics: Metrics,
         render: Renderer,
+        announce: Callable[[Sequence[Call]], Awaitable[None]],
+        cards_changed: Callable[[], None],
         ready: asyncio.Event,
         filled: Callable[[], Awaitable[None]],
     ) -> None:
@@ -69,6 +73,8 @@ class Site:
             session: For the REST interface of its PBX.
             customers: Whom its people call.
             render: Its cards.
+            announce: Tells chats of many recovered calls at once. Raises StoreUnavailable.
+            cards_changed: Wakes whoever sends cards.
             ready: Set when the database has our schema.
             filled: Told when no gap of this enterprise is left that can be closed.
 
@@ -77,6 +83,7 @@ class Site:
         """
         self.number = enterprise.number
         self._call_log = call_log
+        self._announce = announce
         self.duty = Duty(call_log.tell, clock=time.monotonic)
         peer = AriPeer.of(enterprise.asterisk)
         ari = Ari(peer, session) if peer else None
@@ -112,6 +119,12 @@ class Site:
             recover=self._look_for_gaps,
             ready=ready,
         )
+        self.sweeper = Sweeper(
+            self.number,
+            store.cards,
+            alive=self._calls_that_go_on,
+            taken_back=cards_changed,
+        )
         self._names = RecoveredNames(self.number, enrichment)
         records = open_records(enterprise, layout)
         recovery = None
@@ -124,7 +137,7 @@ class Site:
                 render=render,
                 clock=lambda: datetime.fromtimestamp(self.watch.pbx_time(), UTC),
                 stored=self._recovered,
-                announce=self._announce,
+                announce=self._announced,
             )
         self.recoverer = Recoverer(
             self.number,
@@ -160,10 +173,16 @@ class Site:
         self._names.add(call)
         self._call_log.recovered(call)
 
-    def _announce(self, calls: Sequence[Call]) -> None:
+    def _calls_that_go_on(self) -> Collection[str] | None:
+        if not self.duty.ours or not self.watch.connected:
+            return None
+        return [call.linkedid for call in self.watch.tracker.live()]
+
+    async def _announced(self, calls: Sequence[Call]) -> None:
         log.warning(
             "%d calls of %s were recovered, too many for a card each; `vochi-agent calls` lists them",
             len(calls),
             self.number,
             extra={"action": "recovered_many"},
         )
+        await self._announce(calls)

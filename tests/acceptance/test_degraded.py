@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import DaemonProcess, ask
+from tests.support.finals import finals, until_finals
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.tcp_gate import TcpGate
@@ -51,9 +52,8 @@ class World:
         )
 
     async def cards(self, count: int, *, within: float = 15.0) -> list[str]:
-        """The chat's messages, once there are so many."""
-        await self.telegram.until(lambda: len(self.telegram.messages(CHAT)) >= count, within=within)
-        return [message.text for message in self.telegram.messages(CHAT)]
+        """The chat's final cards, once there are so many."""
+        return await until_finals(self.telegram, CHAT, count, within=within)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_calls_wait_for_postgresql_and_are_stored_in_order(world: World) -
     await world.postgres.close()
     await world.call("375290000011")
     await world.call("375290000012")
-    assert world.telegram.messages(CHAT) == []
+    assert finals(world.telegram, CHAT) == []
 
     await world.postgres.open()
 

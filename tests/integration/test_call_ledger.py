@@ -36,8 +36,7 @@ async def customer(store: PostgresStore, phone: str = PHONE) -> Customer:
 
 
 async def card_texts(store: PostgresStore) -> list[tuple[str, int]]:
-    card = await store.cards.claim("0901", -100)
-    return [(card.text, card.revision)] if card else []
+    return [(card.text, card.revision) for card in (await store.cards.work("0901", -100)).open]
 
 
 async def test_an_answered_call_makes_the_customer(store: PostgresStore) -> None:

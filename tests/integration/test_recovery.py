@@ -46,8 +46,11 @@ class Office:
             render=card,
             clock=lambda: self.now,
             stored=self.stored.append,
-            announce=self.announced.extend,
+            announce=self._announce,
         )
+
+    async def _announce(self, calls: Sequence[Call]) -> None:
+        self.announced.extend(calls)
 
     def wrote(self, lines: Iterable[str]) -> None:
         """What stands in the CEL file now."""
@@ -59,11 +62,10 @@ class Office:
 
     async def cards(self) -> list[str]:
         """The texts that wait for the chat; asked again, those that came since."""
-        texts = []
-        while (claimed := await self.store.cards.claim("0901", -100)) is not None:
-            texts.append(claimed.text)
-            await self.store.cards.given_up(claimed, "read")
-        return texts
+        cards = (await self.store.cards.work("0901", -100)).open
+        await self.store.cards.claim(cards, new_text=None)
+        await self.store.cards.given_up(cards, "read")
+        return [card.text for card in cards]
 
 
 @pytest.fixture

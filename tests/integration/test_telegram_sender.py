@@ -1,81 +1,31 @@
-"""Cards reach the chats: aiogram against the sandbox Bot API, through everything that goes wrong there."""
+"""Cards reach the chats: aiogram between a real table of cards and the sandbox Bot API, through everything that goes
+wrong there.
+"""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import replace
 
 import pytest
 
-from tests.support.card_queue import MemoryCards, QueuedCard
 from tests.support.cards import COMPANY, final, finished
-from vochi_agent.calls.model import Status
-from vochi_agent.config import Config
+from tests.support.chats import FORUM, GROUP, OTHER, QUICK, Chats, configured, sending
+from tests.support.tcp_gate import TcpGate
+from vochi_agent.calls.model import Phase, Status
 from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import Fault, TelegramSandbox
-from vochi_agent.telegram.cards import CardSender, Pace
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.cards import CardSender
 
-GROUP, OTHER, FORUM = -1001000000001, -1001000000002, -1001000000003
-QUICK = Pace(request=0.5, first=0.05, longest=0.1, closed=0.2, refused=0.2, look_again=0.05)
 # Cards come on being woken, not because somebody looks often.
-WOKEN = Pace(request=0.5, first=0.05, longest=0.1, closed=600.0, refused=600.0, look_again=600.0)
+WOKEN = replace(QUICK, look_again=600.0)
 CARD = final(finished(status=Status.MISSED), COMPANY)
 
 
-@dataclass(frozen=True)
-class Chats:
-    """A sender at work between a table of cards and the sandbox."""
-
-    sandbox: TelegramSandbox
-    cards: MemoryCards
-    sender: CardSender
-    metrics: Metrics
-
-    def texts(self, chat_id: int = GROUP) -> list[str]:
-        """What people see in a chat."""
-        return [message.text for message in self.sandbox.messages(chat_id)]
-
-    def counted(self, result: str) -> float:
-        """The metric of cards with this result."""
-        return (
-            self.metrics.registry.get_sample_value("vochi_cards_total", {"enterprise": "0901", "result": result}) or 0.0
-        )
-
-
-def configured(api_url: str, token: str = "42:TEST") -> Config:
-    """The smallest configuration with a bot."""
-    enterprise = {
-        "number": "0901",
-        "country": "BY",
-        "telegram_token": token,
-        "asterisk": {"ami": "127.0.0.1:5038", "ami_username": "vochi", "ami_secret": "x"},
-    }
-    return Config.model_validate({"telegram": {"api_url": api_url}, "enterprises": [enterprise]})
-
-
-@contextlib.asynccontextmanager
-async def at_work(
-    *, pace: Pace = QUICK, token: str = "42:TEST", lease: timedelta = timedelta(seconds=60)
-) -> AsyncIterator[Chats]:
-    async with TelegramSandbox() as sandbox:
-        for chat_id in (GROUP, OTHER):
-            sandbox.add_chat(chat_id)
-        sandbox.add_chat(FORUM, topics=[7])
-        cards, metrics = MemoryCards(lease=lease), Metrics()
-        sender = CardSender(configured(sandbox.url, token), cards, metrics=metrics, pace=pace)
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(sender.run(), name="sender under test")
-            try:
-                yield Chats(sandbox, cards, sender, metrics)
-            finally:
-                task.cancel()
-
-
 @pytest.fixture
-async def chats() -> AsyncIterator[Chats]:
-    async with at_work() as found:
+async def chats(store: PostgresStore, dsn: str) -> AsyncIterator[Chats]:
+    async with sending(store, dsn) as found:
         yield found
 
 
@@ -83,8 +33,11 @@ def said(caplog: pytest.LogCaptureFixture, action: str) -> int:
     return sum(1 for record in caplog.records if getattr(record, "action", "") == action)
 
 
+# ---------------------------------------------------------------- the ordinary way
+
+
 async def test_a_card_is_sent_as_html_without_a_sound_or_a_preview(chats: Chats) -> None:
-    card = await chats.cards.until_shown(chats.cards.put(CARD, chat_id=GROUP))
+    card = await chats.cards.until_shown(await chats.cards.put(CARD, chat_id=GROUP))
 
     (message,) = chats.sandbox.messages(GROUP)
     assert message.source == CARD
@@ -92,64 +45,110 @@ async def test_a_card_is_sent_as_html_without_a_sound_or_a_preview(chats: Chats)
         '❌ Мы не подняли трубку\n💰+375 (29) 000-00-11\n👤Контактова Анна (ООО "Ромашка & Ко")'
     )
     assert message.silent
-    assert card.message_id == message.message_id
+    assert (card["message_id"], card["sent_phase"]) == (message.message_id, "hangup")
     assert '"is_disabled": true' in chats.sandbox.requests[-1].fields["link_preview_options"]
 
 
-async def test_a_card_is_sent_as_soon_as_the_sender_is_woken() -> None:
-    async with at_work(pace=WOKEN) as chats:
-        await chats.cards.until_shown(await _put_and_wake(chats, "первая"))
-        second = await _put_and_wake(chats, "вторая")
-        await chats.cards.until_shown(second)
+async def test_a_card_is_sent_as_soon_as_the_sender_is_woken(store: PostgresStore, dsn: str) -> None:
+    async with sending(store, dsn, pace=WOKEN) as chats:
+        for text in ("первая", "вторая"):
+            linkedid = await chats.cards.put(text, chat_id=GROUP)
+            chats.sender.wake()
+            await chats.cards.until_shown(linkedid)
 
         assert chats.texts() == ["первая", "вторая"]
 
 
 async def test_a_newer_text_edits_the_same_message(chats: Chats) -> None:
-    number = chats.cards.put("звонит", chat_id=GROUP)
-    await chats.cards.until_shown(number)
-    chats.cards.change(number, "поговорили")
-    await chats.cards.until_shown(number)
+    linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+    await chats.cards.until_shown(linkedid)
+    await chats.cards.put("поговорили", chat_id=GROUP, linkedid=linkedid)
+    await chats.cards.until_shown(linkedid)
 
     (message,) = chats.sandbox.messages(GROUP)
     assert (message.text, message.edits) == ("поговорили", 1)
 
 
 async def test_a_message_that_says_so_already_is_done(chats: Chats) -> None:
-    number = chats.cards.put("текст", chat_id=GROUP)
-    await chats.cards.until_shown(number)
-    chats.cards.change(number, "текст")
-    await chats.cards.until_shown(number)
+    linkedid = await chats.cards.put("текст", chat_id=GROUP, phase=Phase.DIAL)
+    await chats.cards.until_shown(linkedid)
+    await chats.cards.put("текст", chat_id=GROUP, linkedid=linkedid)
+    await chats.cards.until_shown(linkedid)
 
     (message,) = chats.sandbox.messages(GROUP)
-    assert message.edits == 0
+    assert (message.edits, chats.asked("editMessageText")) == (0, 1)
+
+
+async def test_a_missed_call_is_heard_and_its_silent_live_card_goes(chats: Chats) -> None:
+    linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+    live = await chats.cards.until_shown(linkedid)
+    await chats.cards.put("не подняли", chat_id=GROUP, linkedid=linkedid, silent=False, anew=True)
+    await chats.until_texts("не подняли")
+
+    (message,) = chats.sandbox.messages(GROUP)
+    assert not message.silent
+    assert message.message_id > live["message_id"]
+    await chats.cards.until("NOT EXISTS (SELECT 1 FROM card_leftovers)")
+
+
+async def test_a_correction_of_a_missed_call_is_no_second_sound(chats: Chats) -> None:
+    linkedid = await chats.cards.put("не подняли", chat_id=GROUP, silent=False, anew=True)
+    await chats.cards.until_shown(linkedid)
+    await chats.cards.put("не подняли, а звонила Анна", chat_id=GROUP, linkedid=linkedid, silent=False, anew=True)
+    await chats.cards.until_shown(linkedid)
+
+    (message,) = chats.sandbox.messages(GROUP)
+    assert message.edits == 1
+
+
+async def test_a_call_that_a_chat_does_not_want_any_more_leaves_no_trace(chats: Chats) -> None:
+    linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+    await chats.cards.until_shown(linkedid)
+    await chats.cards.put("поговорил другой", chat_id=GROUP, linkedid=linkedid, phase=Phase.BRIDGE, wanted=False)
+
+    await chats.until_texts()
 
 
 async def test_a_deleted_message_is_sent_anew(chats: Chats) -> None:
-    number = chats.cards.put("звонит", chat_id=GROUP)
-    shown = await chats.cards.until_shown(number)
-    assert shown.message_id is not None
+    linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+    shown = await chats.cards.until_shown(linkedid)
     chats.sandbox.chat(GROUP).messages.clear()
-    chats.cards.change(number, "поговорили")
-    again = await chats.cards.until_shown(number)
+    await chats.cards.put("поговорили", chat_id=GROUP, linkedid=linkedid)
+    again = await chats.cards.until_shown(linkedid)
 
     assert chats.texts() == ["поговорили"]
-    assert again.message_id == shown.message_id + 1
+    assert again["message_id"] == shown["message_id"] + 1
 
 
-async def test_a_flood_wait_is_obeyed_and_delays_no_other_chat(chats: Chats) -> None:
-    chats.sandbox.break_next(Fault.FLOOD, chat_id=GROUP, retry_after=1)
+# ---------------------------------------------------------------- errors, by class
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["new", "edit"])
+async def test_a_flood_wait_is_obeyed_exactly_and_delays_no_other_chat(chats: Chats, *, live: bool) -> None:
+    linkedid = ""
+    if live:
+        linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+        await chats.cards.until_shown(linkedid)
+    chats.sandbox.break_next(Fault.FLOOD, chat_id=GROUP, retry_after=2)
     loop = asyncio.get_running_loop()
     refused = loop.time()
-    limited = chats.cards.put("ждёт", chat_id=GROUP)
-    free = chats.cards.put("сразу", chat_id=OTHER)
-    await chats.cards.until_shown(free, within=0.8)
+    limited = await chats.cards.put("ждёт", chat_id=GROUP, linkedid=linkedid)
+    free = await chats.cards.put("сразу", chat_id=OTHER)
+    await chats.cards.until_shown(free, within=1.0)
+    before = chats.asked("sendMessage") + chats.asked("editMessageText")
     await chats.cards.until_shown(limited)
 
-    assert loop.time() - refused >= 1.0
+    assert 2.0 <= loop.time() - refused < 4.0
     assert chats.texts() == ["ждёт"]
-    assert len([r for r in chats.sandbox.requests if r.fields["chat_id"] == str(GROUP)]) == 2
+    assert chats.asked("sendMessage") + chats.asked("editMessageText") == before + 1
     assert chats.counted("flood") == 1
+
+
+async def test_a_flood_wait_without_a_time_is_waited_out(chats: Chats) -> None:
+    chats.sandbox.break_next(Fault.BARE_FLOOD, chat_id=GROUP)
+    await chats.cards.until_shown(await chats.cards.put("текст", chat_id=GROUP))
+
+    assert chats.texts() == ["текст"]
 
 
 @pytest.mark.parametrize("fault", [Fault.HTML, Fault.SERVER_ERROR])
@@ -158,65 +157,27 @@ async def test_a_broken_telegram_is_tried_again_and_complained_of_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     chats.sandbox.break_next(fault, times=3)
-    await chats.cards.until_shown(chats.cards.put("текст", chat_id=GROUP))
+    await chats.cards.until_shown(await chats.cards.put("текст", chat_id=GROUP))
 
     assert chats.texts() == ["текст"]
     assert (said(caplog, "telegram_lost"), said(caplog, "telegram_back")) == (1, 1)
     assert chats.counted("away") == 3
 
 
-async def test_a_telegram_that_is_not_there_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_telegram_that_is_not_there_is_waited_for(
+    store: PostgresStore, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with TelegramSandbox() as gone:
         url = gone.url
-    cards = MemoryCards()
-    number = cards.put("текст", chat_id=GROUP)
-    sender = CardSender(configured(url), cards, metrics=Metrics(), pace=QUICK)
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(sender.run(), name="sender under test")
-        await cards.until(lambda: cards.written >= 3)
+    async with sending(store, dsn, sandbox=gone) as chats:
+        linkedid = await chats.cards.put("текст", chat_id=GROUP)
+        await chats.cards.until("(SELECT failures >= 3 FROM cards)")
         async with TelegramSandbox(port=int(url.rpartition(":")[2])) as back:
             back.add_chat(GROUP)
-            await cards.until_shown(number)
-            task.cancel()
+            await chats.cards.until_shown(linkedid)
 
             assert [message.text for message in back.messages(GROUP)] == ["текст"]
     assert said(caplog, "telegram_lost") == 1
-
-
-async def test_a_mute_telegram_holds_a_request_no_longer_than_its_deadline(chats: Chats) -> None:
-    chats.sandbox.break_next(Fault.SILENCE, chat_id=GROUP)
-    mute = chats.cards.put("без ответа", chat_id=GROUP)
-    after = chats.cards.put("следующая", chat_id=GROUP)
-    await chats.cards.until_shown(after)
-
-    assert chats.texts() == ["следующая"]
-    assert chats.cards.cards[mute].taken_until > asyncio.get_running_loop().time(), (
-        "it may have been shown: not at once"
-    )
-
-
-@pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.RESET])
-async def test_a_new_message_without_an_answer_is_repeated_only_after_its_lease(fault: Fault) -> None:
-    async with at_work(lease=timedelta(seconds=1.5)) as chats:
-        loop = asyncio.get_running_loop()
-        chats.sandbox.break_next(fault)
-        number = chats.cards.put("текст", chat_id=GROUP)
-        begun = loop.time()
-        await chats.cards.until_shown(number)
-
-        assert loop.time() - begun >= 1.5
-        assert chats.counted("lost") == 1
-
-
-async def test_an_edit_without_an_answer_is_repeated_at_once(chats: Chats) -> None:
-    number = chats.cards.put("звонит", chat_id=GROUP)
-    await chats.cards.until_shown(number)
-    chats.sandbox.break_next(Fault.LOST_ANSWER)
-    chats.cards.change(number, "поговорили")
-    await chats.cards.until_shown(number)
-
-    (message,) = chats.sandbox.messages(GROUP)
-    assert (message.text, message.edits) == ("поговорили", 1)
 
 
 @pytest.mark.parametrize("why", ["bot was kicked from the supergroup chat", "bot was blocked by the user"])
@@ -225,138 +186,171 @@ async def test_a_closed_chat_waits_with_one_warning_and_its_cards_are_kept(
 ) -> None:
     caplog.set_level(logging.INFO)
     chats.sandbox.chat(GROUP).closed = why
-    kept = [chats.cards.put(text, chat_id=GROUP) for text in ("первая", "вторая")]
-    await chats.cards.until_shown(chats.cards.put("другая", chat_id=OTHER))
-    await chats.cards.until(lambda: chats.cards.written >= 4)
+    kept = [await chats.cards.put(text, chat_id=GROUP) for text in ("первая", "вторая")]
+    await chats.cards.until_shown(await chats.cards.put("другая", chat_id=OTHER))
+    await chats.cards.until("(SELECT max(failures) >= 3 FROM cards)")
+    await chats.cards.until("EXISTS (SELECT 1 FROM telegram_chats WHERE closed_at IS NOT NULL AND closed_why <> '')")
     chats.sandbox.chat(GROUP).closed = ""
-    for number in kept:
-        await chats.cards.until_shown(number)
+    for linkedid in kept:
+        await chats.cards.until_shown(linkedid)
 
     assert sorted(chats.texts()) == ["вторая", "первая"]
     assert (said(caplog, "telegram_lost"), said(caplog, "telegram_back")) == (1, 1)
+    await chats.cards.until("NOT EXISTS (SELECT 1 FROM telegram_chats WHERE closed_at IS NOT NULL)")
+
+
+async def test_a_closed_chat_is_left_alone_by_the_next_life_too(store: PostgresStore, dsn: str) -> None:
+    patient = replace(QUICK, closed=600.0)
+    async with sending(store, dsn, pace=patient) as chats:
+        chats.sandbox.chat(GROUP).closed = "bot was kicked from the supergroup chat"
+        await chats.cards.put("текст", chat_id=GROUP)
+        await chats.cards.until("EXISTS (SELECT 1 FROM telegram_chats WHERE closed_at IS NOT NULL)")
+        async with sending(store, dsn, sandbox=chats.sandbox, pace=patient) as later:
+            await later.cards.until_shown(await later.cards.put("другая", chat_id=OTHER))
+
+        assert chats.asked("sendMessage") == 1
 
 
 async def test_an_unknown_chat_is_a_closed_one(chats: Chats, caplog: pytest.LogCaptureFixture) -> None:
-    number = chats.cards.put("текст", chat_id=-404)
-    await chats.cards.until(lambda: chats.cards.written >= 2)
+    linkedid = await chats.cards.put("текст", chat_id=-404)
+    await chats.cards.until("(SELECT failures >= 2 FROM cards)")
 
     assert "chat not found" in caplog.text
-    assert chats.cards.cards[number].sent_revision == 0
-    assert not chats.cards.cards[number].refused
+    card = await chats.cards.card(linkedid)
+    assert (card["sent_revision"], card["gave_up"]) == (0, None)
 
 
-async def test_a_group_that_became_a_supergroup_is_followed(chats: Chats, caplog: pytest.LogCaptureFixture) -> None:
-    number = chats.cards.put("звонит", chat_id=GROUP)
-    await chats.cards.until_shown(number)
-    chats.sandbox.chat(GROUP).moved_to = OTHER
-    chats.cards.change(number, "поговорили")
-    await chats.cards.until_shown(number)
-    await chats.cards.until_shown(chats.cards.put("ещё одна", chat_id=GROUP))
+async def test_a_group_that_became_a_supergroup_is_followed_also_by_the_next_life(
+    store: PostgresStore, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sending(store, dsn) as chats:
+        linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
+        await chats.cards.until_shown(linkedid)
+        chats.sandbox.chat(GROUP).moved_to = OTHER
+        await chats.cards.put("поговорили", chat_id=GROUP, linkedid=linkedid)
+        await chats.cards.until_shown(linkedid)
+        await chats.cards.until("EXISTS (SELECT 1 FROM telegram_chats WHERE moved_to IS NOT NULL)")
+    asked = 0
+    async with TelegramSandbox() as sandbox:
+        sandbox.add_chat(GROUP).moved_to = OTHER
+        sandbox.add_chat(OTHER)
+        async with sending(store, dsn, sandbox=sandbox) as later:
+            await later.cards.until_shown(await later.cards.put("ещё одна", chat_id=GROUP))
+            asked = later.asked("sendMessage")
 
-    assert chats.texts(OTHER) == ["поговорили", "ещё одна"]
+        assert [message.text for message in sandbox.messages(OTHER)] == ["ещё одна"]
+    assert chats.texts(OTHER) == ["поговорили"]
+    assert asked == 0
     assert said(caplog, "telegram_moved") == 1
 
 
 async def test_a_card_stands_in_its_topic_and_without_one_when_that_is_gone(
     chats: Chats, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await chats.cards.until_shown(chats.cards.put("в теме", chat_id=FORUM, topic=7))
+    await chats.cards.until_shown(await chats.cards.put("в теме", chat_id=FORUM, topic=7))
     chats.sandbox.chat(FORUM).topics.clear()
-    await chats.cards.until_shown(chats.cards.put("темы нет", chat_id=FORUM, topic=7))
+    for text in ("темы нет", "и не было"):
+        await chats.cards.until_shown(await chats.cards.put(text, chat_id=FORUM, topic=7))
 
     assert [(message.text, message.topic) for message in chats.sandbox.messages(FORUM)] == [
         ("в теме", 7),
         ("темы нет", 0),
+        ("и не было", 0),
     ]
     assert said(caplog, "telegram_topic") == 1
+    assert chats.asked("sendMessage", FORUM) == 4
 
 
 async def test_markup_that_telegram_refuses_is_sent_as_plain_text(chats: Chats) -> None:
-    await chats.cards.until_shown(chats.cards.put("<b>звонит <i>Анна &amp; Ко</b>", chat_id=GROUP))
+    await chats.cards.until_shown(await chats.cards.put("<b>звонит <i>Анна &amp; Ко</b>", chat_id=GROUP))
 
     assert chats.texts() == ["звонит Анна & Ко"]
 
 
 async def test_a_card_that_telegram_will_never_take_is_given_up_and_the_next_one_goes(chats: Chats) -> None:
-    bad = chats.cards.put("я" * 5000, chat_id=GROUP)
-    await chats.cards.until_shown(chats.cards.put("следующая", chat_id=GROUP))
+    bad = await chats.cards.put("я" * 5000, chat_id=GROUP)
+    await chats.cards.until_shown(await chats.cards.put("следующая", chat_id=GROUP))
 
     assert chats.texts() == ["следующая"]
-    assert "message is too long" in chats.cards.cards[bad].refused
+    assert "message is too long" in (await chats.cards.card(bad))["gave_up"]
 
 
-async def test_a_refused_token_is_one_alarm_and_nothing_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    async with at_work(token="42:WRONG") as chats:
-        number = chats.cards.put("текст", chat_id=GROUP)
-        await chats.cards.until(lambda: chats.cards.written >= 2)
+async def test_a_refused_token_is_one_alarm_and_nothing_is_given_up(
+    store: PostgresStore, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sending(store, dsn, token="42:WRONG") as chats:
+        linkedid = await chats.cards.put("текст", chat_id=GROUP)
+        await chats.cards.until("(SELECT failures >= 2 FROM cards)")
 
-        assert not chats.cards.cards[number].refused
+        assert (await chats.cards.card(linkedid))["gave_up"] is None
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "WRONG" not in caplog.text
 
 
-async def test_an_absent_database_costs_no_second_message(chats: Chats) -> None:
-    chats.sandbox.on_message = lambda _: setattr(chats.cards, "away", True)
-    number = chats.cards.put("текст", chat_id=GROUP)
-    await chats.cards.until(lambda: chats.cards.refusals >= 3)
-    chats.sandbox.on_message = lambda _: None
-    chats.cards.away = False
-    await chats.cards.until_shown(number)
+async def test_an_absent_database_costs_no_second_message(dsn: str) -> None:
+    host, _, port = dsn.rpartition("@")[2].partition("/")[0].partition(":")
+    async with (
+        TcpGate(int(port)) as gate,
+        PostgresStore(dsn.replace(f"{host}:{port}", f"{host}:{gate.port}")) as store,
+        sending(store, dsn) as chats,
+    ):
+        loop = asyncio.get_running_loop()
+        closed = loop.create_future()
+        chats.sandbox.on_message = lambda _: closed.set_result(loop.create_task(gate.close()))
+        linkedid = await chats.cards.put("текст", chat_id=GROUP)
+        await (await closed)
+        await asyncio.sleep(1.0)
+        chats.sandbox.on_message = lambda _: None
+        await gate.open()
+        await chats.cards.until_shown(linkedid)
 
-    assert chats.texts() == ["текст"]
-
-
-async def test_telegrams_real_limits_lose_no_card() -> None:
-    async with at_work() as chats:
-        chats.sandbox.limited = True
-        numbers = [chats.cards.put(f"карточка {number}", chat_id=GROUP) for number in range(7)]
-        await chats.cards.until_shown(numbers[-1], within=20)
-        for number in numbers:
-            await chats.cards.until_shown(number)
-
-        assert chats.texts() == [f"карточка {number}" for number in range(7)]
-        assert chats.counted("flood") >= 1
+        assert chats.texts() == ["текст"]
 
 
-async def test_without_a_bot_there_is_nothing_to_run() -> None:
-    cards = MemoryCards()
+async def test_without_a_bot_there_is_nothing_to_run(store: PostgresStore) -> None:
     async with asyncio.timeout(1):
-        await CardSender(configured("http://127.0.0.1:9", token=""), cards, metrics=Metrics()).run()
+        await CardSender(configured("http://127.0.0.1:9", token=""), store.cards, metrics=Metrics()).run()
 
 
-async def _put_and_wake(chats: Chats, text: str) -> int:
-    number = chats.cards.put(text, chat_id=GROUP)
-    chats.sender.wake()
-    return number
+async def test_a_daemon_whose_turn_it_is_not_sends_nothing(store: PostgresStore, dsn: str) -> None:
+    async with sending(store, dsn) as chats:
+        other = CardSender(
+            configured("http://127.0.0.1:9"), store.cards, metrics=Metrics(), pace=QUICK, ours=lambda _: False
+        )
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(other.run())
+            await chats.cards.until_shown(await chats.cards.put("текст", chat_id=GROUP))
+            task.cancel()
+
+        assert (await chats.cards.rows("SELECT max(failures) AS failures FROM cards"))[0]["failures"] == 0
 
 
-class HauntedCards(MemoryCards):
-    """A table whose every look at one chat meets a bug, so many times."""
+async def test_a_bug_met_in_one_chat_delays_no_other_and_the_chat_comes_back(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, bugs = chats.cards.store.cards.work, [1]
 
-    def __init__(self, bugs: int) -> None:
-        super().__init__()
-        self.bugs = bugs
-
-    async def claim(self, enterprise_number: str, chat_id: int) -> QueuedCard | None:
-        """As usual, but for the bug."""
-        if chat_id == GROUP and self.bugs:
-            self.bugs -= 1
+    async def haunted(enterprise_number: str, chat_id: int) -> object:
+        if chat_id == GROUP and bugs:
+            bugs.pop()
             raise ZeroDivisionError("a bug")
-        return await super().claim(enterprise_number, chat_id)
+        return await work(enterprise_number, chat_id)
+
+    monkeypatch.setattr(chats.cards.store.cards, "work", haunted)
+    later, other = [await chats.cards.put(CARD, chat_id=chat_id) for chat_id in (GROUP, OTHER)]
+    await chats.cards.until_shown(other)
+    assert chats.sandbox.messages(GROUP) == []
+    await chats.cards.until_shown(later)
+
+    assert bugs == []
 
 
-async def test_a_bug_met_in_one_chat_delays_no_other_and_the_chat_comes_back() -> None:
-    async with TelegramSandbox() as sandbox, asyncio.TaskGroup() as tasks:
-        for chat_id in (GROUP, OTHER):
-            sandbox.add_chat(chat_id)
-        cards = HauntedCards(bugs=1)
-        sender = CardSender(configured(sandbox.url), cards, metrics=Metrics(), pace=QUICK)
-        haunted, other = cards.put(CARD, chat_id=GROUP), cards.put(CARD, chat_id=OTHER)
-        task = tasks.create_task(sender.run(), name="sender under test")
+@pytest.mark.parametrize("name", ["<b>&\"'", "Я" * 4000, "\u202eавонавИ\u200f", "🌼🌼🌼"])
+async def test_hostile_names_arrive(chats: Chats, name: str) -> None:
+    who = replace(COMPANY, names=replace(COMPANY.names, last_name=name, first_name="", enterprise_name=name))
+    await chats.cards.until_shown(await chats.cards.put(final(finished(), who), chat_id=GROUP))
 
-        await cards.until_shown(other)
-        assert sandbox.messages(GROUP) == []
-        await cards.until_shown(haunted)
-        assert cards.bugs == 0
-        task.cancel()
+    (text,) = chats.texts()
+    assert len(text.split("\n")) == 7
+    assert chats.counted("refused") == 0

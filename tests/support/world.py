@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.asterisk import Asterisk
 from tests.support.daemon import DaemonProcess
+from tests.support.finals import until_finals
 from tests.support.postgres import PostgresServer
 from tests.support.sipp import Sipp
 from vochi_agent.calls.model import Call
@@ -40,9 +41,8 @@ class World:
     dsn: str
 
     async def cards(self, count: int) -> list[str]:
-        """The chat's messages, once there are so many."""
-        await self.telegram.until(lambda: len(self.telegram.messages(CHAT)) >= count, within=10)
-        return [message.text for message in self.telegram.messages(CHAT)]
+        """The chat's final cards, once there are so many."""
+        return await until_finals(self.telegram, CHAT, count, within=10)
 
     async def calls(self) -> list[Call]:
         """The ledger, newest first."""

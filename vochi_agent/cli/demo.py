@@ -85,7 +85,7 @@ async def _stage(folder: Path, console: Console) -> AsyncIterator[Stage]:
         crm = await stack.enter_async_context(RetailCrmSandbox(api_key=company.API_KEY))
         company.fill(crm)
         telegram = await stack.enter_async_context(TelegramSandbox(token=company.BOT_TOKEN))
-        telegram.add_chat(company.CHAT_ID, title="Ромашка: звонки")
+        telegram.add_chat(company.CHAT_ID, title="Директор")
         pbx = Pbx(
             phones=company.PHONES,
             trunks=[company.TRUNK],
@@ -124,18 +124,23 @@ async def _morning(stage: Stage) -> list[str]:
 async def _play(stage: Stage, scene: Scene, failures: list[str]) -> None:
     """One call: what the phones showed and what the chat got is compared with what should have been."""
     stage.crm.fault = Fault.REFUSE if scene.crm_is_dead else None
-    shown, cards = len(stage.pbx.displays), len(stage.telegram.messages(company.CHAT_ID))
+    shown, cards = len(stage.pbx.displays), len(_finals(stage.telegram))
     await scene.play(stage.pbx)
     if scene.display is not None:
         seen = {each.name for each in stage.pbx.displays[shown:]}
         if seen != {scene.display}:
             failures.append(f"{scene.title}: на трубках {seen}, а должно быть «{scene.display}»")
-    if not await _until(lambda: len(stage.telegram.messages(company.CHAT_ID)) > cards, CARD_S):
+    if not await _until(lambda: len(_finals(stage.telegram)) > cards, CARD_S):
         failures.append(f"{scene.title}: карточки в чате нет")
         return
-    text = stage.telegram.messages(company.CHAT_ID)[cards].text
+    text = _finals(stage.telegram)[cards]
     _print_card(stage.console, text)
     failures.extend(f"{scene.title}: в карточке нет «{piece}»" for piece in scene.card if piece not in unescape(text))
+
+
+def _finals(telegram: TelegramSandbox) -> list[str]:
+    """The cards of finished calls, oldest first."""
+    return [message.text for message in telegram.messages(company.CHAT_ID) if message.text.startswith(company.FINISHED)]
 
 
 async def _customers(stage: Stage, failures: list[str]) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from vochi_agent.asterisk.ami import AmiPeer, connect
 from vochi_agent.asterisk.records import living_channels, open_records
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise
+from vochi_agent.daemon import tell_recovered
 from vochi_agent.errors import ConfigError, VochiError
 from vochi_agent.recovery import Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
-from vochi_agent.telegram.labels import renderer
+from vochi_agent.telegram.drafts import renderer
 
 from .presentation import add_json, local, print_json, print_table, progress_bar
 from .recovered_names import Named, name_customers
@@ -113,6 +115,7 @@ async def _recover(
             render=renderer(enterprise, config),
             clock=_now,
             told_since=await store.watched.first_watched(enterprise.number) or now,
+            announce=partial(tell_recovered, enterprise, store),
             progress=progress,
         )
         report = await recovery.recover(start, now, alive)

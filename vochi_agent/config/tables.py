@@ -239,6 +239,11 @@ class Chat(Table):
     Attributes:
         topic: `message_thread_id` of a forum topic, 0 for none.
         lines: Line ids; empty means all.
+        agents: Only calls that these extensions placed, talked in or let ring out; empty means all.
+        live: Calls are shown while they go on, not only when they are over.
+        quiet: Hours in which calls that begin are not told at once but together when they end, e.g. "22:00-08:00".
+        badges: What is said about the customer in a line of its own.
+        hashtags: A line of hashtags, for Telegram's search.
     """
 
     id: v.ChatId
@@ -246,7 +251,12 @@ class Chat(Table):
     directions: tuple[v.CallDirection, ...] = ("in", "out")
     missed_only: v.Flag = False
     lines: tuple[v.LineId, ...] = ()
+    agents: tuple[v.Extension, ...] = ()
     mask_phones: v.Flag = False
+    live: v.Flag = True
+    quiet: v.QuietHours = ""
+    badges: tuple[v.Badge, ...] = ("repeated", "black_list")
+    hashtags: v.Flag = False
 
 
 class Enterprise(Table):

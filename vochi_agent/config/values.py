@@ -289,6 +289,7 @@ CallerPattern = Annotated[
     Allowed('a number such as "+375290000011", the beginning of numbers such as "+7900*", or "hidden"'),
 ]
 CallDirection = Annotated[Literal["in", "out", "internal"], Allowed("in, out, internal")]
+Badge = Annotated[Literal["new", "repeated", "black_list"], Allowed("new, repeated, black_list")]
 Charset = Annotated[Literal["utf-8", "latin", "ascii"], Allowed("utf-8, latin, ascii")]
 Source = Annotated[StrictStr, BeforeValidator(_unaliased), _or_empty(SOURCES.__contains__), Allowed(", ".join(SOURCES))]
 AccountId = Annotated[
@@ -304,6 +305,11 @@ CrmAgents = Annotated[Mapping[StrictStr, Extension], AfterValidator(_frozen)]
 # --- choices and quantities ---
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Allowed("debug, info, warning, error")]
 LogFormat = Annotated[Literal["json", "console"], Allowed("json, console")]
+QuietHours = Annotated[
+    StrictStr,
+    Field(pattern=r"^((?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?$"),
+    Allowed('from and to, such as "22:00-08:00", empty for none'),
+]
 CardMode = Annotated[Literal["auto", "edit", "resend"], Allowed("auto, edit, resend")]
 PoolSize = Annotated[StrictInt, Field(ge=1, le=100), Allowed("a whole number from 1 to 100")]
 SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a whole number from 1 to 10000")]

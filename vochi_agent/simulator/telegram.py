@@ -22,6 +22,7 @@ __all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest", "Telegra
 
 MAX_TEXT: Final = 4096
 MAX_LOG: Final = 10_000
+MOST_DELETED: Final = 100
 STARTED_AT: Final = 1_795_000_000  # `date` of the first message; nobody compares it
 GATEWAY_PAGE: Final = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 NOT_MODIFIED: Final = (
@@ -43,12 +44,15 @@ class TelegramSandbox:
 
     Attributes:
         limited: Apply Telegram's real limits.
+        limits: Those limits.
+        refused: How many requests the limits refused.
         on_message: Told of every message as it is sent or edited.
         requests: Every request so far, oldest first, bounded.
     """
 
     def __init__(self, *, token: str = "42:TEST", host: str = "127.0.0.1", port: int = 0) -> None:  # noqa: S107
         self.limited = False
+        self.refused = 0
         self.on_message: Callable[[SandboxMessage], None] = lambda _: None
         self.requests: deque[TelegramRequest] = deque(maxlen=MAX_LOG)
         self._token = token
@@ -56,7 +60,7 @@ class TelegramSandbox:
         self._port = port
         self._chats: dict[int, SandboxChat] = {}
         self._faults: list[tuple[Fault, int | None, int]] = []
-        self._limits = Limits()
+        self.limits = Limits()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -66,7 +70,9 @@ class TelegramSandbox:
             "getchatmember": self._get_chat_member,
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
+            "editmessagecaption": self._edit_message_caption,
             "deletemessage": self._delete_message,
+            "deletemessages": self._delete_messages,
         }
 
     @property
@@ -100,13 +106,22 @@ class TelegramSandbox:
         """A chat that was added."""
         return self._chats[chat_id]
 
+    def say(self, chat_id: int, text: str) -> int:
+        """A person writes something; returns its id."""
+        chat = self._chats[chat_id]
+        chat.last_id += 1
+        chat.messages[chat.last_id] = SandboxMessage(
+            chat_id, chat.last_id, text, text, silent=False, topic=0, by_people=True
+        )
+        return chat.last_id
+
     def break_next(self, fault: Fault, *, chat_id: int | None = None, retry_after: int = 1, times: int = 1) -> None:
         """Let the next requests fail, those of one chat or of any."""
         self._faults += [(fault, chat_id, retry_after)] * times
 
     def messages(self, chat_id: int) -> list[SandboxMessage]:
-        """What stands in a chat, oldest first."""
-        return list(self._chats[chat_id].messages.values())
+        """What of the bot's stands in a chat, oldest first."""
+        return [message for message in self._chats[chat_id].messages.values() if not message.by_people]
 
     async def until(self, true: Callable[[], bool], *, within: float = 5.0) -> None:
         """Return when something holds; looked at after every request.
@@ -195,13 +210,25 @@ class TelegramSandbox:
 
     def _edit_message_text(self, fields: Mapping[str, str]) -> dict[str, object]:
         chat = self._writable(fields)
-        message = chat.messages.get(_number(fields.get("message_id", "")))
-        if message is None:
-            raise _Refused(400, "Bad Request: message to edit not found")
+        message = _editable(chat, fields)
         text = _text(fields)
         if fields["text"] == message.source:
             raise _Refused(400, NOT_MODIFIED)
         return self._shown(chat, replace(message, source=fields["text"], text=text, edits=message.edits + 1))
+
+    def _edit_message_caption(self, fields: Mapping[str, str]) -> dict[str, object]:
+        _editable(self._writable(fields), fields)
+        raise _Refused(400, "Bad Request: there is no caption in the message to edit")
+
+    def _delete_messages(self, fields: Mapping[str, str]) -> bool:
+        chat = self._writable(fields)
+        wanted = json.loads(fields.get("message_ids") or "[]")
+        if not wanted or len(wanted) > MOST_DELETED:
+            raise _Refused(400, "Bad Request: message identifiers are not specified")
+        for message_id in wanted:
+            if message_id in chat.messages and not chat.messages[message_id].by_people:
+                del chat.messages[message_id]
+        return True
 
     def _delete_message(self, fields: Mapping[str, str]) -> bool:
         if self._writable(fields).messages.pop(_number(fields.get("message_id", "")), None) is None:
@@ -236,8 +263,9 @@ class TelegramSandbox:
             raise _Refused(400, moved, migrate_to_chat_id=chat.moved_to)
         if chat.closed:
             raise _Refused(403, f"Forbidden: {chat.closed}")
-        wait = self._limits.wait(chat.id, asyncio.get_running_loop().time()) if self.limited else 0
+        wait = self.limits.wait(chat.id, asyncio.get_running_loop().time()) if self.limited else 0
         if wait:
+            self.refused += 1
             raise _Refused(429, f"Too Many Requests: retry after {wait}", retry_after=wait)
         return chat
 
@@ -263,6 +291,16 @@ def _text(fields: Mapping[str, str]) -> str:
     if len(text) > MAX_TEXT:
         raise _Refused(400, "Bad Request: message is too long")
     return text
+
+
+def _editable(chat: SandboxChat, fields: Mapping[str, str]) -> SandboxMessage:
+    """The message that is to be edited. Raises _Refused."""
+    message = chat.messages.get(_number(fields.get("message_id", "")))
+    if message is None:
+        raise _Refused(400, "Bad Request: message to edit not found")
+    if message.by_people:
+        raise _Refused(400, "Bad Request: message can't be edited")
+    return message
 
 
 def _number(text: str) -> int:

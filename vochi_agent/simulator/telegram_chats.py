@@ -36,6 +36,7 @@ class SandboxMessage:
         text: What people see.
         topic: `message_thread_id`, 0 for none.
         edits: How often it was changed.
+        by_people: Not the bot's.
     """
 
     chat_id: int
@@ -45,6 +46,7 @@ class SandboxMessage:
     silent: bool
     topic: int
     edits: int = 0
+    by_people: bool = False
 
 
 @dataclass(slots=True)

@@ -25,8 +25,13 @@ GROUP: Final = _Window(20, 60.0)
 
 @dataclass(slots=True)
 class Limits:
-    """Counts what a bot writes; a refused message counts too little to be counted."""
+    """Counts what a bot writes; a refused message counts too little to be counted.
 
+    Attributes:
+        minute: Its seconds; a test that is in a hurry compresses all times alike.
+    """
+
+    minute: float = 60.0
     _times: dict[object, deque[float]] = field(default_factory=dict)
 
     def wait(self, chat_id: int, now: float) -> int:
@@ -43,6 +48,7 @@ class Limits:
 
     def _wait(self, key: object, window: _Window, now: float) -> int:
         times = self._times.setdefault(key, deque())
-        while times and times[0] <= now - window.seconds:
+        seconds = window.seconds * self.minute / 60
+        while times and times[0] <= now - seconds:
             times.popleft()
-        return 0 if len(times) < window.count else max(1, math.ceil(times[0] + window.seconds - now))
+        return 0 if len(times) < window.count else max(1, math.ceil(times[0] + seconds - now))

@@ -10,10 +10,11 @@ from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 
 from vochi_agent.calls.ledger import Counts, corrected, counts, customer_phone, free_linkedid, same_call
-from vochi_agent.calls.model import Call
+from vochi_agent.calls.model import Call, Phase
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
+from .card_drafts import put_cards, take_back
 from .database import Database, Session
 from .rows import (
     call_arguments,
@@ -26,10 +27,8 @@ from .rows import (
     storable_call,
 )
 
-__all__ = ["CARDS_CHANNEL", "CallLedger"]
+__all__ = ["CallLedger"]
 
-CARDS_CHANNEL = "vochi_cards"
-FINAL_PHASE = "hangup"
 # A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
 NEWS = timedelta(days=7)
 
@@ -86,15 +85,17 @@ class CallLedger:
             return Recorded(inserted=False, changed=True)
 
     async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
-        """A stored call turned out to be part of `into`: it counts no more. False when there was nothing to do.
+        """A call turned out to be part of `into`: it counts no more, no chat shows it. False: there was nothing to do.
 
         Raises:
             StoreUnavailable: nothing was stored; call again later.
         """
         async with self._database.transaction() as session:
             rows = await _rows_of(session, enterprise_number, linkedid)
+            # Chats may show a call that goes on and is stored nowhere.
+            taken_back = await take_back(session, enterprise_number, rows[-1].call.linkedid if rows else linkedid)
             if not rows or rows[-1].merged:
-                return False
+                return taken_back > 0
             old = rows[-1]
             if old.phone is not None:
                 await _lock_customers(session, enterprise_number, [old.phone])
@@ -209,20 +210,6 @@ async def _shown_before(session: Session, call: Call) -> History:
 
 async def _put_cards(session: Session, call: Call, drafts: Sequence[CardDraft], before: History | None) -> int:
     """Store what each chat should show; returns how many cards changed."""
-    changed = 0
-    for draft in sorted(drafts, key=lambda draft: (draft.chat_id, draft.topic)):
-        row = await session.fetchrow(
-            "put_card",
-            call.enterprise_number,
-            call.linkedid,
-            draft.chat_id,
-            draft.topic,
-            FINAL_PHASE,
-            storable(draft.text),
-            draft.silent,
-            history_json(before),
-        )
-        changed += row is not None
-    if changed:
-        await session.execute("notify_cards", call.enterprise_number)
-    return changed
+    return await put_cards(
+        session, call.enterprise_number, call.linkedid, phase=Phase.HANGUP, drafts=drafts, before=history_json(before)
+    )

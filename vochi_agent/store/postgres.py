@@ -6,7 +6,7 @@ async with PostgresStore(dsn, pool_size=10) as store:   # opens also while the s
 
 store.calls      ports.CallStore: record; merge, refresh_cards
 store.customers  ports.CustomerDirectory: customer, enrich; person
-store.cards      the work of the Telegram chats: listen, pending_chats, claim, sent, failed, given_up
+store.cards      the work of the Telegram chats: put_live, pending_chats, work, claim, sent, lost, …
 store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
@@ -15,6 +15,7 @@ store.recount    customers counted again from the ledger: differences, mend, bac
 store.reports    what commands read: calls, call, top, server_version
 """
 
+import secrets
 from types import TracebackType
 from typing import Self
 
@@ -40,7 +41,7 @@ class PostgresStore:
         self.database = Database(dsn, pool_size=pool_size)
         self.calls = CallLedger(self.database)
         self.customers = Customers(self.database)
-        self.cards = CardQueue(self.database)
+        self.cards = CardQueue(self.database, holder=secrets.token_hex(8))
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
         self.phonebook = PhonebookRows(self.database)

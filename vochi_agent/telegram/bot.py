@@ -4,7 +4,7 @@ Invariant: no request outlives its deadline, and no exception of aiogram or aioh
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
 import aiohttp
@@ -46,6 +46,7 @@ __all__ = ["TelegramBot"]
 UNTOLD_WAIT_S: Final = 5.0
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NOT_MODIFIED: Final = "message is not modified"
+NO_CAPTION: Final = "there is no caption in the message to edit"
 # Descriptions of 400 answers, in lower case; the texts are Telegram's only way to tell them apart.
 REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
     ("can't parse", MarkupRefused),
@@ -88,8 +89,8 @@ class TelegramBot:
         )
         return message.message_id
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> None:
-        """Put another text into a message; done as well when it stands there already."""
+    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> bool:
+        """Put another text into a message; False when it stands there already."""
         try:
             await self._answer(
                 self._bot.edit_message_text(
@@ -103,9 +104,30 @@ class TelegramBot:
         except CardRefused as refused:
             if NOT_MODIFIED not in str(refused):
                 raise
+            return False
         except AnswerLost as lost:
             # To repeat an edit does no harm, whether it arrived or not.
             raise TelegramAway(str(lost)) from lost
+        return True
+
+    async def delete(self, chat_id: int, message_ids: Sequence[int]) -> None:
+        """Take messages of ours away, a hundred at most; those that are not there are passed over."""
+        try:
+            await self._answer(self._bot.delete_messages(chat_id, list(message_ids)))
+        except AnswerLost as lost:
+            raise TelegramAway(str(lost)) from lost
+
+    async def is_ours(self, chat_id: int, message_id: int) -> bool:
+        """Whether a message is a text of this bot; changes nothing, since a text takes no caption."""
+        try:
+            await self._answer(self._bot.edit_message_caption(chat_id=chat_id, message_id=message_id, caption=""))
+        except CardRefused as refused:
+            return NO_CAPTION in str(refused)
+        except MessageGone:
+            return False
+        except AnswerLost as lost:
+            raise TelegramAway(str(lost)) from lost
+        return False
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,38 +6,54 @@ in a thread, after the doors are open.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Generic, TypeVar
 
+from vochi_agent.cards import CardQueue
 from vochi_agent.config import Config
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.supervisor import bulkhead
 
+from .budget import Window, bot_window
 from .chat import ChatWorker, Outage, Pace
-from .queue import Bot, Card, CardQueue
+from .door import Bot, ChatDoor
 
 __all__ = ["CardSender", "Pace"]
 
 USUAL = Pace()
 
-C = TypeVar("C", bound=Card)
+
+@dataclass(slots=True)
+class _Open:
+    """A bot at work, and what its chats share."""
+
+    bot: Bot
+    window: Window
+    outage: Outage
+    doors: dict[int, ChatDoor] = field(default_factory=dict)
 
 
-class CardSender(Generic[C]):
+class CardSender:
     """All chats of all enterprises that have a bot."""
 
     def __init__(
         self,
         config: Config,
-        queue: CardQueue[C],
+        queue: CardQueue,
         *,
         metrics: Metrics,
         pace: Pace = USUAL,
         bots: Mapping[str, Bot] | None = None,
+        ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`bots`: by token; those that are not in it speak with Telegram through aiogram."""
+        """Open nothing yet.
+
+        Args:
+            bots: By token; those that are not in it speak with Telegram through aiogram.
+            ours: Whether this daemon sends the cards of an enterprise now; another one sends the others'.
+        """
         self._telegram = config.telegram
         tokens = {enterprise.number: enterprise.telegram_token for enterprise in config.enterprises}
         self._tokens = {
@@ -47,8 +63,9 @@ class CardSender(Generic[C]):
         self._metrics = metrics
         self._pace = pace
         self._bots = dict(bots or {})
+        self._ours = ours
         self._changed = asyncio.Event()
-        self._workers: dict[tuple[str, int], ChatWorker[C]] = {}
+        self._workers: dict[tuple[str, int], ChatWorker] = {}
 
     def wake(self) -> None:
         """Cards were written."""
@@ -70,10 +87,10 @@ class CardSender(Generic[C]):
                         async with asyncio.timeout(self._pace.look_again):
                             await self._changed.wait()
 
-    async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, tuple[Bot, Outage]]:
+    async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, _Open]:
         """A bot for every token; enterprises that share a token share its limits."""
         module = await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
-        by_token: dict[str, tuple[Bot, Outage]] = {}
+        by_token: dict[str, _Open] = {}
         for number, token in self._tokens.items():
             if token not in by_token:
                 bot = self._bots.get(token)
@@ -85,32 +102,35 @@ class CardSender(Generic[C]):
                         request_s=self._pace.request,
                     )
                     stack.push_async_callback(bot.close)
-                by_token[token] = (bot, Outage(f"the Telegram bot of {number}"))
+                outage = Outage(f"the Telegram bot of {number}")
+                by_token[token] = _Open(bot, bot_window(minute=self._pace.minute), outage)
         return {number: by_token[token] for number, token in self._tokens.items()}
 
-    async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, tuple[Bot, Outage]]) -> None:
+    async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, _Open]) -> None:
         try:
             chats = await self._queue.pending_chats()
         except StoreUnavailable:
             return
         for chat in chats:
-            if chat.enterprise_number in bots:
-                self._worker(tasks, bots, chat.enterprise_number, chat.chat_id).wake()
+            if chat.enterprise_number in bots and self._ours(chat.enterprise_number):
+                self._worker(tasks, bots[chat.enterprise_number], chat.enterprise_number, chat.chat_id).wake()
 
-    def _worker(
-        self, tasks: asyncio.TaskGroup, bots: Mapping[str, tuple[Bot, Outage]], number: str, chat_id: int
-    ) -> ChatWorker[C]:
+    def _worker(self, tasks: asyncio.TaskGroup, opened: _Open, number: str, chat_id: int) -> ChatWorker:
         worker = self._workers.get((number, chat_id))
         if worker is None:
-            bot, outage = bots[number]
+            door = opened.doors.get(chat_id)
+            if door is None:
+                door = ChatDoor(opened.bot, chat_id, window=opened.window, minute=self._pace.minute)
+                opened.doors[chat_id] = door
             worker = ChatWorker(
-                bot,
+                door,
                 self._queue,
                 enterprise_number=number,
                 chat_id=chat_id,
-                bot_outage=outage,
+                bot_outage=opened.outage,
                 metrics=self._metrics,
                 pace=self._pace,
+                ours=self._ours,
             )
             self._workers[number, chat_id] = worker
             name = f"Telegram chat {chat_id} of {number}"

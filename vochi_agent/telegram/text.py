@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Final
 
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
@@ -16,12 +16,19 @@ from vochi_agent.calls.numbers import display, mask
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.customers.names import cut, printable
 
-__all__ = ["MAX_UNITS", "Labels", "final_card", "live_card", "plain"]
+from .extras import badges, hashtags, phone_notes, profile_link
+from .words import counted, duration, moment
+
+__all__ = ["MAX_UNITS", "Labels", "brief_final", "brief_live", "final_card", "live_card", "plain", "units"]
 
 # Telegram takes 4096 after parsing and does not say in which units: UTF-16 with the markup is the strictest reading.
 MAX_UNITS: Final = 4000
 # More agents than this are folded into a quote that opens on a tap.
 AGENTS_IN_THE_OPEN: Final = 4
+# In a line of a message about many calls.
+NAME_IN_A_LINE: Final = 30
+AGENTS_IN_A_LINE: Final = 2
+TIMES: Final = ("раз", "раза", "раз")
 HIDDEN: Final = "Номер не определен"
 # Numbers of this length are extensions and services, which nobody has to hide.
 LONGEST_SERVICE: Final = 5
@@ -59,12 +66,16 @@ class Labels:
         lines: Line id -> label; unlabelled ones may be missing.
         timezone: Of the times shown.
         mask: Customers' numbers are shown without their middle.
+        badges: Which are shown.
+        hashtags: A line of them ends the card.
     """
 
     agents: Mapping[str, str]
     lines: Mapping[str, str]
     timezone: tzinfo
     mask: bool = False
+    badges: frozenset[str] = frozenset()
+    hashtags: bool = False
 
 
 def final_card(call: Call, *, customer: Customer | None, before: History | None, labels: Labels) -> str:
@@ -88,6 +99,21 @@ def live_card(
     return _fitting(labels, lambda writer: writer.live(progress, customer, before, placed_by))
 
 
+def brief_final(call: Call, *, customer: Customer | None, labels: Labels) -> str:
+    """A finished call in one line, for messages about many."""
+    return _Writer(labels, NAME_IN_A_LINE, 1).brief(call, customer)
+
+
+def brief_live(progress: CallProgress, *, customer: Customer | None, labels: Labels, placed_by: str = "") -> str:
+    """A call that goes on in one line, for the board."""
+    return _Writer(labels, NAME_IN_A_LINE, AGENTS_IN_A_LINE).brief_live(progress, customer, placed_by)
+
+
+def units(text: str) -> int:
+    """Its length as Telegram may count it, strictly."""
+    return len(text.encode("utf-16-le")) // 2
+
+
 def plain(text: str) -> str:
     """A card without its markup, for when Telegram does not take it."""
     return html.unescape(_TAG.sub("", text))
@@ -98,7 +124,7 @@ def _fitting(labels: Labels, write: Callable[["_Writer"], Sequence[str]]) -> str
     text = ""
     for name, agents in ((150, 50), (60, 20), (30, 8), (12, 4)):
         text = "\n".join(write(_Writer(labels, name, agents)))
-        if len(text.encode("utf-16-le")) // 2 <= MAX_UNITS:
+        if units(text) <= MAX_UNITS:
             break
     return text
 
@@ -119,15 +145,42 @@ class _Writer:
         sign, words = title
         lines = [sign + ("🔄" if call.source is Source.RECOVERY else "") + words]
         if title is UNKNOWN_END and call.direction is not Direction.INTERNAL:
-            return [*lines, *self._customer(call, customer), *self._history(before)]
+            return [*lines, *self._customer(call, customer), *self._ending(call, customer, before)]
         lines += self._people(call, customer)
         lines += self._line(call.line)
         lines.append(f"⏰Начало звонка {call.started_at.astimezone(self.labels.timezone):%H:%M}")
         if call.status is Status.ANSWERED:
-            lines.append(f"⌛ Длительность: {_duration(call.talk_seconds)}")
+            lines.append(f"⌛ Длительность: {duration(call.talk_seconds)}")
         elif title is not FORBIDDEN:
-            lines.append(f"⌛ Дозванивался: {_duration(call.wait_seconds)}")
-        return lines if call.direction is Direction.INTERNAL else [*lines, *self._history(before)]
+            lines.append(f"⌛ Дозванивался: {duration(call.wait_seconds)}")
+        return [*lines, *self._ending(call, customer, before)]
+
+    def brief(self, call: Call, customer: Customer | None) -> str:
+        """What happened, when, who, with whom, for how long."""
+        sign, _ = TITLES.get((call.direction, call.status), UNKNOWN_END)
+        agents = call.path or ((call.first_agent,) if call.first_agent else ())
+        parts = [f"{sign} {call.started_at.astimezone(self.labels.timezone):%H:%M}"]
+        if call.direction is not Direction.INTERNAL:
+            parts.append(self._who(call, customer))
+        if agents:
+            parts.append(self._path(agents[-1:]))
+        if call.status is Status.ANSWERED:
+            parts.append(duration(call.talk_seconds))
+        elif call.line:
+            parts += self._line(call.line)
+        return " · ".join(parts)
+
+    def brief_live(self, progress: CallProgress, customer: Customer | None, placed_by: str) -> str:
+        """Who talks, or whom the phones ring for."""
+        talks = progress.phase is Phase.BRIDGE
+        agents = progress.agents or ((placed_by,) if placed_by else ())
+        parts = ["🔗" if talks else "📞"]
+        if progress.direction is not Direction.INTERNAL:
+            parts.append(self._who(progress, customer))
+        if agents:
+            parts.append(self._path(agents[-1:]) if talks else " ".join(self._agent(each) for each in agents[:2]))
+            parts += [f"+{len(agents) - 2}"] if not talks and len(agents) > self.agents else []
+        return " ".join(parts)
 
     def live(
         self, progress: CallProgress, customer: Customer | None, before: History | None, placed_by: str
@@ -148,7 +201,7 @@ class _Writer:
             return [RINGING[Direction.OUT], call, *name, *line]
         if progress.phase is Phase.START:
             return [f"{who} ➡️ Приветствие", *name, *line, *self._history(before)]
-        return [RINGING[Direction.IN], f"{who} ➡️", *name, *self._ringing(progress.agents), *line]
+        return [RINGING[Direction.IN], f"{who} ➡️", *name, *self._ringing(progress.agents, {}), *line]
 
     def _live_internal(self, progress: CallProgress, placed_by: str) -> list[str]:
         if progress.phase is Phase.BRIDGE:
@@ -168,7 +221,13 @@ class _Writer:
             return [self._path(agents), *who] if agents else who
         if call.status is Status.ANSWERED:
             return [*who, self._path(call.path)] if call.path else who
-        return [*who, *(self._quoted(call.rung) if len(call.rung) > 1 else self._ringing(call.rung))]
+        return [*who, *self._phones(call)]
+
+    def _phones(self, call: Call) -> list[str]:
+        """The phones of a call that nobody took, and what was the matter with those that could not ring."""
+        notes = phone_notes(call)
+        phones = [*call.rung, *(extension for extension in notes if extension not in call.rung)]
+        return self._quoted(phones, notes) if len(phones) > 1 else self._ringing(phones, notes)
 
     def _colleagues(self, call: Call) -> list[str]:
         caller = self._agent(call.first_agent) if call.first_agent else ""
@@ -177,15 +236,22 @@ class _Writer:
         if len(call.rung) == 1:
             return [f"{caller}➡️ {self._agent(call.rung[0])}"]
         called = self._agent(call.raw_number) if call.raw_number else ""
-        return [f"{caller}➡️ {called}".rstrip(), *self._quoted(call.rung)]
+        return [f"{caller}➡️ {called}".rstrip(), *self._quoted(call.rung, {})]
 
     def _customer(self, call: Call | CallProgress, customer: Customer | None) -> list[str]:
         lines = [f"💰{self._number(call)}"]
         if customer:
             person, company = self._text(customer.names.person), self._text(customer.names.enterprise_name)
-            if person or company:
-                lines.append(f"👤{person} ({company})" if person and company else f"👤{person or company}")
+            name = f"{person} ({company})" if person and company else person or company
+            link = profile_link(customer)
+            if name:
+                lines.append(f'👤<a href="{html.escape(link)}">{name}</a>' if link else f"👤{name}")
         return lines
+
+    def _who(self, call: Call | CallProgress, customer: Customer | None) -> str:
+        """The customer in a few words."""
+        name = self._text(customer.names.display) if customer else ""
+        return f"{self._number(call)} {name}".rstrip()
 
     def _number(self, call: Call | CallProgress) -> str:
         if call.phone:
@@ -210,14 +276,20 @@ class _Writer:
             return list(agents)
         return [*agents[: self.agents - 1], "", agents[-1]]
 
-    def _ringing(self, agents: Sequence[str]) -> list[str]:
-        return self._quoted(agents) if len(agents) > AGENTS_IN_THE_OPEN else [self._agent(agent) for agent in agents]
+    def _ringing(self, agents: Sequence[str], notes: Mapping[str, str]) -> list[str]:
+        if len(agents) > AGENTS_IN_THE_OPEN:
+            return self._quoted(agents, notes)
+        return [self._noted(agent, notes) for agent in agents]
 
-    def _quoted(self, agents: Sequence[str]) -> list[str]:
+    def _noted(self, agent: str, notes: Mapping[str, str]) -> str:
+        note = notes.get(agent)
+        return f"{self._agent(agent)} – {note}" if note else self._agent(agent)
+
+    def _quoted(self, agents: Sequence[str], notes: Mapping[str, str]) -> list[str]:
         """A quote with an agent a line; a long one is headed by the number of agents and folded."""
         if not agents:
             return []
-        lines = [self._agent(agent) for agent in agents[: self.agents]]
+        lines = [self._noted(agent, notes) for agent in agents[: self.agents]]
         if len(agents) > self.agents:
             lines.append(f"… и ещё {len(agents) - self.agents}")
         if len(agents) <= AGENTS_IN_THE_OPEN:
@@ -231,16 +303,27 @@ class _Writer:
         label = self._text(self.labels.lines.get(line, ""))
         return [f"📡{label}" if label else f"Линия: {self._text(line)}"]
 
+    def _ending(self, call: Call, customer: Customer | None, before: History | None) -> list[str]:
+        """What stands below a finished call: the calls before it, badges, hashtags."""
+        lines = []
+        if call.direction is not Direction.INTERNAL:
+            lines += self._history(before)
+            shown = badges(call, customer, before, self.labels.timezone)
+            lines += [" · ".join(words for badge, words in shown.items() if badge in self.labels.badges)]
+        if self.labels.hashtags:
+            lines += [hashtags(call, self.labels.lines.get(call.line or "", ""))]
+        return [line for line in lines if line]
+
     def _history(self, before: History | None) -> list[str]:
         """The calls before this one; nothing for a first call."""
         if before is None or before.last_call_at is None:
             return []
         lines = []
         if before.calls_total_in:
-            lines.append(f"Звонил: {_times(before.calls_total_in)}")
+            lines.append(f"Звонил: {counted(before.calls_total_in, *TIMES)}")
         elif before.calls_total_out:
-            lines.append(f"Мы звонили: {_times(before.calls_total_out)}")
-        lines.append(f"Последний раз: {_moment(before.last_call_at, self.labels.timezone)}")
+            lines.append(f"Мы звонили: {counted(before.calls_total_out, *TIMES)}")
+        lines.append(f"Последний раз: {moment(before.last_call_at, self.labels.timezone)}")
         if before.last_call_status != Status.ANSWERED:
             lines.append("❌")
         elif before.last_agent_internal:
@@ -254,18 +337,3 @@ class _Writer:
         line = printable(text)
         short = line if len(line) <= self.name else cut(line, self.name - 1) + "…"
         return html.escape(short, quote=False)
-
-
-def _duration(seconds: float) -> str:
-    """MM:SS; minutes may exceed 59."""
-    minutes, rest = divmod(max(0, int(seconds + 0.5)), 60)
-    return f"{minutes:02}:{rest:02}"
-
-
-def _moment(moment: datetime, zone: tzinfo) -> str:
-    return f"{moment.astimezone(zone):%d.%m.%Y в %H:%M}"
-
-
-def _times(count: int) -> str:
-    few = count % 10 in (2, 3, 4) and count % 100 not in (12, 13, 14)
-    return f"{count} {'раза' if few else 'раз'}"

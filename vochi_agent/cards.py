@@ -1,0 +1,172 @@
+"""What the table of cards and the senders say to each other: values, and what senders may ask of the table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from vochi_agent.ports import CardDraft
+
+__all__ = ["Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "PendingChat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingChat:
+    """A chat in which something is to be done."""
+
+    enterprise_number: str
+    chat_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card as the table has it; see schema.sql.
+
+    Attributes:
+        kind: `call`, `board` or `digest`.
+        text: "": nothing is to be shown.
+        anew: A phase that the message does not show yet is a new message.
+        held_until: It waited through quiet hours.
+        message_id: What shows it; None: nothing does.
+        sent_phase: What that message shows; None: nothing yet.
+        shared: That message carries other cards too.
+    """
+
+    id: int
+    enterprise_number: str
+    linkedid: str
+    kind: str
+    chat_id: int
+    topic: int
+    phase: str
+    text: str
+    brief: str
+    silent: bool
+    anew: bool
+    held_until: datetime | None
+    revision: int
+    message_id: int | None
+    sent_phase: str | None
+    shared: bool
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A text that may stand in the chat without our knowledge: the answer to its request was lost.
+
+    Attributes:
+        age: Seconds since the request.
+        after: The id of our last message before it; None: there was none.
+        newest: The highest id of a message of ours; None: there is none.
+    """
+
+    text: str
+    age: float
+    after: int | None
+    newest: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatWork:
+    """Everything that is to be done in a chat.
+
+    Attributes:
+        open: Cards whose newest state is not shown, oldest first.
+        live: The cards of calls that go on, boards among them.
+        leftovers: Messages that have to go.
+    """
+
+    open: Sequence[Card]
+    live: Sequence[Card]
+    leftovers: Sequence[int]
+    doubt: Doubt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatState:
+    """What became of a chat.
+
+    Attributes:
+        address: Its id now.
+        closed_for: How long ago it refused the bot last; None: it takes messages.
+    """
+
+    address: int
+    closed_for: timedelta | None
+
+
+class CardQueue(Protocol):
+    """Open work of all chats; `store.cards` says what each method means. Every method raises StoreUnavailable."""
+
+    async def pending_chats(self) -> Sequence[PendingChat]:
+        """Chats in which something is to be done."""
+        ...
+
+    async def chat(self, enterprise_number: str, chat_id: int) -> ChatState:
+        """What became of a chat."""
+        ...
+
+    async def moved(self, enterprise_number: str, chat_id: int, address: int) -> None:
+        """The chat has another id now."""
+        ...
+
+    async def closed(self, enterprise_number: str, chat_id: int, why: str) -> None:
+        """The chat refuses the bot."""
+        ...
+
+    async def opened(self, enterprise_number: str, chat_id: int) -> None:
+        """The chat takes messages again."""
+        ...
+
+    async def work(self, enterprise_number: str, chat_id: int) -> ChatWork:
+        """Everything that is to be done in a chat."""
+        ...
+
+    async def cards_of(self, card: Card) -> Sequence[Card]:
+        """Every card that the message of this one carries."""
+        ...
+
+    async def claim(self, cards: Sequence[Card], *, new_text: str | None) -> bool:
+        """Note that a request is about to be made; False when the cards are not as they were."""
+        ...
+
+    async def sent(self, cards: Sequence[Card], message_id: int) -> Sequence[float]:
+        """The chat shows them; the seconds since each text came."""
+        ...
+
+    async def failed(self, cards: Sequence[Card], retry_in: timedelta) -> None:
+        """Nothing changed in the chat; try again after a pause."""
+        ...
+
+    async def lost(self, cards: Sequence[Card], retry_in: timedelta) -> None:
+        """No answer came; try again after a pause, and look for what may stand there."""
+        ...
+
+    async def given_up(self, cards: Sequence[Card], reason: str) -> None:
+        """The chat will never show them as they are."""
+        ...
+
+    async def taken_back(self, cards: Sequence[Card]) -> None:
+        """They are to show nothing: their messages become leftovers."""
+        ...
+
+    async def put_board(self, enterprise_number: str, draft: CardDraft) -> None:
+        """What the board of a chat says; "" takes it away."""
+        ...
+
+    async def fold_live(self, enterprise_number: str, chat_id: int) -> None:
+        """The messages of single live cards become leftovers."""
+        ...
+
+    async def deleted(self, enterprise_number: str, chat_id: int, message_ids: Sequence[int]) -> None:
+        """Leftovers are gone, or cannot go."""
+        ...
+
+    async def unknown(self, chat_id: int, message_ids: Sequence[int]) -> Sequence[int]:
+        """Those of some messages that no card has."""
+        ...
+
+    async def settled(self, enterprise_number: str, chat_id: int, doubt: Doubt) -> None:
+        """The text of a doubt was looked for everywhere."""
+        ...

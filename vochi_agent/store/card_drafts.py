@@ -1,0 +1,66 @@
+"""Writes what chats should show, inside somebody's transaction: finals by the ledger, live states by themselves."""
+
+from collections.abc import Mapping, Sequence
+
+from vochi_agent.calls.model import Phase
+from vochi_agent.ports import CardDraft
+
+from .database import Session
+from .rows import storable
+
+__all__ = ["CARDS_CHANNEL", "put_cards", "take_back"]
+
+CARDS_CHANNEL = "vochi_cards"
+
+
+async def put_cards(
+    session: Session,
+    enterprise_number: str,
+    linkedid: str,
+    *,
+    phase: Phase,
+    drafts: Sequence[CardDraft],
+    before: Mapping[str, object] | None = None,
+) -> int:
+    """Store what each chat should show about a call; returns how many cards changed.
+
+    Args:
+        linkedid: As stored.
+        before: The customer's counters before the call, for who renders its final card again.
+    """
+    # Two tables of the configuration may describe one chat: whoever wants the call is heard.
+    each = list({(draft.chat_id, draft.topic): draft for draft in sorted(drafts, key=_wanted)}.values())
+    if not each:
+        return 0
+    changed = await session.fetch(
+        "put_cards",
+        enterprise_number,
+        storable(linkedid),
+        phase.value,
+        before,
+        [draft.chat_id for draft in each],
+        [draft.topic for draft in each],
+        [storable(draft.text) for draft in each],
+        [storable(draft.brief) for draft in each],
+        [draft.silent for draft in each],
+        [draft.anew for draft in each],
+        [draft.held_until for draft in each],
+        [draft.wanted for draft in each],
+    )
+    return await _told(session, enterprise_number, len(changed))
+
+
+async def take_back(session: Session, enterprise_number: str, linkedid: str) -> int:
+    """Nothing is to be shown about a call any more; returns how many cards changed."""
+    changed = await session.fetch("take_back_cards", enterprise_number, storable(linkedid))
+    return await _told(session, enterprise_number, len(changed))
+
+
+async def _told(session: Session, enterprise_number: str, changed: int) -> int:
+    if changed:
+        await session.execute("notify_cards", enterprise_number)
+    return changed
+
+
+def _wanted(draft: CardDraft) -> bool:
+    return draft.wanted

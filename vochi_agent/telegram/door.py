@@ -1,0 +1,182 @@
+"""One chat as a bot reaches it: requests one after another within the budget, and the ways round what is refused.
+
+Invariant: no more requests leave than bot and chat may make; a request that is refused for its form goes out in another
+form, and what was learned by that is kept for the next one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from .budget import ChatBudget, Window
+from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TopicGone
+from .text import plain
+
+__all__ = ["Bot", "ChatDoor", "Sent"]
+
+log = logging.getLogger(__name__)
+
+# The group moved, the topic is gone, the message is gone, the markup is refused: each once, and a last attempt.
+MAX_ATTEMPTS: Final = 5
+
+
+class Bot(Protocol):
+    """A bot's own requests; each raises the failures of `failures`."""
+
+    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool) -> int:
+        """A new message; returns its id."""
+        ...
+
+    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> bool:
+        """Another text in a message; False when it stood there already."""
+        ...
+
+    async def delete(self, chat_id: int, message_ids: Sequence[int]) -> None:
+        """Take messages of ours away; those that are not there are passed over."""
+        ...
+
+    async def is_ours(self, chat_id: int, message_id: int) -> bool:
+        """Whether a message is a text of this bot; changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where a text stands now: the chat's id may have changed on the way."""
+
+    message_id: int
+    edited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """How the next request is made."""
+
+    message_id: int | None
+    topic: int
+    markup: bool = True
+
+
+class ChatDoor:
+    """One chat of one bot, shared by all enterprises that tell it something.
+
+    Attributes:
+        address: The chat's id now.
+        lock: Held from the look at what is to be sent until the table knows what came of it.
+    """
+
+    def __init__(self, bot: Bot, chat_id: int, *, window: Window, minute: float = 60.0) -> None:
+        """`window`: what all chats of the bot share."""
+        self.address = chat_id
+        self.lock = asyncio.Lock()
+        self.budget = ChatBudget(chat_id, minute=minute)
+        self._bot = bot
+        self._window = window
+        self._clock = asyncio.get_running_loop().time
+        self._closed_topics: set[int] = set()
+
+    async def free(self) -> None:
+        """Return when the next request may go out."""
+        while (wait := self._wait()) > 0:  # noqa: ASYNC110 - what is awaited is time; others may be quicker
+            await asyncio.sleep(wait)
+
+    def _wait(self) -> float:
+        now = self._clock()
+        return max(self.budget.wait(now), self._window.wait(now))
+
+    async def put(self, text: str, *, message_id: int | None, topic: int, silent: bool) -> Sent:
+        """Have a text shown, by another way where Telegram refuses the straight one."""
+        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic)
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                return await self._put(text, attempt, silent)
+            except MarkupRefused as failure:
+                if not attempt.markup:
+                    raise CardRefused(str(failure)) from failure
+                log.warning("Telegram does not take our markup: %s", failure, extra={"action": "card_markup"})
+                attempt = replace(attempt, markup=False)
+            except MessageGone:
+                attempt = replace(attempt, message_id=None)
+            except TopicGone as failure:
+                self._close_topic(attempt.topic, failure)
+                attempt = replace(attempt, topic=0, message_id=None)
+            except ChatMoved as failure:
+                self._move(failure)
+                attempt = replace(attempt, message_id=None)
+        raise CardRefused("every way to send it was refused")
+
+    async def delete(self, message_ids: Sequence[int]) -> None:
+        """Take messages away, as far as Telegram lets us."""
+        try:
+            async with self._request():
+                return await self._bot.delete(self.address, message_ids)
+        except ChatMoved as failure:
+            self._move(failure)  # the messages stayed behind
+        except (CardRefused, MessageGone):
+            if len(message_ids) == 1:
+                return None
+        for message_id in message_ids if len(message_ids) > 1 else ():
+            await self.delete([message_id])
+        return None
+
+    async def says(self, message_id: int, text: str) -> bool:
+        """Whether a message that no table knows is ours and says exactly this.
+
+        Bots cannot read. But only our own texts answer a new caption with "there is no caption", and only the same text
+        answers an edit with "not modified".
+        """
+        async with self._request():
+            if not await self._bot.is_ours(self.address, message_id):
+                return False
+        try:
+            async with self._request():
+                return not await self._bot.edit(self.address, message_id, text, markup=True)
+        except (MarkupRefused, MessageGone, CardRefused):
+            return False
+
+    async def _put(self, text: str, attempt: _Attempt, silent: bool) -> Sent:
+        shown = text if attempt.markup else plain(text)
+        async with self._request():
+            if attempt.message_id is None:
+                new = await self._bot.send(
+                    self.address, shown, topic=attempt.topic, silent=silent, markup=attempt.markup
+                )
+                return Sent(new, edited=False)
+            await self._bot.edit(self.address, attempt.message_id, shown, markup=attempt.markup)
+            return Sent(attempt.message_id, edited=True)
+
+    @contextlib.asynccontextmanager
+    async def _request(self) -> AsyncIterator[None]:
+        await self.free()
+        self._window.spend(self._clock())
+        try:
+            yield
+        except FloodWait:
+            raise  # it was not counted there either
+        except BaseException:
+            self.budget.spend(self._clock())
+            raise
+        self.budget.spend(self._clock())
+
+    def _move(self, failure: ChatMoved) -> None:
+        log.warning(
+            "Telegram chat %d is chat %d now and followed there; mend its id in the configuration",
+            self.address,
+            failure.chat_id,
+            extra={"action": "telegram_moved"},
+        )
+        self.address = failure.chat_id
+
+    def _close_topic(self, topic: int, failure: TopicGone) -> None:
+        if topic not in self._closed_topics:
+            log.warning(
+                "topic %d of Telegram chat %d: %s; mend the configuration, its cards go without a topic",
+                topic,
+                self.address,
+                failure,
+                extra={"action": "telegram_topic"},
+            )
+        self._closed_topics.add(topic)

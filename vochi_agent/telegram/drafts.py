@@ -1,0 +1,89 @@
+"""What each chat of an enterprise should show about a call. Pure.
+
+How a chat comes from one phase to the next is decided here too, by `telegram.card`: `auto` edits one silent message and
+makes a new one with a sound of what people have to hear; `edit` has one message and one sound a call; `resend` has a
+new message and a sound a phase.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from vochi_agent.calls.model import Call, CallProgress, Status
+from vochi_agent.config import Chat, Config, Enterprise
+from vochi_agent.customers.model import Customer, History
+from vochi_agent.ports import CardDraft, LiveRenderer, Renderer
+
+from .labels import labels_of, zone_of
+from .text import brief_final, brief_live, final_card, live_card
+from .together import recovered_digest
+from .wishes import held_until, wants, wants_live
+
+__all__ = ["digest", "live_renderer", "renderer", "shows_live"]
+
+
+def renderer(enterprise: Enterprise, config: Config) -> Renderer:
+    """What the store asks inside a call's transaction."""
+    chats = [(chat, labels_of(enterprise, chat)) for chat in _told(enterprise)]
+    zone, mode = zone_of(enterprise), config.telegram.card
+
+    def render(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+        heard = call.status is not Status.ANSWERED  # of an answered call people know
+        return [
+            CardDraft(
+                chat_id=chat.id,
+                topic=chat.topic,
+                text=final_card(call, customer=customer, before=before, labels=labels),
+                brief=brief_final(call, customer=customer, labels=labels),
+                silent=not heard and mode != "resend",
+                anew=mode == "resend" or (heard and mode == "auto"),
+                held_until=held_until(chat, call.started_at, zone),
+                wanted=wants(chat, call),
+            )
+            for chat, labels in chats
+        ]
+
+    return render
+
+
+def live_renderer(enterprise: Enterprise, config: Config) -> LiveRenderer:
+    """What is asked at each phase of a call."""
+    chats = [(chat, labels_of(enterprise, chat)) for chat in _told(enterprise)]
+    zone, mode = zone_of(enterprise), config.telegram.card
+
+    def render(progress: CallProgress, customer: Customer | None, *, placed_by: str = "") -> Sequence[CardDraft]:
+        started_at = datetime.fromtimestamp(progress.started_at, UTC)
+        before = customer.history if customer else None
+        return [
+            CardDraft(
+                chat_id=chat.id,
+                topic=chat.topic,
+                text=live_card(progress, customer=customer, before=before, labels=labels, placed_by=placed_by),
+                brief=brief_live(progress, customer=customer, labels=labels, placed_by=placed_by),
+                silent=mode == "auto",
+                anew=mode == "resend",
+                wanted=wants_live(chat, progress, placed_by) and held_until(chat, started_at, zone) is None,
+            )
+            for chat, labels in chats
+        ]
+
+    return render
+
+
+def digest(enterprise: Enterprise, calls: Sequence[Call]) -> Sequence[CardDraft]:
+    """One message a chat about many recovered calls, for those that want some of them."""
+    drafts = []
+    for chat in _told(enterprise):
+        labels = labels_of(enterprise, chat)
+        lines = [brief_final(call, customer=None, labels=labels) for call in calls if wants(chat, call)]
+        if lines:
+            drafts.append(CardDraft(chat_id=chat.id, topic=chat.topic, text=recovered_digest(lines), silent=False))
+    return drafts
+
+
+def shows_live(enterprise: Enterprise) -> bool:
+    """Whether any chat may be shown calls that go on."""
+    return any(chat.live and not chat.missed_only for chat in _told(enterprise))
+
+
+def _told(enterprise: Enterprise) -> Sequence[Chat]:
+    return enterprise.chats if enterprise.telegram_token.get_secret_value() else ()

@@ -1,0 +1,78 @@
+"""Messages about several calls: finals that share one in a rush, the digest of a night, the board of calls that go on.
+
+Pure. Invariant: a message is a function of the cards it carries, so that it can be written again when one of them
+changes; it is never longer than Telegram takes.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from vochi_agent.cards import Card
+
+from .text import MAX_UNITS, units
+from .words import counted
+
+__all__ = ["board", "message_of", "recovered_digest", "which_share"]
+
+# More full cards than these nobody reads: they become a list with a line each.
+MOST_IN_FULL: Final = 12
+MOST_LINES: Final = 30
+# The names of customers may come later and are longer than nothing.
+ROOM_FOR_NAMES: Final = 600
+LINES_ON_A_BOARD: Final = 15
+MISSED: Final = "❌"
+
+
+def which_share(cards: Sequence[Card]) -> Sequence[Card]:
+    """The first of these waiting finals that make one message together."""
+    topic = cards[0].topic
+    cards = [card for card in cards if card.topic == topic]
+    if len(cards) > MOST_IN_FULL or any(card.held_until for card in cards):
+        return cards[:MOST_LINES]
+    fitting = len(cards)
+    while fitting > 1 and units(_in_full(cards[:fitting])) > MAX_UNITS - ROOM_FOR_NAMES:
+        fitting -= 1
+    return cards[:fitting]
+
+
+def message_of(cards: Sequence[Card]) -> str:
+    """What a message says that carries these cards, oldest first."""
+    if len(cards) == 1:
+        return cards[0].text
+    held = any(card.held_until for card in cards)
+    if not held and len(cards) <= MOST_IN_FULL and units(text := _in_full(cards)) <= MAX_UNITS:
+        return text
+    missed = sum(card.brief.startswith(MISSED) for card in cards)
+    calls = counted(len(cards), "звонок", "звонка", "звонков")
+    head = f"🌙 В тихие часы: {calls}" if held else f"📋 {calls}"
+    lines = [card.brief or card.text.partition("\n")[0] for card in cards]
+    return "\n".join([f"{head}, пропущено: {missed}" if missed else head, *lines])
+
+
+def recovered_digest(lines: Sequence[str]) -> str:
+    """Calls that were found again, too many for a card each: their brief forms, the newest when there are very many."""
+    missed = sum(line.startswith(MISSED) for line in lines)
+    head = f"🔄 Восстановлено: {counted(len(lines), 'звонок', 'звонка', 'звонков')}"
+    shown = list(lines[-MOST_LINES:])
+    if len(lines) > MOST_LINES:
+        shown.insert(0, f"… и ещё {len(lines) - MOST_LINES} раньше")
+    return "\n".join([f"{head}, пропущено: {missed}" if missed else head, *shown])
+
+
+def board(cards: Sequence[Card]) -> str:
+    """What stands in the place of single live cards; "" when no call goes on."""
+    if not cards:
+        return ""
+    talking = sum(card.phase == "bridge" for card in cards)
+    ringing = len(cards) - talking
+    parts = [counted(talking, "разговор", "разговора", "разговоров")] if talking else []
+    if ringing:
+        parts.append(counted(ringing, "звонок ждёт", "звонка ждут", "звонков ждут") + " ответа")
+    lines = [card.brief for card in cards[:LINES_ON_A_BOARD]]
+    if len(cards) > LINES_ON_A_BOARD:
+        lines.append(f"… и ещё {len(cards) - LINES_ON_A_BOARD}")
+    return "\n".join([f"🔥 Сейчас {', '.join(parts)}", *lines])
+
+
+def _in_full(cards: Sequence[Card]) -> str:
+    return "\n\n".join(card.text for card in cards)

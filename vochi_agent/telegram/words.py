@@ -1,0 +1,34 @@
+"""Small words of Russian texts: numbers with their nouns, durations, moments. Pure."""
+
+from datetime import datetime, tzinfo
+from typing import Final
+
+__all__ = ["counted", "duration", "moment", "plural"]
+
+TEENS: Final = (11, 12, 13, 14)
+FEW: Final = (2, 3, 4)
+
+
+def plural(count: int, one: str, few: str, many: str) -> str:
+    """The form of a noun beside a number: 1 раз, 2 раза, 5 раз."""
+    if count % 100 in TEENS:
+        return many
+    if count % 10 == 1:
+        return one
+    return few if count % 10 in FEW else many
+
+
+def counted(count: int, one: str, few: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{count} {plural(count, one, few, many)}"
+
+
+def duration(seconds: float) -> str:
+    """MM:SS; minutes may exceed 59."""
+    minutes, rest = divmod(max(0, int(seconds + 0.5)), 60)
+    return f"{minutes:02}:{rest:02}"
+
+
+def moment(at: datetime, zone: tzinfo) -> str:
+    """A day and a time of it."""
+    return f"{at.astimezone(zone):%d.%m.%Y в %H:%M}"
