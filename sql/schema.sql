@@ -33,7 +33,8 @@ CREATE TABLE customers (
     field4              varchar(100),
     black_list          boolean DEFAULT false,
     meta                jsonb,                        -- person_uid, ids, primary_source, sources, client_type,
-                                                      -- company_id, contact_id; person_uid_was: what it was before it
+                                                      -- company_id, contact_id, links (source -> page in that
+                                                      -- CRM); person_uid_was: what it was before it
                                                       -- moved, person_uids_before: before that; other keys are kept
     last_name           varchar(100),
     first_name          varchar(100),

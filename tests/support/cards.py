@@ -4,14 +4,17 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names
-from vochi_agent.telegram.text import Labels, final_card, live_card
+from vochi_agent.telegram.text import Labels, brief_final, brief_live, final_card, live_card
+from vochi_agent.telegram.together import board_of, in_one_message, recovered_digest
 
 __all__ = ["COMPANY", "LABELS", "PERSON", "STARTED_AT", "cards", "final", "finished", "golden", "live", "page", "told"]
 
@@ -24,8 +27,10 @@ LABELS: Final = Labels(
     agents={"150": "Первый Агент", "151": "Второй Агент", "152": "Третий Агент", "901": "Продажи"},
     lines={"0001701": "МТС Центр", "0001702": "A1 Центр"},
     timezone=ZoneInfo("Europe/Minsk"),
+    badges=frozenset({"repeated", "black_list"}),
 )
-MASKED: Final = Labels(agents=LABELS.agents, lines=LABELS.lines, timezone=LABELS.timezone, mask=True)
+MASKED: Final = replace(LABELS, mask=True)
+TALKATIVE: Final = replace(LABELS, badges=frozenset({"new", "repeated", "black_list"}), hashtags=True)
 CALLED_BEFORE: Final = History(
     calls_total_in=3,
     calls_answered_in=2,
@@ -54,7 +59,16 @@ PERSON: Final = customer("+375290000022", last_name="Тестов", first_name="
 COMPANY: Final = customer(
     "+375290000033", last_name="Контактова", first_name="Анна", enterprise_name='ООО "Ромашка & Ко"'
 )
+LINKED: Final = replace(PERSON, meta={"links": {"retailcrm": "https://demo.retailcrm.example/customers/2002"}})
+UNWELCOME: Final = replace(PERSON, black_list=True)
+CALLED_TODAY: Final = replace(CALLED_BEFORE, last_call_at=datetime(2026, 11, 20, 6, 31, tzinfo=UTC))
 FIRM: Final = customer("+375290000033", enterprise_name="Ромашка")
+
+
+def phone_leg(extension: str, **facts: Any) -> LegEvidence:
+    """What the channel to a telephone did."""
+    known: dict[str, Any] = {"endpoint": f"PJSIP/{extension}", "role": LegRole.AGENT, "entered": False, "started": 1.0}
+    return LegEvidence(extension=extension, **known | facts)
 
 
 def finished(**facts: Any) -> Call:
@@ -119,6 +133,7 @@ def cards() -> Iterator[tuple[str, str]]:
     yield from _outgoing()
     yield from _colleagues()
     yield from _live()
+    yield from _together()
 
 
 def _incoming() -> Iterator[tuple[str, str]]:
@@ -139,6 +154,25 @@ def _incoming() -> Iterator[tuple[str, str]]:
         "Пропущенный во время приветствия",
         final(finished(**missed, rung=(), reason=Reason.ABANDONED_GREETING, wait_seconds=4.0)),
     )
+    yield (
+        "Пропущенный: один телефон звонил, другой занят, третий не в сети, четвёртый отклонил",
+        final(
+            finished(
+                **missed,
+                rung=("150", "153"),
+                evidence=(
+                    phone_leg("150", rang=1.5, cause=26),
+                    phone_leg("151", cause=17, dial_status="BUSY"),
+                    phone_leg("152", dial_status="CHANUNAVAIL"),
+                    phone_leg("153", rang=1.5, cause=21),
+                ),
+            )
+        ),
+    )
+    yield "Имя ведёт в карточку CRM", final(finished(phone="+375290000022"), LINKED)
+    yield "Сегодня уже звонил", final(finished(phone="+375290000022"), PERSON, CALLED_TODAY)
+    yield "Чёрный список", final(finished(phone="+375290000022", **missed, rung=(), reason=Reason.BLOCKED), UNWELCOME)
+    yield "Чат с хештегами и отметкой новых", final(finished(), before=History(), labels=TALKATIVE)
     yield "Скрытый номер", final(finished(phone=None, raw_number="anonymous"))
     yield "Чат со скрытыми номерами", final(finished(), labels=MASKED)
     yield "Линия без названия", final(finished(line="3880001"))
@@ -188,6 +222,29 @@ def _live() -> Iterator[tuple[str, str]]:
     inside: dict[str, Any] = {"direction": Direction.INTERNAL, "phone": None, "line": None, "raw_number": "151"}
     yield "Звонят коллеге", live(told(Phase.DIAL, **inside, agents=("151",)), placed_by="150")
     yield "Идёт внутренний разговор", live(told(Phase.BRIDGE, **inside, agents=("150", "151")))
+
+
+def _together() -> Iterator[tuple[str, str]]:
+    missed = finished(status=Status.MISSED)
+    calls = [(finished(phone="+375290000022"), PERSON), (missed, None), (finished(phone="+375290000033"), COMPANY)]
+    cards = [(final(call, who), brief_final(call, customer=who, labels=LABELS)) for call, who in calls]
+    yield "Наплыв: итоги нескольких звонков в одном сообщении", in_one_message(cards[:2], held=False)
+    yield "Очень много итогов сразу", in_one_message(cards * 5, held=False)
+    yield "Утром, после тихих часов", in_one_message(cards, held=True)
+    yield "Восстановлено много звонков", recovered_digest([brief for _, brief in cards])
+    live = [
+        told(Phase.BRIDGE, phone="+375290000033", agents=("151",)),
+        told(Phase.BRIDGE, Direction.OUT, agents=("152",)),
+        told(Phase.DIAL, agents=("150", "153", "154")),
+    ]
+    briefs = [
+        (
+            progress.phase.value,
+            brief_live(progress, customer=COMPANY if progress.phone == "+375290000033" else None, labels=LABELS),
+        )
+        for progress in live
+    ]
+    yield "Наплыв: табло вместо карточек звонков, которые идут", board_of(briefs)
 
 
 def golden() -> str:

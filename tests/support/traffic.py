@@ -106,6 +106,15 @@ class Traffic:
             except TimeoutError:
                 pass
 
+    async def run_calls(self, count: int) -> None:
+        """Place so many calls, and wait for the end of the last one."""
+        room = asyncio.Semaphore(MOST_AT_ONCE)
+        async with asyncio.TaskGroup() as calls:
+            for _ in range(count):
+                await room.acquire()
+                calls.create_task(self._one(room), name="a call")
+                await asyncio.sleep(self.random.uniform(*GAPS_S))
+
     async def _one(self, room: asyncio.Semaphore) -> None:
         try:
             kinds = OUTBOUND if self.random.random() < OUTBOUND_SHARE else INBOUND

@@ -36,6 +36,7 @@ Meta = Mapping[str, object]
 
 NAME_LENGTH = 100
 COMPANY_LENGTH = 200
+LINK_LENGTH = 500
 ID_LENGTH = 100  # no CRM has longer ids, and an index holds them
 SAME_DIGITS = 7  # a national spelling shares at least these last digits with E.164
 # Seen in real data in place of an id; each once merged strangers into one person.
@@ -122,6 +123,9 @@ def merge_meta(meta: Meta, profile: Profile, *, primary: bool, target: str = "")
         merged["company_id"] = company_id
         if external_id:
             merged["contact_id"] = external_id
+    if profile.url and len(profile.url) <= LINK_LENGTH:
+        links = meta.get("links")
+        merged["links"] = {**(links if isinstance(links, Mapping) else {}), source: profile.url}
     if primary:
         merged["primary_source"] = source
     if uid := canonical_uid(meta.get("person_uid")) or target:

@@ -12,7 +12,7 @@ from vochi_agent.cards import Card
 from .text import MAX_UNITS, units
 from .words import counted
 
-__all__ = ["board", "message_of", "recovered_digest", "which_share"]
+__all__ = ["board", "board_of", "in_one_message", "message_of", "recovered_digest", "which_share"]
 
 # More full cards than these nobody reads: they become a list with a line each.
 MOST_IN_FULL: Final = 12
@@ -30,22 +30,28 @@ def which_share(cards: Sequence[Card]) -> Sequence[Card]:
     if len(cards) > MOST_IN_FULL or any(card.held_until for card in cards):
         return cards[:MOST_LINES]
     fitting = len(cards)
-    while fitting > 1 and units(_in_full(cards[:fitting])) > MAX_UNITS - ROOM_FOR_NAMES:
+    while fitting > 1 and units(_in_full([card.text for card in cards[:fitting]])) > MAX_UNITS - ROOM_FOR_NAMES:
         fitting -= 1
     return cards[:fitting]
 
 
 def message_of(cards: Sequence[Card]) -> str:
     """What a message says that carries these cards, oldest first."""
-    if len(cards) == 1:
-        return cards[0].text
     held = any(card.held_until for card in cards)
-    if not held and len(cards) <= MOST_IN_FULL and units(text := _in_full(cards)) <= MAX_UNITS:
-        return text
-    missed = sum(card.brief.startswith(MISSED) for card in cards)
+    return in_one_message([(card.text, card.brief) for card in cards], held=held)
+
+
+def in_one_message(cards: Sequence[tuple[str, str]], *, held: bool) -> str:
+    """Whole cards as long as there is room for them, else one line each; `held`: they waited for the morning."""
+    if len(cards) == 1:
+        return cards[0][0]
+    in_full = _in_full([text for text, _ in cards])
+    if not held and len(cards) <= MOST_IN_FULL and units(in_full) <= MAX_UNITS:
+        return in_full
+    missed = sum(brief.startswith(MISSED) for _, brief in cards)
     calls = counted(len(cards), "звонок", "звонка", "звонков")
     head = f"🌙 В тихие часы: {calls}" if held else f"📋 {calls}"
-    lines = [card.brief or card.text.partition("\n")[0] for card in cards]
+    lines = [brief or text.partition("\n")[0] for text, brief in cards]
     return "\n".join([f"{head}, пропущено: {missed}" if missed else head, *lines])
 
 
@@ -61,18 +67,23 @@ def recovered_digest(lines: Sequence[str]) -> str:
 
 def board(cards: Sequence[Card]) -> str:
     """What stands in the place of single live cards; "" when no call goes on."""
-    if not cards:
+    return board_of([(card.phase, card.brief) for card in cards])
+
+
+def board_of(calls: Sequence[tuple[str, str]]) -> str:
+    """A board of calls that are in a phase and have a brief form."""
+    if not calls:
         return ""
-    talking = sum(card.phase == "bridge" for card in cards)
-    ringing = len(cards) - talking
+    talking = sum(phase == "bridge" for phase, _ in calls)
+    ringing = len(calls) - talking
     parts = [counted(talking, "разговор", "разговора", "разговоров")] if talking else []
     if ringing:
         parts.append(counted(ringing, "звонок ждёт", "звонка ждут", "звонков ждут") + " ответа")
-    lines = [card.brief for card in cards[:LINES_ON_A_BOARD]]
-    if len(cards) > LINES_ON_A_BOARD:
-        lines.append(f"… и ещё {len(cards) - LINES_ON_A_BOARD}")
+    lines = [brief for _, brief in calls[:LINES_ON_A_BOARD]]
+    if len(calls) > LINES_ON_A_BOARD:
+        lines.append(f"… и ещё {len(calls) - LINES_ON_A_BOARD}")
     return "\n".join([f"🔥 Сейчас {', '.join(parts)}", *lines])
 
 
-def _in_full(cards: Sequence[Card]) -> str:
-    return "\n\n".join(card.text for card in cards)
+def _in_full(texts: Sequence[str]) -> str:
+    return "\n\n".join(texts)
