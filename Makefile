@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers bench chaos outage truth load clean
+.PHONY: help venv demo test unit check fmt peers bench chaos outage truth load rush clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,10 @@ truth: $(VENV)/.installed-dev ## thousands of calls on a real Asterisk, each com
 
 load: $(VENV)/.installed-dev ## how quick FastAGI is: 200 questions a second for a minute, on a machine that does nothing else
 	$(RUN)/python -m benchmarks.fastagi_load
+
+rush: $(VENV)/.installed-dev ## 60 calls a minute into one Telegram group for ten real minutes
+	VOCHI_RUSH_MINUTE=60 VOCHI_RUSH_MINUTES=10 $(RUN)/python -m pytest -s \
+		tests/integration/test_telegram_rush.py -k "sixty and postgresql18"
 
 fmt: $(VENV)/.installed-dev ## format the code
 	$(RUN)/ruff check --fix

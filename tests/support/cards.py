@@ -256,9 +256,9 @@ def page() -> str:
     """The page of the documentation, from the same cards."""
     head = (
         "# Telegram cards\n\n"
-        "Every kind of message that a chat can get about a call, with the markup as it is sent. `👤` stands there\n"
-        "when the customer is known, the history when he called before.\n"
-        "A `<blockquote expandable>` is folded until somebody taps it.\n"
+        "Every kind of message that a chat can get about calls, with the markup as it is sent. `👤` stands there\n"
+        "when the customer is known, the history when he called before. A `<blockquote expandable>` is folded until\n"
+        "somebody taps it. When a chat gets which, and what happens in a rush: [telegram.md](telegram.md).\n"
     )
     return head + "".join(f"\n## {title}\n\n```\n{text}\n```\n" for title, text in cards())
 
