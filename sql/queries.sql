@@ -76,6 +76,11 @@ SELECT
     (SELECT first FROM answered WHERE first ~ '^[0-9]{2,5}$' ORDER BY ended_at, linkedid LIMIT 1) AS first,
     (SELECT last FROM answered WHERE last ~ '^[0-9]{2,5}$' ORDER BY ended_at DESC, linkedid DESC LIMIT 1) AS last;
 
+-- name: call_recorded
+-- The file of a call is there. $1 enterprise, $2 linkedid as stored, $3 file under the enterprise's recordings
+UPDATE calls SET recording = $3, updated_at = now()
+WHERE enterprise_number = $1 AND linkedid = $2 AND recording IS DISTINCT FROM $3;
+
 -- name: mark_merged
 -- The call is part of another one and counts no more. $1 enterprise, $2 linkedid as stored, $3 linkedid of the other
 UPDATE calls SET merged_into = $3, updated_at = now() WHERE enterprise_number = $1 AND linkedid = $2;

@@ -49,6 +49,7 @@ class CallLog:
     Attributes:
         lookups: Who asks the CRMs; None asks nobody.
         stored: Told every call that was stored.
+        filed: Told every call that was stored, live or recovered.
         listeners: Told every update, live ones included; they never wait.
         named: Told whose name is news: enterprise, number.
     """
@@ -66,6 +67,7 @@ class CallLog:
         """`renderers` by enterprise number; `cards_changed` wakes whoever sends cards."""
         self.lookups: Lookups | None = None
         self.stored: Callable[[Call], None] = lambda _: None
+        self.filed: Callable[[Call], None] = lambda _: None
         self.listeners: list[Callable[[CallUpdate], None]] = []
         self.named: Callable[[str, str], None] = lambda *_: None
         self._ledger = ledger
@@ -114,6 +116,7 @@ class CallLog:
     def recovered(self, call: Call) -> None:
         """A call was stored by another way; its card may still get a late name."""
         self._remember(call)
+        self.filed(call)
         self._cards_changed()
 
     async def learned(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> None:
@@ -126,9 +129,14 @@ class CallLog:
         self.named(enterprise_number, phone)
         changed = 0
         for linkedid in self._recent.get((enterprise_number, phone), ()):
-            changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self._renderer(enterprise_number))
+            changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self.renderer(enterprise_number))
         if changed:
             self._cards_changed()
+
+    def renderer(self, enterprise_number: str) -> Renderer:
+        """What renders the cards of an enterprise's calls now."""
+        # A call may have waited on disk while its enterprise left the configuration.
+        return self._renderers.get(enterprise_number, _no_cards)
 
     def _ask(self, enterprise_number: str, phone: str | None, linkedid: str) -> None:
         if phone and self.lookups:
@@ -143,10 +151,11 @@ class CallLog:
 
     async def _record(self, call: Call) -> None:
         with self._metrics.store_seconds.time():
-            recorded = await self._ledger.record(call, self._renderer(call.enterprise_number))
+            recorded = await self._ledger.record(call, self.renderer(call.enterprise_number))
         if recorded.inserted:
             self._metrics.calls.labels(call.enterprise_number, call.direction.value, call.status.value).inc()
         self._remember(call)
+        self.filed(call)
         self.stored(call)
 
     def _remember(self, call: Call) -> None:
@@ -155,10 +164,6 @@ class CallLog:
             self._recent[key] = [*self._recent.pop(key, [])[-4:], call.linkedid]
             if len(self._recent) > RECENT_CALLS:
                 self._recent.popitem(last=False)
-
-    def _renderer(self, enterprise_number: str) -> Renderer:
-        # A call may have waited on disk while its enterprise left the configuration.
-        return self._renderers.get(enterprise_number, _no_cards)
 
 
 class Guarded:

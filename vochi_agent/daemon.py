@@ -31,7 +31,8 @@ from vochi_agent.late_names import LateNames
 from vochi_agent.live_cards import LiveCards
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
-from vochi_agent.ports import CallBook, CallScreen, LiveRenderer
+from vochi_agent.ports import CallBook, CallScreen, LiveRenderer, Renderer
+from vochi_agent.recorded_calls import RecordedCalls
 from vochi_agent.routing import Routing
 from vochi_agent.site import Site
 from vochi_agent.store.embedded import EmbeddedPostgres
@@ -75,6 +76,7 @@ class Daemon:
     caller_id: CallerId
     cards: CardSender
     live_cards: LiveCards
+    recorded_calls: RecordedCalls
     call_books: CallBooks
     call_screens: CallScreens
     sites: Mapping[str, Site]
@@ -92,7 +94,7 @@ class Daemon:
         known = [enterprise for enterprise in config.enterprises if enterprise.number in self.sites]
         layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in known}
         self.caller_id.use(layouts)
-        self.call_log.use({each.number: self.customers.watching(renderer(each, config)) for each in known})
+        self.call_log.use(_renderers(config, known, self.customers, self.recorded_calls))
         self.live_cards.use(_live_renderers(config))
         for number, (_, layout) in layouts.items():
             self.sites[number].watch.tracker.layout = layout
@@ -170,11 +172,18 @@ async def assembled(
             ours=lambda number: number in sites and sites[number].duty.ours,
         )
         live_cards = LiveCards(store.cards, customers, renderers=_live_renderers(config), cards_changed=cards.wake)
-        renderers = {each.number: customers.watching(renderer(each, config)) for each in config.enterprises}
+        recorded_calls = RecordedCalls(
+            config,
+            store,
+            render=lambda number: call_log.renderer(number),  # noqa: PLW0108 - it is made below
+            cards_changed=cards.wake,
+        )
+        renderers = _renderers(config, config.enterprises, customers, recorded_calls)
         call_log = CallLog(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
         )
         call_log.named = live_cards.named
+        call_log.filed = recorded_calls.add
         call_log.listeners.append(live_cards.tell)
         asked = {each.number: crms_of(each, session, metrics, crms) for each in config.enterprises}
         enrichment = Enrichment(
@@ -191,7 +200,9 @@ async def assembled(
             _books(config, asked),
             store.outbox,
             ours=lambda number: sites[number].duty.ours,
-            recording_url=lambda _: "",
+            recording_url=lambda call: (
+                recorded_calls.link(call.enterprise_number, call.linkedid) if call.recording else ""
+            ),
             metrics=metrics,
         )
         call_screens = CallScreens(
@@ -244,7 +255,7 @@ async def assembled(
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
         hooks = webhook_routes(receivers_of(config.enterprises, changes), metrics)
-        routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks]
+        routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks, *recorded_calls.routes()]
         address = await enter(serving(config.http.listen, routes))
         yield Daemon(
             config=config,
@@ -260,6 +271,7 @@ async def assembled(
             call_books=call_books,
             call_screens=call_screens,
             live_cards=live_cards,
+            recorded_calls=recorded_calls,
             sites=sites,
             changes=changes,
             schema_ready=schema_ready,
@@ -297,6 +309,18 @@ def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
 async def tell_recovered(enterprise: Enterprise, store: PostgresStore, calls: Sequence[Call]) -> None:
     """Tell chats of many recovered calls in one message, which the last of them names. Raises StoreUnavailable."""
     await store.cards.put_digest(enterprise.number, f"recovered/{calls[-1].linkedid}", digest(enterprise, calls))
+
+
+def _renderers(
+    config: Config, enterprises: Iterable[Enterprise], customers: RememberedCustomers, recorded_calls: RecordedCalls
+) -> dict[str, Renderer]:
+    """What renders the final cards of each enterprise."""
+    return {
+        each.number: customers.watching(
+            renderer(each, config, recording_link=partial(recorded_calls.link, each.number))
+        )
+        for each in enterprises
+    }
 
 
 def _live_renderers(config: Config) -> Mapping[str, LiveRenderer]:

@@ -50,6 +50,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
             start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
             start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
+            start("recordings", bulkhead("the search for recordings", daemon.recorded_calls.search.run)),
             start("live cards", bulkhead("the live cards", daemon.live_cards.run)),
             start("status", _report(daemon, notifier, answers)),
         ]

@@ -25,7 +25,8 @@ from vochi_agent.telegram.together import in_one_message
 CALLS = int(os.getenv("VOCHI_CARD_CALLS", "40"))
 SETTLE_S = 60.0
 SIGNS = {"answered": "✅", "missed": "❌", "unknown": "❌"}
-LIVES_S = (2.0, 9.0)
+# Long enough to close its gap mostly: more than 20 calls recovered at once would be one digest and no cards.
+LIVES_S = (5.0, 20.0)
 DEAD_S = (0.0, 2.0)
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(CALLS * 6 + SETTLE_S + 240)]
@@ -62,7 +63,7 @@ async def test_kill_at_random_moments_leaves_one_right_final_a_call(world: World
         f"every card right {loop.time() - ended:.1f} s after the last call"
     )
 
-    assert wrong == []
+    assert "\n".join(wrong[:20]) == ""
     assert "Traceback" not in world.daemon.log.read_text()
 
 

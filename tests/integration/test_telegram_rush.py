@@ -70,7 +70,7 @@ async def one_call(chats: Chats, watch: Watch, name: str, chat_id: int) -> None:
 async def test_sixty_calls_a_minute_into_one_group(store: PostgresStore, dsn: str) -> None:
     async with sending(store, dsn, pace=PACE) as chats:
         # Importing aiogram takes its seconds.
-        await chats.cards.until_shown(await chats.cards.put("прежняя", chat_id=PERSON), within=30)
+        await chats.cards.until_shown(await chats.cards.put("прежняя", chat_id=PERSON), within=100)
         chats.sandbox.limited = True
         chats.sandbox.limits.minute = MINUTE
         watch = Watch(chats)

@@ -170,6 +170,12 @@ def _incoming() -> Iterator[tuple[str, str]]:
         ),
     )
     yield "Имя ведёт в карточку CRM", final(finished(phone="+375290000022"), LINKED)
+    yield (
+        "Есть запись разговора",
+        final_card(
+            finished(), customer=None, before=None, labels=LABELS, recording="https://pbx.example/vochi/recordings/…"
+        ),
+    )
     yield "Сегодня уже звонил", final(finished(phone="+375290000022"), PERSON, CALLED_TODAY)
     yield "Чёрный список", final(finished(phone="+375290000022", **missed, rung=(), reason=Reason.BLOCKED), UNWELCOME)
     yield "Чат с хештегами и отметкой новых", final(finished(), before=History(), labels=TALKATIVE)

@@ -105,6 +105,15 @@ class CallLedger:
                 await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
             return True
 
+    async def recorded(self, enterprise_number: str, linkedid: str, file: str, render: Renderer) -> int:
+        """The recording of a stored call is there: put it on its row and its cards; returns how many cards changed.
+
+        Raises:
+            StoreUnavailable: try again later.
+        """
+        await self._database.execute("call_recorded", enterprise_number, storable(linkedid), storable(file))
+        return await self.refresh_cards(enterprise_number, linkedid, render)
+
     async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
         """Render the cards of a stored call again, with the customer as he is known now; returns how many changed.
 

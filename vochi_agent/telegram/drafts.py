@@ -5,7 +5,7 @@ makes a new one with a sound of what people have to hear; `edit` has one message
 new message and a sound a phase.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from vochi_agent.calls.model import Call, CallProgress, Status
@@ -21,18 +21,19 @@ from .wishes import held_until, wants, wants_live
 __all__ = ["digest", "live_renderer", "renderer", "shows_live"]
 
 
-def renderer(enterprise: Enterprise, config: Config) -> Renderer:
-    """What the store asks inside a call's transaction."""
+def renderer(enterprise: Enterprise, config: Config, *, recording_link: Callable[[str], str] | None = None) -> Renderer:
+    """What the store asks inside a call's transaction; `recording_link`: where the recording of a linkedid is."""
     chats = [(chat, labels_of(enterprise, chat)) for chat in _told(enterprise)]
     zone, mode = zone_of(enterprise), config.telegram.card
 
     def render(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+        link = recording_link(call.linkedid) if recording_link and call.recording else ""
         heard = call.status is not Status.ANSWERED  # of an answered call people know
         return [
             CardDraft(
                 chat_id=chat.id,
                 topic=chat.topic,
-                text=final_card(call, customer=customer, before=before, labels=labels),
+                text=final_card(call, customer=customer, before=before, labels=labels, recording=link),
                 brief=brief_final(call, customer=customer, labels=labels),
                 silent=not heard and mode != "resend",
                 anew=mode == "resend" or (heard and mode == "auto"),

@@ -78,14 +78,17 @@ class Labels:
     hashtags: bool = False
 
 
-def final_card(call: Call, *, customer: Customer | None, before: History | None, labels: Labels) -> str:
+def final_card(
+    call: Call, *, customer: Customer | None, before: History | None, labels: Labels, recording: str = ""
+) -> str:
     """The lasting text about a finished call.
 
     Args:
         customer: Whose names are shown; None for a stranger.
         before: The customer's counters before this call.
+        recording: Where its recording is to be had, "" when there is none.
     """
-    return _fitting(labels, lambda writer: writer.final(call, customer, before))
+    return _fitting(labels, lambda writer: writer.final(call, customer, before, recording))
 
 
 def live_card(
@@ -137,7 +140,7 @@ class _Writer:
     name: int
     agents: int
 
-    def final(self, call: Call, customer: Customer | None, before: History | None) -> list[str]:
+    def final(self, call: Call, customer: Customer | None, before: History | None, recording: str) -> list[str]:
         """The table of finals: what happened, who, by which line, when, how long."""
         title = TITLES.get((call.direction, call.status), UNKNOWN_END)
         if call.reason is Reason.FORBIDDEN:
@@ -153,6 +156,8 @@ class _Writer:
             lines.append(f"⌛ Длительность: {duration(call.talk_seconds)}")
         elif title is not FORBIDDEN:
             lines.append(f"⌛ Дозванивался: {duration(call.wait_seconds)}")
+        if recording:
+            lines.append(f'🔉<a href="{html.escape(recording)}">Запись разговора</a>')
         return [*lines, *self._ending(call, customer, before)]
 
     def brief(self, call: Call, customer: Customer | None) -> str:

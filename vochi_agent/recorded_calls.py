@@ -1,0 +1,84 @@
+"""Recordings from the PBX's folder to the link on a card: composes who finds, keeps, signs and serves them.
+
+A link is signed with the enterprise's bot token: every daemon of the enterprise makes and serves the same links, and a
+new token makes the old ones worthless. Without a folder, a bot and a public address there are no links.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from vochi_agent.asterisk.recording_files import find_recording
+from vochi_agent.calls.model import Call
+from vochi_agent.config import Config
+from vochi_agent.ports import Renderer
+from vochi_agent.recordings import Recordings
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.web.recordings import recording_link, recording_routes
+
+__all__ = ["RecordedCalls"]
+
+
+class RecordedCalls:
+    """The recordings of all enterprises.
+
+    Attributes:
+        search: Looks for files; has to run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: PostgresStore,
+        *,
+        render: Callable[[str], Renderer],
+        cards_changed: Callable[[], None],
+    ) -> None:
+        """`render`: the cards of an enterprise's calls; `cards_changed` wakes whoever sends them."""
+        self._public_url = config.http.public_url
+        self._secrets: Mapping[str, str] = {
+            each.number: token for each in config.enterprises if (token := each.telegram_token.get_secret_value())
+        }
+        self._folders = {
+            each.number: Path(each.asterisk.recordings)
+            for each in config.enterprises
+            if each.asterisk.recordings and each.number in self._secrets and self._public_url
+        }
+        self._store = store
+        self._render = render
+        self._cards_changed = cards_changed
+        self.search = Recordings(self._find, self._keep)
+
+    def add(self, call: Call) -> None:
+        """A call was stored: its file may come. Returns at once."""
+        if call.enterprise_number in self._folders:
+            self.search.add(call)
+
+    def link(self, enterprise_number: str, linkedid: str) -> str:
+        """Where a call's recording is to be had; "" when recordings are not served."""
+        if enterprise_number not in self._folders:
+            return ""
+        return recording_link(self._public_url, self._secrets[enterprise_number], enterprise_number, linkedid)
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """What the HTTP server serves of them."""
+        return recording_routes({number: self._secrets[number] for number in self._folders}, self._file)
+
+    async def _find(self, call: Call) -> str:
+        linkedid = call.linkedid.partition("~")[0]
+        return await asyncio.to_thread(find_recording, self._folders[call.enterprise_number], linkedid, call.started_at)
+
+    async def _keep(self, call: Call, file: str) -> None:
+        render = self._render(call.enterprise_number)
+        if await self._store.calls.recorded(call.enterprise_number, call.linkedid, file, render):
+            self._cards_changed()
+
+    async def _file(self, enterprise_number: str, linkedid: str) -> Path | None:
+        call = await self._store.reports.call(linkedid, enterprise_number)
+        if call is None or not call.recording:
+            return None
+        folder = self._folders[enterprise_number].resolve()
+        file = (folder / call.recording).resolve()
+        return file if file.is_relative_to(folder) else None
