@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.chats import GROUP, OTHER, PERSON, QUICK, Chats, sending
+from tests.support.chats import GROUP, OTHER, QUICK, Chats, sending
 from tests.support.finals import finals
 from vochi_agent.calls.model import Phase
 from vochi_agent.simulator.telegram import SandboxMessage
@@ -69,8 +69,6 @@ async def one_call(chats: Chats, watch: Watch, name: str, chat_id: int) -> None:
 
 async def test_sixty_calls_a_minute_into_one_group(store: PostgresStore, dsn: str) -> None:
     async with sending(store, dsn, pace=PACE) as chats:
-        # Importing aiogram takes its seconds.
-        await chats.cards.until_shown(await chats.cards.put("прежняя", chat_id=PERSON), within=100)
         chats.sandbox.limited = True
         chats.sandbox.limits.minute = MINUTE
         watch = Watch(chats)

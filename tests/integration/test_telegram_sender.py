@@ -109,6 +109,22 @@ async def test_a_call_that_a_chat_does_not_want_any_more_leaves_no_trace(chats: 
     await chats.until_texts()
 
 
+async def test_the_next_life_goes_on_with_the_same_message(store: PostgresStore, dsn: str) -> None:
+    async with TelegramSandbox() as sandbox:
+        sandbox.add_chat(GROUP)
+        async with sending(store, dsn, sandbox=sandbox) as chats:
+            answered, missed = [await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL) for _ in range(2)]
+            before = await chats.cards.until_shown(answered)
+            await chats.cards.until_shown(missed)
+        async with sending(store, dsn, sandbox=sandbox) as later:
+            await later.cards.put("поговорили", chat_id=GROUP, linkedid=answered)
+            await later.cards.put("не подняли", chat_id=GROUP, linkedid=missed, silent=False, anew=True)
+            after = await later.cards.until_shown(answered)
+            await later.until_texts("поговорили", "не подняли")
+
+    assert after["message_id"] == before["message_id"]
+
+
 async def test_a_deleted_message_is_sent_anew(chats: Chats) -> None:
     linkedid = await chats.cards.put("звонит", chat_id=GROUP, phase=Phase.DIAL)
     shown = await chats.cards.until_shown(linkedid)

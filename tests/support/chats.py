@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib import import_module
 
 from tests.support.card_table import CardTable
 from vochi_agent.config import Config
@@ -73,6 +74,8 @@ async def sending(
     token: str = "42:TEST",
 ) -> AsyncIterator[Chats]:
     """A sender at work while the block runs, with a sandbox of its own unless given."""
+    # What the sender would do first takes its seconds, and on a busy machine longer than a test waits.
+    await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
     async with contextlib.AsyncExitStack() as stack:
         if sandbox is None:
             sandbox = await stack.enter_async_context(TelegramSandbox())
