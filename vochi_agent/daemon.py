@@ -307,8 +307,8 @@ def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
 
 
 async def tell_recovered(enterprise: Enterprise, store: PostgresStore, calls: Sequence[Call]) -> None:
-    """Tell chats of many recovered calls in one message, which the last of them names. Raises StoreUnavailable."""
-    await store.cards.put_digest(enterprise.number, f"recovered/{calls[-1].linkedid}", digest(enterprise, calls))
+    """Tell chats of many recovered calls in one message. Raises StoreUnavailable."""
+    await store.cards.put_digest(enterprise.number, [call.linkedid for call in calls], digest(enterprise, calls))
 
 
 def _renderers(

@@ -201,6 +201,23 @@ async def test_quiet_hours_hold_a_card_until_they_end(table: CardTable, queue: C
     assert [card.text for card in await opened(queue)] == ["-1"]
 
 
+async def test_a_digest_takes_the_place_of_what_was_shown_alone(
+    store: PostgresStore, table: CardTable, queue: CardQueue
+) -> None:
+    linkedids = [await table.put("говорят", chat_id=CHAT, phase=Phase.BRIDGE) for _ in range(2)]
+    for _ in range(2):
+        await queue.put_digest("0901", linkedids, [CardDraft(chat_id=CHAT, topic=0, text="🔄 2 звонка", silent=False)])
+
+    assert sorted(card.text for card in await opened(queue)) == ["", "", "🔄 2 звонка"]
+
+
+async def test_a_late_name_makes_no_card_where_there_was_none(store: PostgresStore, queue: CardQueue) -> None:
+    await store.calls.record(missed(), lambda *_: ())
+
+    assert await store.calls.refresh_cards("0901", missed().linkedid, two_chats) == 0
+    assert await opened(queue) == []
+
+
 # ---------------------------------------------------------------- claims and doubts
 
 

@@ -16,7 +16,7 @@ from vochi_agent.calls.model import Phase
 from vochi_agent.cards import Card, ChatState, ChatWork, Doubt, PendingChat
 from vochi_agent.ports import CardDraft
 
-from .card_drafts import CARDS_CHANNEL, put_cards
+from .card_drafts import CARDS_CHANNEL, put_cards, take_back
 from .database import Database, Row, Session
 from .rows import storable
 
@@ -70,9 +70,16 @@ class CardQueue:
         rows = await self._database.fetch("take_back_abandoned_cards", enterprise_number, list(alive), silent_for)
         return len(rows)
 
-    async def put_digest(self, enterprise_number: str, name: str, drafts: Sequence[CardDraft]) -> None:
-        """One message about many calls in each chat; the same name again changes its text."""
+    async def put_digest(self, enterprise_number: str, linkedids: Sequence[str], drafts: Sequence[CardDraft]) -> None:
+        """One message about many calls in each chat; what chats show of them alone is taken back.
+
+        Args:
+            linkedids: Of the calls; the last one names the digest, so that the same again changes its text.
+        """
+        name = f"digest/{linkedids[-1]}"
         async with self._database.transaction() as session:
+            for linkedid in linkedids:
+                await take_back(session, enterprise_number, linkedid)
             for draft in drafts:
                 await _put_notice(session, (enterprise_number, name, "digest", Phase.HANGUP), draft)
             await session.execute("notify_cards", enterprise_number)

@@ -115,7 +115,7 @@ class CallLedger:
         return await self.refresh_cards(enterprise_number, linkedid, render)
 
     async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
-        """Render the cards of a stored call again, with the customer as he is known now; returns how many changed.
+        """Render the cards that a stored call has again, the customer as he is known now; returns how many changed.
 
         Raises:
             StoreUnavailable: nothing was changed; call again later.
@@ -129,7 +129,9 @@ class CallLedger:
                 row = await session.fetchrow("customer", enterprise_number, phone)
                 customer = customer_from_row(row) if row is not None else None
             before = await _shown_before(session, call) if customer is not None else None
-            return await _put_cards(session, call, render(call, customer, before), before)
+            # A chat that was not told of the call, or in a digest with others, is not told now.
+            drafts = [replace(draft, wanted=False) for draft in render(call, customer, before)]
+            return await _put_cards(session, call, drafts, before)
 
     async def _post(self, session: Session, call: Call) -> None:
         """Leave the call for the CRMs, in the transaction that stores it."""
