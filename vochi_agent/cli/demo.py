@@ -36,7 +36,7 @@ from vochi_agent.simulator.telegram import TelegramSandbox
 
 SPEED: Final = 6.0
 READY_S: Final = 30.0
-CARD_S: Final = 15.0
+CARD_S: Final = 40.0  # the first one waits until aiogram is imported, on a small machine for long
 POLL_S: Final = 0.05
 
 
