@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 
 from vochi_agent.cards import CardQueue
 from vochi_agent.config import Config
@@ -16,6 +15,7 @@ from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.supervisor import bulkhead
 
+from .aside import imported_aside
 from .budget import Window, bot_window
 from .chat import ChatWorker, Outage, Pace
 from .door import Bot, ChatDoor
@@ -89,7 +89,7 @@ class CardSender:
 
     async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, _Open]:
         """A bot for every token; enterprises that share a token share its limits."""
-        module = await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
+        module = await imported_aside("vochi_agent.telegram.bot")
         by_token: dict[str, _Open] = {}
         for number, token in self._tokens.items():
             if token not in by_token:
