@@ -244,7 +244,9 @@ async def test_records_that_cannot_be_read_are_said_to_be(office: Office):
 
 async def test_every_scenario_is_recovered_from_one_file(office: Office):
     """Everything in one stream: what each scenario gives by itself, it gives among the others, in any window."""
-    names = sorted({path.parent.name for path in (Path(__file__).parents[1] / "scenarios").glob("*/cel.csv")})
+    found = {path.parent.name for path in (Path(__file__).parents[1] / "scenarios").glob("*/cel.csv")}
+    # As they happened: a file that goes back by a day is another matter.
+    names = sorted(found, key=lambda name: min((call.started_at for call in live_calls([name])), default=AWAY))
     calls = live_calls(names)
     expected = {call.linkedid for call in calls}
     office.wrote(cel_lines(*names))

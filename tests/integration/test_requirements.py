@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -18,11 +18,12 @@ from tests.support.calls import NOON, answered, internal, missed
 from tests.support.company import no_cards
 from tests.support.crm import API_KEY, HandClock, retailcrm_at
 from tests.support.polling import until
-from vochi_agent.caller_id import CALLERID_NAME, CallerId
+from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call, Direction, Reason, Source
 from vochi_agent.config import load
 from vochi_agent.contacts import PERIOD_S
+from vochi_agent.customers.handsets import CALLERID_NAME
 from vochi_agent.customers.model import Customer, History, Names, Profile
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.metrics import Metrics
@@ -297,7 +298,10 @@ class Desk:
             clock=self.clock,
         )
         self.caller_id = CallerId(
-            {"0901": (enterprise, Layout(enterprise))}, customers=store.customers, lookups=self.enrichment
+            {"0901": (enterprise, Layout(enterprise))},
+            customers=store.customers,
+            lookups=self.enrichment,
+            now=lambda: datetime.now(UTC),
         )
 
     async def handset(self, phone: str, line: str = "0001701") -> str | None:
