@@ -511,7 +511,8 @@ WHERE enterprise_number = $1 AND chat_id = $2 AND closed_at IS NOT NULL;
 INSERT INTO outbox (enterprise_number, crm, linkedid)
 SELECT $1, crm, $2 FROM unnest($3::text[]) AS crm WHERE $4::timestamptz > now() - $5::interval
 ON CONFLICT (enterprise_number, crm, linkedid) DO UPDATE SET
-    revision = outbox.revision + 1, parked = NULL, failures = 0, retry_at = NULL, updated_at = now();
+    revision = outbox.revision + 1, parked = NULL, failures = 0, updated_at = now(),
+    retry_at = CASE WHEN outbox.uncertain THEN outbox.retry_at END; -- a doubt still has to settle
 
 -- name: unpost_call
 -- The call turned out to be part of another one: what no CRM has yet is not sent. $1 enterprise, $2 linkedid as stored
@@ -574,8 +575,16 @@ WHERE sent_revision < revision AND parked IS NOT NULL AND ($1::text IS NULL OR e
 ORDER BY id LIMIT $2;
 
 -- name: retry_posts
--- Parked calls are tried again. $1 enterprise or null, $2 crm or null
-UPDATE outbox SET parked = NULL, failures = 0, retry_at = NULL, updated_at = now()
+-- Parked calls are tried again. $1 enterprise or null, $2 crm or null, $3 somebody saw that the CRM lists none of them
+UPDATE outbox SET
+    parked = NULL, failures = 0, retry_at = NULL, uncertain = uncertain AND NOT $3::boolean, updated_at = now()
+WHERE parked IS NOT NULL AND ($1::text IS NULL OR enterprise_number = $1) AND ($2::text IS NULL OR crm = $2)
+RETURNING id;
+
+-- name: settle_posts
+-- Somebody saw that the CRM lists these parked calls. $1 enterprise or null, $2 crm or null
+UPDATE outbox SET
+    sent_revision = revision, parked = NULL, uncertain = false, failures = 0, retry_at = NULL, updated_at = now()
 WHERE parked IS NOT NULL AND ($1::text IS NULL OR enterprise_number = $1) AND ($2::text IS NULL OR crm = $2)
 RETURNING id;
 

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 # After so many failures in a row it is the call, not the CRM, that is to blame.
 STUBBORN: Final = 8
 MAX_REASON: Final = 300
-NOW: Final = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +173,10 @@ class _Worker:
         except CrmAuthFailed:
             # The CRM's client said so already; every further try would only be counted against the account.
             await self._wait_with(post, self._pace.refused_key, uncertain=False)
-        except CrmUnavailable as failure:
-            await self._wait_with(post, self._backoff.next_wait(), uncertain=isinstance(failure, CrmUncertain))
+        except CrmUncertain as doubt:
+            await self._wait_with(post, self._backoff.next_wait(), uncertain=True, settles_s=doubt.settles_s)
+        except CrmUnavailable:
+            await self._wait_with(post, self._backoff.next_wait(), uncertain=False)
         except CrmRejected as refusal:
             await self._park(post, str(refusal))
         except Exception:
@@ -187,12 +188,15 @@ class _Worker:
             await self._queue.sent(post, remote_id)
             self._results("sent").inc()
 
-    async def _wait_with(self, post: Post, seconds: float, *, uncertain: bool) -> None:
-        """The call is first in the queue again after the wait, unless it has been there too often."""
+    async def _wait_with(self, post: Post, seconds: float, *, uncertain: bool, settles_s: float = 0.0) -> None:
+        """The call is first in the queue again after the wait, unless it has been there too often.
+
+        One that only time can tell of steps aside for so long.
+        """
         self._results("failed").inc()
         stubborn = post.failures + 1 >= STUBBORN
-        aside = timedelta(seconds=self._pace.step_aside) if stubborn else NOW
-        await self._queue.failed(post, aside, uncertain=uncertain)
+        aside_s = self._pace.step_aside if stubborn else settles_s
+        await self._queue.failed(post, timedelta(seconds=aside_s), uncertain=uncertain)
         await asyncio.sleep(seconds)
 
     async def _park(self, post: Post, reason: str) -> None:

@@ -109,7 +109,15 @@ class CrmUnavailable(NotReachable):
 
 
 class CrmUncertain(CrmUnavailable):
-    """A change was sent to a CRM and its answer is lost; nobody knows whether it was made."""
+    """A change was sent to a CRM and its answer is lost; nobody knows whether it was made.
+
+    Attributes:
+        settles_s: Seconds until a look tells; sooner the change may still be on its way. 0: repeating it is harmless.
+    """
+
+    def __init__(self, message: str, *, settles_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.settles_s = settles_s
 
 
 class CrmPaused(CrmUnavailable):

@@ -111,6 +111,51 @@ async def test_a_lost_answer_is_told_to_the_next_attempt(books_store: PostgresSt
     assert [post.uncertain for post in book.asked] == [False, True, True]
 
 
+async def test_a_doubt_that_only_time_settles_steps_aside_and_even_a_correction_waits_for_it(
+    books_store: PostgresStore,
+) -> None:
+    store, book = books_store, Book(CrmUncertain("no answer", settles_s=3600))
+    for number in range(2):
+        await store.calls.record(call(number, partial=True), no_cards)
+    async with working(store, book):
+
+        async def passed() -> bool:
+            return "1.1" in [post.call.linkedid for post in book.asked]
+
+        await until(passed, within=5)
+        await store.calls.record(call(0), no_cards)
+        await asyncio.sleep(0.2)
+
+    assert [post.call.linkedid for post in book.asked] == ["1.0", "1.1"]
+    assert not await nothing_waits(store)
+
+
+@pytest.mark.parametrize(("absent", "doubt"), [(False, True), (True, False)])
+async def test_who_has_looked_into_the_crm_takes_the_doubt_from_parked_calls(
+    books_store: PostgresStore, absent: bool, doubt: bool
+) -> None:
+    store, book = books_store, Book(CrmUncertain("no answer"), CrmRejected("look there"))
+    await store.calls.record(call(0), no_cards)
+    async with working(store, book):
+        await until(lambda: nothing_waits(store), within=5)
+        await store.outbox.retry("0901", "retailcrm", absent=absent)
+        await until(lambda: nothing_waits(store), within=5)
+
+    assert [post.uncertain for post in book.asked] == [False, True, doubt]
+
+
+async def test_parked_calls_that_the_crm_lists_all_the_same_are_settled(books_store: PostgresStore) -> None:
+    store, book = books_store, Book(CrmRejected("look there"))
+    await store.calls.record(call(0), no_cards)
+    async with working(store, book):
+        await until(lambda: nothing_waits(store), within=5)
+        assert await store.outbox.settle("0901") == 1
+        await asyncio.sleep(0.2)
+
+    assert len(book.asked) == 1
+    assert await store.outbox.states() == []
+
+
 async def test_a_daemon_killed_in_the_midst_of_a_request_leaves_a_doubt(books_store: PostgresStore) -> None:
     store = books_store
     await store.calls.record(call(0), no_cards)

@@ -2,6 +2,7 @@
 
 import asyncio
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import aiohttp
 
@@ -13,6 +14,7 @@ from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.errors import StoreUnavailable
 
 API_KEY = "Rk-secret/9f"
+MINSK = ZoneInfo("Europe/Minsk")
 
 
 class HandClock:
@@ -88,7 +90,7 @@ def retailcrm_at(
         attempt_s=attempt_s,
         budget_s=budget_s,
     )
-    return RetailCrm(http, url=url, agents={"7": "151"})
+    return RetailCrm(http, url=url, agents={"7": "151"}, timezone=MINSK)
 
 
 def uon_at(
@@ -115,4 +117,4 @@ def uon_at(
         attempt_s=attempt_s,
         budget_s=budget_s,
     )
-    return Uon(http, subdomain="demo", agents={"5": "151"}, country="BY")
+    return Uon(http, subdomain="demo", agents={"5": "151"}, country="BY", timezone=MINSK)

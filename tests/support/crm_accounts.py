@@ -71,6 +71,14 @@ class Account:
         """A table of the configuration."""
         raise NotImplementedError
 
+    def listed(self) -> Sequence[str]:
+        """The numbers of the calls in the account's own list, each as often as it is there."""
+        raise NotImplementedError
+
+    def shown(self) -> Sequence[str]:
+        """Whose screens were told of a live call, in order: extension or user."""
+        raise NotImplementedError
+
     def found(self, phone: str) -> Mapping[str, object]:
         """The body of a search that found somebody."""
         raise NotImplementedError
@@ -101,6 +109,12 @@ class RetailCrmAccount(Account):
     def config(self, **facts: Any) -> CrmConfig:
         return RetailCrmConfig(url=self.sandbox.url, api_key=API_KEY, **facts)
 
+    def listed(self) -> Sequence[str]:
+        return [str(call["phone"]) for call in self.sandbox.calls]
+
+    def shown(self) -> Sequence[str]:
+        return [code for event in self.sandbox.events for code in event["codes"]]
+
     def found(self, phone: str) -> Mapping[str, object]:
         return {"success": True, "customers": [{"id": 5, "lastName": "Найденов", "phones": [{"number": phone}]}]}
 
@@ -112,6 +126,7 @@ class UonAccount(Account):
     """Of U-ON."""
 
     name = "uon"
+    agents: Mapping[str, str] = {"5": "151"}
     search_route = "/{key}/user/phone/{phone}"
 
     def stand_in(self, requests_per_s: int) -> UonSandbox:
@@ -127,6 +142,12 @@ class UonAccount(Account):
 
     def config(self, **facts: Any) -> CrmConfig:
         return UonConfig(url=self.sandbox.url, api_key=API_KEY, **facts)
+
+    def listed(self) -> Sequence[str]:
+        return [call["phone"] for call in self.sandbox.calls]
+
+    def shown(self) -> Sequence[str]:
+        return [self.agents[notice["manager_id"]] for notice in self.sandbox.notices]
 
     def found(self, phone: str) -> Mapping[str, object]:
         return {"result": 200, "users": [{"u_id": 5, "u_surname": "Найденов", "u_phone": phone}]}

@@ -13,11 +13,15 @@ from .presentation import add_json, local, print_json, print_table
 from .selection import add_enterprise, enterprise_of, timezone_of
 from .stored import prepared_store
 
+DECISIONS = {"retried": "tried again", "settled": "taken for listed"}
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whose, and whether to try again."""
     parser.add_argument("--retry", action="store_true", help="try the refused calls again")
-    parser.add_argument("--crm", metavar="NAME", help="with --retry: only those of this CRM")
+    parser.add_argument("--absent", action="store_true", help="with --retry: I looked, the CRM lists none of them")
+    parser.add_argument("--listed", action="store_true", help="I looked: the CRM lists the refused calls all the same")
+    parser.add_argument("--crm", metavar="NAME", help="with --retry or --listed: only those of this CRM")
     add_enterprise(parser)
     add_json(parser)
 
@@ -26,9 +30,9 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     """0 when no call waits for a person, else 1."""
     loaded = config()
     number = enterprise_of(loaded, args.enterprise).number if args.enterprise else None
-    if args.retry:
-        retried = asyncio.run(_retry(loaded, number, args.crm))
-        print_json({"retried": retried}) if args.json else print(f"{retried} calls are tried again.")
+    if args.retry or args.listed:
+        done, count = asyncio.run(_decided(loaded, number, args))
+        print_json({done: count}) if args.json else print(f"{count} calls are {DECISIONS[done]}.")
         return 0
     states, parked = asyncio.run(_look(loaded, number))
     if args.json:
@@ -38,9 +42,11 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     return 1 if parked else 0
 
 
-async def _retry(config: Config, number: str | None, crm: str | None) -> int:
+async def _decided(config: Config, number: str | None, args: argparse.Namespace) -> tuple[str, int]:
     async with prepared_store(config) as store:
-        return await store.outbox.retry(number, crm)
+        if args.listed:
+            return "settled", await store.outbox.settle(number, args.crm)
+        return "retried", await store.outbox.retry(number, args.crm, absent=args.absent)
 
 
 async def _look(config: Config, number: str | None) -> tuple[Sequence[OutboxState], Sequence[ParkedPost]]:

@@ -4,7 +4,9 @@
 the configuration, a secret or the environment.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import SecretStr, ValidationError
 
@@ -99,6 +101,7 @@ def _with_inherited(config: Config) -> Config:
         enterprise.model_copy(
             update={
                 "timezone": enterprise.timezone or config.daemon.timezone,
+                "crm": _with_timezone(enterprise.crm, enterprise.timezone or config.daemon.timezone),
                 "primary_source": enterprise.primary_source or next(iter(enterprise.crm), "manual"),
                 "telegram_token": enterprise.telegram_token or config.telegram.token,
             }
@@ -106,3 +109,15 @@ def _with_inherited(config: Config) -> Config:
         for enterprise in config.enterprises
     )
     return config.model_copy(update={"enterprises": enterprises})
+
+
+def _with_timezone(crms: Mapping[str, CrmConfig], timezone: str) -> Mapping[str, CrmConfig]:
+    """The tables of CRMs whose times carry no zone, with one."""
+    return MappingProxyType(
+        {
+            name: table.model_copy(update={"timezone": table.timezone or timezone})
+            if isinstance(table, RetailCrmConfig | UonConfig)
+            else table
+            for name, table in crms.items()
+        }
+    )

@@ -190,10 +190,14 @@ class RetailCrmConfig(CrmConfig):
 
     Attributes:
         history_s: Seconds between two looks at the history of changes; 0: changes come by webhook only.
+        timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
+        module: The code of the telephony module that `crm register retailcrm` makes, "" without one.
     """
 
     api_key: v.RequiredSecret
     history_s: v.HistoryPeriod = 60.0
+    timezone: v.AccountTimezone = ""
+    module: v.ModuleCode = ""
 
 
 class UonConfig(CrmConfig):
@@ -202,12 +206,14 @@ class UonConfig(CrmConfig):
     Attributes:
         account_id: The account's id (`uon_id`); webhooks of another one are refused. "" accepts any.
         subdomain: The account's name before `.u-on.ru`; the same, and links to a client's page need it.
+        timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
     """
 
     url: v.HttpUrl = "https://api.u-on.ru"
     api_key: v.RequiredSecret
     account_id: v.AccountId = ""
     subdomain: v.Subdomain = ""
+    timezone: v.AccountTimezone = ""
 
 
 # A new CRM is one line here and, when it needs keys of its own, one class above.

@@ -211,6 +211,9 @@ Timezone = Annotated[StrictStr, _checked(_is_timezone), Allowed("a time zone, su
 OptionalTimezone = Annotated[
     StrictStr, _or_empty(_is_timezone), Allowed("a time zone, such as Europe/Minsk, empty for that of [daemon]")
 ]
+AccountTimezone = Annotated[
+    StrictStr, _or_empty(_is_timezone), Allowed("a time zone, such as Europe/Minsk, empty for that of the enterprise")
+]
 Country = Annotated[
     StrictStr,
     _checked(SUPPORTED_REGIONS.__contains__),
@@ -294,6 +297,11 @@ Charset = Annotated[Literal["utf-8", "latin", "ascii"], Allowed("utf-8, latin, a
 Source = Annotated[StrictStr, BeforeValidator(_unaliased), _or_empty(SOURCES.__contains__), Allowed(", ".join(SOURCES))]
 AccountId = Annotated[
     StrictStr, Field(pattern=r"^[0-9]{0,20}$"), Allowed("the account's id, digits in quotes, empty for any")
+]
+ModuleCode = Annotated[
+    StrictStr,
+    Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$"),
+    Allowed('letters, digits, - and _, such as "vochi-0901", empty for none'),
 ]
 Subdomain = Annotated[
     StrictStr,

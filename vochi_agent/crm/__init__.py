@@ -1,8 +1,10 @@
 """The CRMs we know: a name of the configuration -> how its adapter is built, and what it tells by itself."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
 from typing import Final, Protocol
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import aiohttp
 
@@ -67,7 +69,8 @@ def retailcrm(
         clock=clock,
         on_state=on_state,
     )
-    return RetailCrm(http, url=config.url, agents=config.agents)
+    module = config.module if isinstance(config, RetailCrmConfig) else ""
+    return RetailCrm(http, url=config.url, agents=config.agents, timezone=_timezone(config), module=module)
 
 
 def uon(
@@ -92,13 +95,19 @@ def uon(
         on_state=on_state,
     )
     subdomain = config.subdomain if isinstance(config, UonConfig) else ""
-    return Uon(http, subdomain=subdomain, agents=config.agents, country=country)
+    return Uon(http, subdomain=subdomain, agents=config.agents, country=country, timezone=_timezone(config))
+
+
+def _timezone(config: CrmConfig) -> tzinfo:
+    """Of an account whose times carry none."""
+    name = config.timezone if isinstance(config, RetailCrmConfig | UonConfig) else ""
+    return ZoneInfo(name) if name else UTC
 
 
 CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uon}
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
-CALL_BOOKS: Final[frozenset[str]] = frozenset()
+CALL_BOOKS: Final[frozenset[str]] = frozenset({RetailCrm.name, Uon.name})
 
 
 def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:

@@ -120,10 +120,14 @@ class CrmHttp:
         self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
         self._failing: type[Exception] | None = None
 
-    def apart(self, what: str) -> "CrmHttp":
+    def apart(self, what: str, *, rps: float | None = None) -> "CrmHttp":
         """The same account at the same rate with a breaker of its own, for work that nobody waits for.
 
-        What fails there does not close the way for a caller's name; `what` stands in messages and logs.
+        What fails there does not close the way for a caller's name.
+
+        Args:
+            what: Stands in messages and logs.
+            rps: Of methods that have a limit of their own.
         """
         return CrmHttp(
             self._session,
@@ -131,7 +135,7 @@ class CrmHttp:
             base_url=self._base_url,
             headers=self._headers,
             secrets=self._secrets,
-            rps=self._limiter,
+            rps=rps or self._limiter,
             clock=self._clock,
             on_state=lambda _: None,
             attempt_s=self._attempt_s,

@@ -1,4 +1,4 @@
-"""RetailCRM (Simla) API v5: who is calling.
+"""RetailCRM (Simla) API v5: who is calling, and its own list of calls.
 
 Round trip 1 is `customers?filter[name]=<digits>`: it brings whole customer cards, with `isContact` and `managerId`.
 Round trip 2, only for a contact of a company, is `customers-corporate?filter[contactIds][]=<id>`. The other way in,
@@ -9,36 +9,52 @@ the extension comes from `agents` of the configuration (CRM user id -> extension
 How the server compares phones is not documented. The digits with the country code go first; when nobody is found
 and the number has a national form (Russia, Kazakhstan, Belarus), the national digits are searched once more.
 Invariant: the search is fuzzy and may be ignored, so a card counts only when one of its numbers is the caller's.
+
+Calls are known there by an id of ours, so a repetition is no second call. The telephony methods have a limit of their
+own, 40 requests a second, and here a breaker of their own: a list that is ill costs no caller his name.
 """
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Final
 from urllib.parse import quote
 
 from vochi_agent.crm.fields import identifier, mapping, objects, search_digits
 from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.retailcrm_calls import check_taken, event_of, external_id, upload_of
 from vochi_agent.crm.retailcrm_cards import API, SOURCE, choose_customer, interpret, to_profile
 from vochi_agent.crm.retailcrm_companies import Companies
 from vochi_agent.customers.model import Company, Profile
+from vochi_agent.ports import Popup, Post
 
 __all__ = ["API", "RetailCrm", "interpret", "to_profile"]
 
+TELEPHONY_RPS: Final = 40.0  # rate.go of the official Go client
 PAGE: Final = "20"  # the smallest page the API allows; several people rarely share a number
 
 
 class RetailCrm:
-    """Finds customers of one RetailCRM account; fulfils `ports.CompanySource`.
+    """One RetailCRM account; fulfils `ports.CompanySource`, `ports.CallBook` and `ports.CallScreen`.
 
     Args:
         http: Its base URL is the account's address without `/api/v5`; sends `X-API-KEY`.
         url: The account's address, for links to a customer's page.
         agents: CRM user id -> extension.
+        timezone: Of the account: its times carry none.
+        module: Code of our telephony module there, "" when none is registered.
     """
 
     name = SOURCE
 
-    def __init__(self, http: CrmHttp, *, url: str, agents: Mapping[str, str]) -> None:
+    def __init__(
+        self, http: CrmHttp, *, url: str, agents: Mapping[str, str], timezone: tzinfo, module: str = ""
+    ) -> None:
         self._http = http
+        self._lists = http.apart("calls", rps=TELEPHONY_RPS)
+        self._screens = self._lists.apart("popups")
+        self._timezone = timezone
+        # UNCONFIRMED whether it is wanted: a public bridge sends it, the official clients do not.
+        self._client = {"clientId": module} if module else {}
         self._url = url.rstrip("/")
         self._agents = agents
         self._companies = Companies(http, url=self._url, agents=agents)
@@ -80,6 +96,22 @@ class RetailCrm:
     async def company(self, company_id: str) -> Company | None:
         """All contacts of a corporate client with their numbers; see `ports.CompanySource`."""
         return await self._companies.company(company_id)
+
+    async def log_call(self, post: Post, *, recording_url: str) -> str:
+        """See `ports.CallBook`. A repetition, and a correction too, is the same call by its id."""
+        call = post.call
+        form = {**self._client, **upload_of(call, recording_url=recording_url, timezone=self._timezone)}
+        path, deadline = f"{API}/telephony/calls/upload", self._lists.deadline()
+        check_taken(await self._lists.send("POST", path, interpret, deadline=deadline, form=form, repeatable=True))
+        return external_id(call.enterprise_number, call.linkedid)
+
+    async def show(self, popup: Popup) -> str:
+        """See `ports.CallScreen`. Extensions that the account does not know are left out by it."""
+        event = event_of(popup)
+        if event:
+            path, deadline, form = f"{API}/telephony/call/event", self._screens.deadline(), {**self._client, **event}
+            await self._screens.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
+        return ""
 
     async def _company(self, customer_id: str, deadline: float) -> Mapping[str, object] | None:
         return await self._companies.of_contact(customer_id, deadline)

@@ -1,4 +1,4 @@
-"""U-ON.Travel: who is calling, and who somebody is.
+"""U-ON.Travel: who is calling, who somebody is, and its own list of calls.
 
 One round trip: `user/phone/<digits>` brings whole cards, with the company and the manager's id. How the server compares
 numbers is not documented; when nobody is found, the form that is dialled at home (8…, 80…) is asked for once more.
@@ -6,19 +6,26 @@ The key is a part of the path, so every address is a secret: `CrmHttp` masks it.
 
 Wire facts: the copy of the cabinet's pages and the client that was tried on a live account
 (atomachinskiy/claude-skill-uon-travel), answers recorded by others; UNCONFIRMED where no source proves one.
-Invariant: a card counts only when one of its own numbers is the caller's, and it is not deleted.
+Invariants: a card counts only when one of its own numbers is the caller's, and it is not deleted. A call is written
+at most once: U-ON knows no id of ours, so a call whose answer was lost is looked for, and where the list does not tell
+it is left to a person.
 """
 
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
 from typing import Final
 from urllib.parse import quote
 
+from vochi_agent.calls.model import Call
+from vochi_agent.crm.call_facts import begins_to_ring, user_of
 from vochi_agent.crm.fields import dialled_digits, identifier, mapping, numbers, objects, same_number, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
+from vochi_agent.crm.uon_calls import Look, Seen, look_for, notice_of, pages_of, record_of, worth_reading
 from vochi_agent.customers.model import Names, Profile
-from vochi_agent.errors import CrmAuthFailed, CrmRejected
+from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUncertain
+from vochi_agent.ports import Popup, Post
 
 __all__ = ["PHONE_FIELDS", "SOURCE", "Uon", "choose_user", "interpret", "phones_of", "to_profile", "users_of"]
 
@@ -28,25 +35,37 @@ OK: Final = "200"
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 MAX_MESSAGE: Final = 200  # characters of a CRM's own words that our messages repeat
+# A server that was asked may still be at work when we no longer listen; then a look into the list tells too little.
+SETTLES_S: Final = 60.0
+UNCLEAR: Final = (
+    "the answer was lost, and the list of calls does not tell whether this one is in it: look there, "
+    "then `outbox --listed`, or `outbox --retry --absent`"
+)
 # A 404 is how "nobody" is said; one with this sentence says that the request itself is wrong.
 WRONG_PARAMETER: Final = re.compile(r"parameter.*wrong", re.IGNORECASE)
 
 
 class Uon:
-    """Finds clients of one U-ON account; fulfils `ports.ProfileSource`.
+    """One U-ON account; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
 
     Args:
         http: Its base URL ends with the key.
         subdomain: The account's name before `.u-on.ru`, for links to a client's page; "" for no links.
         agents: Manager's id -> extension.
         country: ISO 3166 code; how numbers without a country are read.
+        timezone: Of the account: its times carry none.
     """
 
     name = SOURCE
 
-    def __init__(self, http: CrmHttp, *, subdomain: str, agents: Mapping[str, str], country: str) -> None:
+    def __init__(
+        self, http: CrmHttp, *, subdomain: str, agents: Mapping[str, str], country: str, timezone: tzinfo
+    ) -> None:
         self._http = http
         self._behind = http.apart("changes")
+        self._lists = http.apart("calls")
+        self._screens = http.apart("popups")
+        self._timezone = timezone
         self._subdomain = subdomain
         self._agents = agents
         self._country = country
@@ -67,6 +86,45 @@ class Uon:
         found = await self._behind.get(path, (), interpret, deadline=self._behind.deadline())
         user = next((user for user in users_of(found) if identifier(user.get("u_id")) == external_id), None)
         return self._profile(user) if user and not _deleted(user) else None
+
+    async def log_call(self, post: Post, *, recording_url: str) -> str:
+        """See `ports.CallBook`. What is in the list stays as it is: U-ON changes no call."""
+        if post.corrects:
+            return ""
+        if post.uncertain:
+            look = await self._look_for(post.call)
+            if look.seen is Seen.LISTED:
+                return look.remote_id
+            if look.seen is Seen.UNCLEAR:
+                raise CrmRejected(UNCLEAR)
+        form = record_of(post.call, recording_url=recording_url, agents=self._agents, timezone=self._timezone)
+        deadline = self._lists.deadline()
+        try:
+            made = await self._lists.send(
+                "POST", "/call_history/create.json", interpret, deadline=deadline, form=form, repeatable=False
+            )
+        except CrmUncertain as doubt:
+            raise CrmUncertain(str(doubt), settles_s=SETTLES_S) from None
+        if not made:
+            raise CrmRejected("the call was answered by 404: does this account keep a history of calls?")
+        return identifier(made.get("id"))
+
+    async def show(self, popup: Popup) -> str:
+        """See `ports.CallScreen`. A notice to each manager whose phone begins to ring; none is ever taken back."""
+        managers = [user_of(self._agents, extension) for extension in begins_to_ring(popup)]
+        notice = notice_of(popup, subdomain=self._subdomain)
+        for manager in filter(None, managers if popup.progress.phone else ()):
+            form, deadline = {"manager_id": manager, "text": notice}, self._screens.deadline()
+            path = "/notification/create.json"
+            await self._screens.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
+        return ""
+
+    async def _look_for(self, call: Call) -> Look:
+        deadline = self._lists.deadline()
+        read = {1: await self._lists.get("/call_history/1.json", (), interpret, deadline=deadline)}
+        for page in worth_reading(pages_of(read[1])):
+            read[page] = await self._lists.get(f"/call_history/{page}.json", (), interpret, deadline=deadline)
+        return look_for(call, read, timezone=self._timezone)
 
     def _profile(self, user: Mapping[str, object], phone: str = "") -> Profile:
         return to_profile(user, phone=phone, subdomain=self._subdomain, agents=self._agents, country=self._country)

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.broken_http import cut_short, failed, reset, web_page
 
 __all__ = ["CrmRequest", "CrmServer", "Fault", "Rate"]
 
@@ -27,6 +27,8 @@ class Fault(StrEnum):
     LIMIT = "503"  # over the limit
     CUT = "cut"  # the connection ends in the middle of the promised body
     REFUSE = "refuse"  # the connection is reset before any answer
+    ERROR = "500"  # the server fails before it does anything
+    LOST = "lost"  # it does what was asked, and the connection is reset before the answer
     UNSUCCESSFUL = "unsuccessful"  # an error with status 200
     EVERYBODY = "everybody"  # filters are ignored, everybody comes
 
@@ -104,20 +106,30 @@ class CrmServer:
         return f"http://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._door])
-        app.add_routes(self._routes)
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, 0).start()
-        self._port = int(self._runner.addresses[0][1])
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, on the port of the last time when there was one."""
+        self._closing.clear()
+        app = web.Application(middlewares=[self._door])
+        app.add_routes(self._routes)
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port, reuse_address=True).start()
+        self._port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Nobody listens any more; what the account holds stays."""
         self._closing.set()
         if self._runner:
             await self._runner.cleanup()
+            self._runner = None
 
     async def wait_for_requests(self, count: int) -> None:
         """Returns as soon as so many requests have come."""
@@ -134,9 +146,10 @@ class CrmServer:
         if broken:
             return broken
         try:
-            return await handler(request)
+            answer = await handler(request)
         except web.HTTPNotFound:
             return self._unknown()
+        return reset(request) if self.fault is Fault.LOST else answer
 
     async def _broken(self, request: web.Request) -> web.StreamResponse | None:
         match self.fault:
@@ -148,6 +161,8 @@ class CrmServer:
                 return reset(request)
             case Fault.REFUSE:
                 return reset(request)
+            case Fault.ERROR:
+                return failed()
             case Fault.HTML:
                 return web_page()
             case Fault.LIMIT:

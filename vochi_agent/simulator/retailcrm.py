@@ -1,7 +1,8 @@
 """A sandbox RetailCRM: a real HTTP server that answers as API v5 does, its errors, limits and oddities included.
 
 For tests and the demonstration. Facts are marked with their source: [php] and [go] are the official clients, [docs]
-the developers' pages, UNCONFIRMED what no source proves. Invariant: it knows only invented people.
+the developers' pages, [bridge] a public telephone bridge in daily use, UNCONFIRMED what no source proves. Invariant: it
+knows only invented people.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -21,6 +22,11 @@ API: Final = "/api/v5"
 PAGE_SIZES: Final = ("20", "50", "100")  # [php] src/Enum/PaginationLimit.php
 REQUESTS_PER_S: Final = 10  # [go] rate.go
 TELEPHONY_REQUESTS_PER_S: Final = 40  # [go] rate.go: /telephony/* has a limit of its own
+MOST_UPLOADED: Final = 50  # [docs] calls of one upload
+# [php] src/Enum/Telephony: CallResult and CallEventHangupStatus, which spell one of them differently.
+RESULTS: Final = ("answered", "busy", "failed", "no answer", "not allowed", "unknown")
+HANGUPS: Final = ("answered", "busy", "cancel", "failed", "no answered")
+DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -66,6 +72,9 @@ class RetailCrmSandbox:
 
     Attributes:
         server: Its fault, and every request so far: the path below `/api/v5` and its parameters.
+        calls: The account's list of calls, in the order they came.
+        events: What its users' screens were told, in the order it came.
+        modules: Integration modules by code.
     """
 
     def __init__(
@@ -87,6 +96,9 @@ class RetailCrmSandbox:
         self._codes: dict[int, str] = {}
         self._history: dict[str, list[dict[str, object]]] = {"customers": [], "customers-corporate": []}
         self._history_id = 4000
+        self.calls: list[Mapping[str, object]] = []
+        self.events: list[Mapping[str, object]] = []
+        self.modules: dict[str, Mapping[str, object]] = {}
         self.server = CrmServer(
             [
                 web.get(f"{API}/customers", self._list_customers),
@@ -96,6 +108,10 @@ class RetailCrmSandbox:
                 web.get(f"{API}/customers-corporate", self._list_companies),
                 web.get(f"{API}/customers-corporate/{{id}}/contacts", self._list_contacts),
                 web.get(f"{API}/telephony/manager", self._manager),
+                web.post(f"{API}/telephony/calls/upload", self._upload),
+                web.post(f"{API}/telephony/call/event", self._event),
+                web.get(f"{API}/integration-modules/{{code}}", self._one_module),
+                web.post(f"{API}/integration-modules/{{code}}/edit", self._edit_module),
                 # [go] client.go: not below the version.
                 web.get("/api/credentials", self._credentials),
             ],
@@ -288,8 +304,66 @@ class RetailCrmSandbox:
                 break
         return _success(answer)
 
+    async def _upload(self, request: web.Request) -> web.Response:
+        """[php] Call.php and CallsUploadResponse.php; a repeated `externalId` is a duplicate, left as it was."""
+        records = await _field(request, "calls")
+        if not isinstance(records, list) or not records:
+            return _error(400, "Parameter 'calls' is missing")
+        if len(records) > MOST_UPLOADED:
+            return _error(400, "Errors in the entity format")
+        wanted = {"date": DATE_TIME, "type": re.compile("in|out"), "phone": re.compile("[0-9]+")}
+        for record in records:
+            wrong = [name for name, form in wanted.items() if not form.fullmatch(str(record.get(name, "")))]
+            if wrong or record.get("result") not in RESULTS:
+                return _error(400, "Errors in the entity format", errors={(wrong or ["result"])[0]: "Invalid value"})
+        known = {call.get("externalId") for call in self.calls}
+        duplicates = [record for record in records if record.get("externalId") in known]
+        fresh = [record for record in records if record not in duplicates]
+        self.calls += fresh
+        return _success(
+            {
+                "processedCallsCount": len(fresh),
+                "duplicateCalls": [record["externalId"] for record in duplicates],
+            }
+        )
+
+    async def _event(self, request: web.Request) -> web.Response:
+        """[php] CallEvent.php and CallEventResponse.php; an unknown extension is named, the others see their card."""
+        event = await _field(request, "event")
+        if not isinstance(event, dict) or not event.get("phone"):
+            return _error(400, "Parameter 'event' is missing")
+        if event.get("type") not in ("in", "out", "hangup") or event.get("hangupStatus", "busy") not in HANGUPS:
+            return _error(400, "Errors in the entity format", errors={"type": "Invalid value"})
+        self.events.append(event)
+        unknown = [code for code in event.get("codes", []) if code not in self._codes.values()]
+        return _success({"notExistCodes": unknown, "notExistUsers": []})
+
+    async def _one_module(self, request: web.Request) -> web.Response:
+        module = self.modules.get(request.match_info["code"])
+        return _success({"integrationModule": module}) if module else _error(404, "Not found")
+
+    async def _edit_module(self, request: web.Request) -> web.Response:
+        """[bridge]: the module is replaced whole, `baseUrl` is wanted, `actions` refused, a logo has to be SVG."""
+        module = await _field(request, "integrationModule")
+        code = request.match_info["code"]
+        if not isinstance(module, dict) or not module.get("baseUrl") or "actions" in module:
+            return _error(400, "Errors in the entity format", errors={"baseUrl": "This value should not be blank."})
+        if not str(module.get("logo", ".svg")).endswith(".svg"):
+            return _error(400, "Errors in the entity format", errors={"logo": "Invalid value"})
+        self.modules[code] = {**module, "code": code}
+        return _success({"info": {}})
+
     async def _credentials(self, _: web.Request) -> web.Response:
         return _success({"credentials": [f"{API}/customers", f"{API}/customers-corporate"], "siteAccess": "full"})
+
+
+async def _field(request: web.Request, name: str) -> Any:
+    """[php] `@Form/JsonField`: a nested entity is one field of a form, with JSON in it."""
+    form = await request.post()
+    try:
+        return json.loads(str(form.get(name, "")))
+    except ValueError:
+        return None
 
 
 def _page(request: web.Request, name: str, found: Sequence[object]) -> web.Response:

@@ -20,6 +20,7 @@ from vochi_agent.simulator.crm_server import CrmRequest, CrmServer, Fault, Rate
 __all__ = ["Fault", "UonSandbox"]
 
 REQUESTS_PER_S: Final = 10  # [skill] conventions §14, [php] Client
+PAGE: Final = 100  # [skill] conventions §13
 PHONES: Final = ("u_phone", "u_phone_mobile", "u_phone_home")
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -29,6 +30,9 @@ class UonSandbox:
 
     Attributes:
         server: Its fault, and every request so far: the path below the key.
+        calls: The account's history of calls; one that is written twice stands in it twice.
+        notices: Popups, as forms.
+        readable: Whether items of the history name the phone and the beginning.
     """
 
     def __init__(
@@ -42,10 +46,16 @@ class UonSandbox:
         self._api_key = api_key
         self._rate = Rate(requests_per_s)
         self._users: dict[int, dict[str, object]] = {}
+        self.calls: list[Mapping[str, str]] = []
+        self.notices: list[Mapping[str, str]] = []
+        self.readable = True
         self.server = CrmServer(
             [
                 web.get("/{key}/user/phone/{digits}.json", self._by_phone),
                 web.get("/{key}/user/{id}.json", self._by_id),
+                web.get("/{key}/call_history/{page}.json", self._history),
+                web.post("/{key}/call_history/create.json", self._log),
+                web.post("/{key}/notification/create.json", self._notify),
             ],
             host=host,
             prefix=f"/{api_key}",
@@ -163,6 +173,41 @@ class UonSandbox:
         user = self._users.get(int(wanted))
         # UNCONFIRMED whether `user` is a list or an object; a list here, an object in the tests of the reader.
         return _answer(200, {"result": 200, "user": [user]}) if user else _nobody()
+
+    async def _log(self, request: web.Request) -> web.Response:
+        """[skill] cli `cmd_calls_log`, [bridge] `log_call`: no id of ours, nothing is compared."""
+        record = await _form(request)
+        wanted = {"phone": r"[0-9]+", "start": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "direction": "[12]"}
+        for name, form in wanted.items():
+            if not re.fullmatch(form, record.get(name, "")):
+                return _answer(404, {"error": {"message": f"Parameter {name} is wrong"}})
+        self.calls.append(record)
+        return _answer(200, {"result": 200, "id": str(len(self.calls))})
+
+    async def _history(self, request: web.Request) -> web.Response:
+        """The list comes under `users`, as a public implementation met it; the items' fields are UNCONFIRMED."""
+        page, size = int(request.match_info["page"]), PAGE
+        found = [
+            {"id": number, "duration": call.get("duration", "0"), "direction": call["direction"]}
+            | ({"phone": call["phone"], "start": call["start"]} if self.readable else {})
+            for number, call in enumerate(self.calls, 1)
+        ]
+        items = found[(page - 1) * size : page * size]
+        if not items:
+            return _nobody()
+        return _answer(200, {"result": 200, "users": items, "pages_all": -(-len(found) // size)})
+
+    async def _notify(self, request: web.Request) -> web.Response:
+        """[skill] cli `cmd_notifications_create`: one manager a request."""
+        notice = await _form(request)
+        if not notice.get("manager_id", "").isdecimal() or not notice.get("text"):
+            return _answer(404, {"error": {"message": "Parameter manager_id is wrong"}})
+        self.notices.append(notice)
+        return _answer(200, {"result": 200, "id": str(len(self.notices))})
+
+
+async def _form(request: web.Request) -> Mapping[str, str]:
+    return {name: str(value) for name, value in (await request.post()).items()}
 
 
 def _nobody() -> web.Response:

@@ -103,6 +103,14 @@ class Outbox:
         rows = await self._database.fetch("parked_posts", enterprise_number, limit)
         return [ParkedPost(**{name: row[name] for name in ParkedPost.__dataclass_fields__}) for row in rows]
 
-    async def retry(self, enterprise_number: str | None = None, crm: str | None = None) -> int:
-        """Let parked calls be tried again; returns how many."""
-        return len(await self._database.fetch("retry_posts", enterprise_number, crm))
+    async def retry(self, enterprise_number: str | None = None, crm: str | None = None, *, absent: bool = False) -> int:
+        """Let parked calls be tried again; returns how many.
+
+        Args:
+            absent: Somebody has looked into the CRM, and it lists none of them: no doubt is left.
+        """
+        return len(await self._database.fetch("retry_posts", enterprise_number, crm, absent))
+
+    async def settle(self, enterprise_number: str | None = None, crm: str | None = None) -> int:
+        """Take parked calls for listed, because somebody has seen them in the CRM; returns how many."""
+        return len(await self._database.fetch("settle_posts", enterprise_number, crm))
