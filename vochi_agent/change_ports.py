@@ -1,4 +1,4 @@
-"""What taking in a CRM's changes needs of the outside: readers of webhooks, histories, a store of what is not done."""
+"""What taking in what CRMs tell needs of the outside: readers of webhooks and clicks, histories, a store of changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,17 @@ from typing import Literal, Protocol
 
 from vochi_agent.customers.model import Profile
 
-__all__ = ["Change", "ChangeFeed", "ChangeStore", "HistoryMark", "HistoryPage", "PendingChange", "WebhookReader"]
+__all__ = [
+    "Change",
+    "ChangeFeed",
+    "ChangeStore",
+    "Click",
+    "ClickReader",
+    "HistoryMark",
+    "HistoryPage",
+    "PendingChange",
+    "WebhookReader",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +35,23 @@ class Change:
     external_id: str
     profile: Profile | None = None
     skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Click:
+    """A CRM's user clicked on a phone number and wants to talk.
+
+    Attributes:
+        phone: As the CRM wrote it.
+        user: His id in the CRM, "" when it names none.
+        extension: His extension, where the CRM names that.
+        remote_id: The CRM's own id of the call, where it has registered one already.
+    """
+
+    phone: str
+    user: str = ""
+    extension: str = ""
+    remote_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +120,8 @@ class ChangeStore(Protocol):
 class WebhookReader(Protocol):
     """Reads what a CRM sends to `/webhooks/…` (pure)."""
 
-    def __call__(self, content_type: str, query: str, body: bytes) -> Change | None:
-        """What changed; None for an event that is known and tells nothing about customers.
+    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Click | None:
+        """What changed, or who clicked; None for an event that is known and tells nothing about customers.
 
         Args:
             content_type: The header as it came, "" for none.
@@ -105,6 +132,14 @@ class WebhookReader(Protocol):
             NotUnderstood: no such message exists, or it asks for what we do not do.
             ForeignTenant: it comes from another account.
         """
+        ...
+
+
+class ClickReader(Protocol):
+    """Reads what a CRM sends to `/webhooks/…/call`, an address for clicks alone (pure)."""
+
+    def __call__(self, content_type: str, query: str, body: bytes) -> Click:
+        """Who clicked on which number. As `WebhookReader`."""
         ...
 
 

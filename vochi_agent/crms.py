@@ -12,13 +12,14 @@ import aiohttp
 
 from vochi_agent.change_ports import ChangeStore
 from vochi_agent.changes import Changes
+from vochi_agent.clicks import Clicks, Placing
 from vochi_agent.config import Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, State, feed_of, webhook_of
+from vochi_agent.crm import CRMS, CrmFactory, State, clicks_of, feed_of, webhook_of
 from vochi_agent.enrichment import CrmOfEnterprise, OnProfile
 from vochi_agent.metrics import Metrics
 from vochi_agent.web.webhooks import Receiver
 
-__all__ = ["changes_of", "crms_of", "receivers_of"]
+__all__ = ["changes_of", "clicks_in", "crms_of", "receivers_of"]
 
 BREAKER_LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 # Of the requests that a CRM allows, changes may take this share: callers' names have the rest.
@@ -89,16 +90,49 @@ def changes_of(
     ]
 
 
-def receivers_of(enterprises: Iterable[Enterprise], changes: Iterable[Changes]) -> dict[tuple[str, str], Receiver]:
+def clicks_in(
+    enterprises: Iterable[Enterprise],
+    crms: Mapping[str, Sequence[CrmOfEnterprise]],
+    place: Mapping[str, Placing],
+    *,
+    metrics: Metrics,
+) -> list[Clicks]:
+    """What takes clicks on phone numbers, for each CRM.
+
+    Args:
+        crms: Of each enterprise, by its number.
+        place: What places a call of an enterprise.
+    """
+    return [
+        Clicks(
+            each.number,
+            crm.source.name,
+            agents=each.crm[crm.source.name].agents,
+            country=each.country,
+            prefixes=each.click_prefixes,
+            place=place[each.number],
+            clock=time.monotonic,
+            metrics=metrics,
+        )
+        for each in enterprises
+        for crm in crms[each.number]
+    ]
+
+
+def receivers_of(
+    enterprises: Iterable[Enterprise], changes: Iterable[Changes], clicks: Iterable[Clicks]
+) -> dict[tuple[str, str], Receiver]:
     """Where webhooks come in: only for CRMs that have a secret and whose messages we read."""
     by_number = {each.number: each for each in enterprises}
+    clicked = {(each.enterprise_number, each.source): each.take for each in clicks}
     found = {}
     for each in changes:
         enterprise = by_number[each.enterprise_number]
-        table = enterprise.crm[each.source]
+        key, table = (enterprise.number, each.source), enterprise.crm[each.source]
         secret, read = table.webhook_secret.get_secret_value(), webhook_of(table, country=enterprise.country)
-        if secret and read:
-            found[enterprise.number, each.source] = Receiver(secret=secret, read=read, take=each.take)
+        read_click = clicks_of(each.source, table)
+        if secret and (read or read_click):
+            found[key] = Receiver(secret=secret, read=read, take=each.take, read_click=read_click, click=clicked[key])
     return found
 
 

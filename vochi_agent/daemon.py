@@ -23,9 +23,10 @@ from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
 from vochi_agent.changes import Changes
+from vochi_agent.clicks import Clicks
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory
-from vochi_agent.crms import changes_of, crms_of, receivers_of
+from vochi_agent.crms import changes_of, clicks_in, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.late_names import LateNames
 from vochi_agent.live_cards import LiveCards
@@ -61,6 +62,7 @@ class Daemon:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
         changes: What each CRM tells by itself.
+        clicks: On phone numbers in each CRM.
         schema_ready: Set when the database has our schema.
         parts: What readiness is read from.
     """
@@ -81,6 +83,7 @@ class Daemon:
     call_screens: CallScreens
     sites: Mapping[str, Site]
     changes: Sequence[Changes]
+    clicks: Sequence[Clicks]
     schema_ready: asyncio.Event
     fastagi: FastAgiServer
     parts: Parts
@@ -254,7 +257,9 @@ async def assembled(
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
-        hooks = webhook_routes(receivers_of(config.enterprises, changes), metrics)
+        placing = {number: site.click_to_call.call_out for number, site in sites.items()}
+        clicks = clicks_in(config.enterprises, asked, placing, metrics=metrics)
+        hooks = webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics)
         routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks, *recorded_calls.routes()]
         address = await enter(serving(config.http.listen, routes))
         yield Daemon(
@@ -274,6 +279,7 @@ async def assembled(
             recorded_calls=recorded_calls,
             sites=sites,
             changes=changes,
+            clicks=clicks,
             schema_ready=schema_ready,
             fastagi=fastagi,
             parts=parts,

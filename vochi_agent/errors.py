@@ -15,6 +15,7 @@ VochiError
 ├── ActionFailed            the PBX understood an AMI action or ARI request and refused it
 │   └── NotPermitted        our user there lacks the right: an administrator has to give it
 ├── NotPossible             what was asked of a call cannot be: nobody by that number, no such call: say so
+├── TooOften                somebody asks for the same again and again: let him wait
 ├── ProtocolError           bytes that break the wire format
 │   ├── RemoteProtocolError they sent them: drop the connection
 │   └── LocalProtocolError  we were about to send them: a bug or an attack, nothing was sent
@@ -56,6 +57,7 @@ __all__ = [
     "StoreConflict",
     "StoreRefused",
     "StoreUnavailable",
+    "TooOften",
     "VochiError",
 ]
 
@@ -138,6 +140,10 @@ class NotPermitted(ActionFailed):
 
 class NotPossible(VochiError):
     """What was asked of a call cannot be: a number that is none, a call that is over, a colleague without a phone."""
+
+
+class TooOften(VochiError):
+    """Somebody asks for more than anybody needs."""
 
 
 class ProtocolError(VochiError):

@@ -67,6 +67,9 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
         for changes in daemon.changes:
             name = f"the changes of {changes.source} of {changes.enterprise_number}"
             intake.append(start(name, bulkhead(name, changes.run)))
+        for clicks in daemon.clicks:
+            name = f"the clicks in {clicks.source} of {clicks.enterprise_number}"
+            intake.append(start(name, bulkhead(name, clicks.run)))
         notifier.ready("answers FastAGI")
         log.info("ready: %d enterprises", len(daemon.config.enterprises), extra={"action": "ready"})
         try:

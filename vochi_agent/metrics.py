@@ -47,6 +47,7 @@ class Metrics:
         crm_parked: Those that a CRM refused, until a person has looked.
         crm_posts: Finished calls brought to CRMs, by result: sent, failed, parked.
         crm_popups: Popups by result: shown, failed, stale.
+        crm_clicks: Clicks on phone numbers in CRMs, by result: placed, refused, failed.
         webhooks: Webhooks of CRMs by the status they were answered with; strangers at the door have no labels of ours.
         crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
         crm_changes_waiting: Those that are kept and not in `customers` yet.
@@ -89,6 +90,7 @@ class Metrics:
         self.crm_parked = self._gauge("crm_parked", "Calls that a CRM refused", *enterprise, "source")
         self.crm_posts = self._counter("crm_posts", "Finished calls brought to CRMs", *enterprise, "source", "result")
         self.crm_popups = self._counter("crm_popups", "Popups on CRM screens", *enterprise, "source", "result")
+        self.crm_clicks = self._counter("crm_clicks", "Clicks on phone numbers", *enterprise, "source", "result")
         self.webhooks = self._counter("webhooks", "Webhooks answered", *enterprise, "source", "status")
         self.crm_changes = self._counter("crm_changes", "Changes told by a CRM", *enterprise, "source", "outcome")
         self.crm_changes_waiting = self._gauge(

@@ -191,7 +191,7 @@ async def test_too_large_a_body_is_a_413_however_it_is_sent(at_work: Office) -> 
         b"type_id=4&client_id=../7",
         "type_id=4&client_id=٣".encode(),
         b"type_id=9999&client_id=1",
-        b"type_id=47&phone=375290000022&user_id=5",
+        b"type_id=47&phone=375290000022&user_id=../5",
         b"method=call&phone=375290000022",
         b"type_id=4&client" + b"[a]" * 20 + b"=1",
         b"&".join(b"k%d=1" % number for number in range(2000)),
@@ -219,10 +219,32 @@ async def test_what_is_not_understood_is_kept_in_the_log_bounded_and_without_pho
         assert hidden not in kept + record.getMessage()
 
 
-async def test_a_click_on_a_phone_is_told_honestly_that_it_is_not_served(at_work: Office) -> None:
-    async with at_work.session.post(at_work.address(), data={"type_id": "47", "phone": "375290000022"}) as response:
+async def test_a_click_of_nobody_we_know_is_refused_with_the_reason(at_work: Office) -> None:
+    click = {"type_id": "47", "phone": "375290000022", "user_id": "99"}
+    async with at_work.session.post(at_work.address(), data=click) as response:
         assert response.status == 422
-        assert (await response.json())["error"] == "calls from the client's card are not served yet"
+        assert (await response.json())["error"] == "who clicked has no extension here (agents)"
+    assert at_work.count("vochi_crm_clicks_total", result="refused") == 1
+
+
+async def test_a_click_is_answered_before_anything_rings_and_a_pbx_that_is_away_costs_only_the_click(
+    at_work: Office,
+) -> None:
+    assert await at_work.post({"type_id": "47", "phone": "375290000022", "user_id": "5"}) == 200
+
+    async def failed() -> bool:
+        return at_work.count("vochi_crm_clicks_total", result="failed") == 1
+
+    await until(failed, within=5)
+
+
+async def test_the_address_for_clicks_is_only_there_for_crms_that_want_one(at_work: Office) -> None:
+    statuses = []
+    for crm in ("uon", "retailcrm"):
+        async with at_work.session.get(f"{at_work.address(crm)}/call", params={"phone": "1"}) as response:
+            statuses.append(response.status)
+
+    assert statuses == [404, 422]
 
 
 async def test_events_that_tell_nothing_of_customers_are_accepted_and_left(at_work: Office) -> None:

@@ -38,6 +38,7 @@ COMMANDS = {
     "top": "customers by number of calls",
     "migrate": "bring the database to this version",
     "outbox": "finished calls that wait for CRMs; --retry lets refused ones be tried again",
+    "crm": "set up what a CRM has to know of us",
     "replay": "read a recorded AMI stream as the daemon would",
     "dialplan": "print what Asterisk needs to know of us, for this configuration",
     "record": "write the live AMI stream to a file",

@@ -276,6 +276,7 @@ class Enterprise(Table):
         legal_forms: Handsets show them; false: «ООО Ромашка» is «Ромашка» there.
         block: Numbers, beginnings of numbers, `hidden`: who may not call, beside the black list of `customers`.
         allow: The same, of who may whatever other lists say.
+        click_prefixes: Beginnings of the numbers that a click in a CRM may call; empty: the country's own.
         crm: Name of the CRM -> its table.
     """
 
@@ -288,6 +289,7 @@ class Enterprise(Table):
     legal_forms: v.Flag = True
     block: tuple[v.CallerPattern, ...] = ()
     allow: tuple[v.CallerPattern, ...] = ()
+    click_prefixes: tuple[v.PhonePrefix, ...] = ()
     asterisk: AsteriskConfig
     lines: tuple[Line, ...] = ()
     agents: tuple[Agent, ...] = ()

@@ -8,17 +8,19 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from vochi_agent.change_ports import ChangeFeed, WebhookReader
+from vochi_agent.change_ports import ChangeFeed, ClickReader, WebhookReader
 from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.moysklad_clicks import moysklad_click
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
+from vochi_agent.crm.retailcrm_clicks import RetailCrmClicks
 from vochi_agent.crm.uon import Uon
 from vochi_agent.crm.uon_webhook import UonWebhook
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "feed_of", "retailcrm", "uon", "webhook_of"]
+__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "clicks_of", "feed_of", "retailcrm", "uon", "webhook_of"]
 
 
 class CrmFactory(Protocol):
@@ -115,6 +117,13 @@ def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
     if isinstance(source, RetailCrm) and isinstance(config, RetailCrmConfig):
         return RetailCrmHistory(source.http.apart("changes"), period_s=config.history_s)
     return None
+
+
+def clicks_of(name: str, config: CrmConfig) -> ClickReader | None:
+    """What reads the clicks of a CRM that has an address for them alone; None for one that has none."""
+    if isinstance(config, RetailCrmConfig):
+        return RetailCrmClicks(config)
+    return moysklad_click if name == "moysklad" else None
 
 
 def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:

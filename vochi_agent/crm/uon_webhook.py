@@ -1,16 +1,17 @@
-"""What U-ON sends when a client was made or changed: the account it comes from, the client and his numbers. Pure.
+"""What U-ON sends when a client was made or changed, or his phone clicked on; and whether it is our account. Pure.
 
 The cabinet documents `client_id` alone; running receivers also get the client's own fields, as `client[u_id]` or as a
 JSON text under `client`, and Russian names of fields. A client that is described is taken at the word of the message,
 any other is asked for by his id. There is no signature: the secret of the address and the account's id or subdomain
-are all that tells a message from a forged one.
+are all that tells a message from a forged one. Who clicked is `user_id` for receivers in daily use; the cabinet's page
+does not name it (UNCONFIRMED).
 """
 
 import json
 from collections.abc import Mapping
 from typing import Final
 
-from vochi_agent.change_ports import Change
+from vochi_agent.change_ports import Change, Click
 from vochi_agent.config.tables import UonConfig
 from vochi_agent.crm.fields import identifier, mapping, numbers, numeric_id, text
 from vochi_agent.crm.payload import read_payload
@@ -31,6 +32,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "client_id": ("client_id", "id клиента", "id_клиента"),
     "client": ("client", "клиент"),
     "phone": ("phone", "телефон"),
+    "user_id": ("user_id", "manager_id", "id пользователя", "id_пользователя", "пользователь"),
     "u_id": ("u_id", "id"),
     "u_surname": ("u_surname", "фамилия"),
     "u_name": ("u_name", "имя"),
@@ -53,13 +55,13 @@ class UonWebhook:
         self._config = config
         self._country = country
 
-    def __call__(self, content_type: str, query: str, body: bytes) -> Change | None:
+    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Click | None:
         """See `change_ports.WebhookReader`."""
         fields = read_payload(content_type, query, body)
         self._check_account(fields)
         kind = _type(fields)
         if kind == CALL:
-            raise NotUnderstood("calls from the client's card are not served yet")
+            return _click(fields)
         return self._change(fields) if kind in (CREATED, CHANGED) else None
 
     def _check_account(self, fields: Mapping[str, object]) -> None:
@@ -90,6 +92,13 @@ class UonWebhook:
             country=self._country,
         )
         return Change(external_id=external_id, profile=profile, skipped=skipped)
+
+
+def _click(fields: Mapping[str, object]) -> Click:
+    phone, user = text(_get(fields, "phone")), numeric_id(_get(fields, "user_id"))
+    if not phone or not user:
+        raise NotUnderstood("it names no phone, or not who clicked")
+    return Click(phone=phone, user=user)
 
 
 def _type(fields: Mapping[str, object]) -> int:

@@ -84,7 +84,7 @@ def test_another_account_is_foreign_and_one_that_is_not_configured_is_not_looked
 def test_a_click_to_call_of_another_account_is_foreign_before_anything_else() -> None:
     with pytest.raises(ForeignTenant):
         read({"uon_id": "901", "type_id": "47"})
-    with pytest.raises(NotUnderstood, match="not served yet"):
+    with pytest.raises(NotUnderstood, match="who clicked"):
         read({"type_id": "47"})
 
 
