@@ -507,12 +507,18 @@ WHERE enterprise_number = $1 AND chat_id = $2 AND closed_at IS NOT NULL;
 
 -- name: post_call
 -- A finished call, or a corrected one, has to go to CRMs; one that ended too long ago stays out of them.
--- $1 enterprise, $2 linkedid as stored, $3 names of the CRMs, $4 ended, $5 how long ago at most
-INSERT INTO outbox (enterprise_number, crm, linkedid)
-SELECT $1, crm, $2 FROM unnest($3::text[]) AS crm WHERE $4::timestamptz > now() - $5::interval
+-- $1 enterprise, $2 linkedid as stored, $3 names of the CRMs, $4 ended, $5 how long ago at most, $6 pause before it
+INSERT INTO outbox (enterprise_number, crm, linkedid, retry_at)
+SELECT $1, crm, $2, now() + nullif($6::interval, '0') FROM unnest($3::text[]) AS crm
+WHERE $4::timestamptz > now() - $5::interval
 ON CONFLICT (enterprise_number, crm, linkedid) DO UPDATE SET
     revision = outbox.revision + 1, parked = NULL, failures = 0, updated_at = now(),
-    retry_at = CASE WHEN outbox.uncertain THEN outbox.retry_at END; -- a doubt still has to settle
+    retry_at = CASE WHEN outbox.uncertain THEN outbox.retry_at ELSE excluded.retry_at END; -- a doubt has to settle
+
+-- name: release_posts
+-- What a call waited for before it goes to CRMs is there. $1 enterprise, $2 linkedid as stored
+UPDATE outbox SET retry_at = NULL
+WHERE enterprise_number = $1 AND linkedid = $2 AND failures = 0 AND NOT uncertain AND retry_at IS NOT NULL;
 
 -- name: unpost_call
 -- The call turned out to be part of another one: what no CRM has yet is not sent. $1 enterprise, $2 linkedid as stored

@@ -180,7 +180,9 @@ async def assembled(
             store,
             render=lambda number: call_log.renderer(number),  # noqa: PLW0108 - it is made below
             cards_changed=cards.wake,
+            kept=lambda: call_books.wake(),  # noqa: PLW0108 - it is made below
         )
+        store.calls.recording_waits = recorded_calls.waits
         renderers = _renderers(config, config.enterprises, customers, recorded_calls)
         call_log = CallLog(
             store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics

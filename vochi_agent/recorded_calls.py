@@ -1,24 +1,30 @@
 """Recordings from the PBX's folder to the link on a card: composes who finds, keeps, signs and serves them.
 
-A link is signed with the enterprise's bot token: every daemon of the enterprise makes and serves the same links, and a
-new token makes the old ones worthless. Without a folder, a bot and a public address there are no links.
+A link is signed with the enterprise's bot token, without a bot with a CRM's key: every daemon of the enterprise makes
+and serves the same links, and a new token makes the old ones worthless. Without a folder, a bot or CRM and a public
+address there are no links.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
 from vochi_agent.asterisk.recording_files import find_recording
 from vochi_agent.calls.model import Call
-from vochi_agent.config import Config
+from vochi_agent.config import Config, Enterprise
 from vochi_agent.ports import Renderer
-from vochi_agent.recordings import Recordings
+from vochi_agent.recordings import LOOKS_S, Recordings
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.web.recordings import recording_link, recording_routes
 
 __all__ = ["RecordedCalls"]
+
+# A look takes time itself.
+SLACK_S: Final = 5.0
 
 
 class RecordedCalls:
@@ -35,11 +41,12 @@ class RecordedCalls:
         *,
         render: Callable[[str], Renderer],
         cards_changed: Callable[[], None],
+        kept: Callable[[], None],
     ) -> None:
-        """`render`: the cards of an enterprise's calls; `cards_changed` wakes whoever sends them."""
+        """`render`: the cards of an enterprise's calls; `cards_changed` wakes who sends them, `kept` who tells CRMs."""
         self._public_url = config.http.public_url
         self._secrets: Mapping[str, str] = {
-            each.number: token for each in config.enterprises if (token := each.telegram_token.get_secret_value())
+            each.number: secret for each in config.enterprises if (secret := _secret(each))
         }
         self._folders = {
             each.number: Path(each.asterisk.recordings)
@@ -49,7 +56,13 @@ class RecordedCalls:
         self._store = store
         self._render = render
         self._cards_changed = cards_changed
+        self._kept = kept
         self.search = Recordings(self._find, self._keep)
+
+    @property
+    def waits(self) -> Mapping[str, timedelta]:
+        """By enterprise whose recordings are served: after how long no file comes any more."""
+        return dict.fromkeys(self._folders, timedelta(seconds=sum(LOOKS_S) + SLACK_S))
 
     def add(self, call: Call) -> None:
         """A call was stored: its file may come. Returns at once."""
@@ -74,6 +87,7 @@ class RecordedCalls:
         render = self._render(call.enterprise_number)
         if await self._store.calls.recorded(call.enterprise_number, call.linkedid, file, render):
             self._cards_changed()
+        self._kept()
 
     async def _file(self, enterprise_number: str, linkedid: str) -> Path | None:
         call = await self._store.reports.call(linkedid, enterprise_number)
@@ -82,3 +96,10 @@ class RecordedCalls:
         folder = self._folders[enterprise_number].resolve()
         file = (folder / call.recording).resolve()
         return file if file.is_relative_to(folder) else None
+
+
+def _secret(enterprise: Enterprise) -> str:
+    """What the links of an enterprise are signed with, "" for none."""
+    keys = (table.api_key for table in enterprise.crm.values())
+    known = (secret.get_secret_value() for secret in (enterprise.telegram_token, *keys))
+    return next(filter(None, known), "")

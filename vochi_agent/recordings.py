@@ -11,7 +11,7 @@ from typing import Final
 from vochi_agent.calls.model import Call
 from vochi_agent.errors import StoreUnavailable
 
-__all__ = ["Recordings"]
+__all__ = ["LOOKS_S", "Recordings"]
 
 # MixMonitor closes its file after the hangup, and a script of the dialplan may still convert it.
 LOOKS_S: Final = (0.3, 1.0, 3.0, 10.0)

@@ -266,6 +266,37 @@ async def test_a_repetition_a_hidden_caller_colleagues_and_old_times_are_not_sen
     assert [post.call.linkedid for post in book.asked] == ["1.0"]
 
 
+async def test_a_conversation_waits_for_its_recording_and_a_missed_call_for_nothing(books_store: PostgresStore) -> None:
+    store, book = books_store, Book()
+    store.calls.recording_waits = {"0901": timedelta(hours=1)}
+    await store.calls.record(call(0), no_cards)
+    await store.calls.record(missed(linkedid="1.1", started_at=NOW - timedelta(seconds=90)), no_cards)
+    async with working(store, book) as call_books:
+
+        async def passed() -> bool:
+            return [post.call.linkedid for post in book.asked] == ["1.1"]
+
+        await until(passed, within=5)
+        await store.calls.recorded("0901", "1.0", "2026/11/20/1.0.wav", no_cards)
+        call_books.wake()
+        await until(lambda: nothing_waits(store), within=5)
+
+    assert [(post.call.linkedid, post.call.recording) for post in book.asked] == [
+        ("1.1", None),
+        ("1.0", "2026/11/20/1.0.wav"),
+    ]
+
+
+async def test_a_recording_that_never_comes_is_not_waited_for_for_ever(books_store: PostgresStore) -> None:
+    store, book = books_store, Book()
+    store.calls.recording_waits = {"0901": timedelta(seconds=0.3)}
+    await store.calls.record(call(0), no_cards)
+    async with working(store, book):
+        await until(lambda: nothing_waits(store), within=5)
+
+    assert [post.call.recording for post in book.asked] == [None]
+
+
 async def test_a_call_that_is_part_of_another_one_is_not_sent(books_store: PostgresStore) -> None:
     store, book = books_store, Book()
     for number in range(2):

@@ -102,7 +102,7 @@ async def office(store: PostgresStore, tmp_path: Path) -> AsyncIterator[Office]:
         render = renderer(
             config.enterprises[0], config, recording_link=lambda linkedid: recorded.link("0901", linkedid)
         )
-        recorded = RecordedCalls(config, store, render=lambda _: render, cards_changed=lambda: None)
+        recorded = RecordedCalls(config, store, render=lambda _: render, cards_changed=lambda: None, kept=lambda: None)
         routes += recorded.routes()
         async with serving(Address("127.0.0.1", 0), routes) as address:
             recorded._public_url = f"http://{address}/"
@@ -158,3 +158,25 @@ async def test_a_call_without_a_file_keeps_its_card(office: Office) -> None:
             await asyncio.sleep(0.05)
 
     assert "Запись" not in await office.card()
+
+
+def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_there_are_none(
+    store: PostgresStore, tmp_path: Path
+) -> None:
+    def link(**keys: object) -> str:
+        asterisk = {
+            "ami": "127.0.0.1:5038", "ami_username": "v", "ami_secret": "x", "recordings": str(tmp_path / "monitor")
+        }  # fmt: skip
+        enterprise = {"number": "0901", "country": "BY", "asterisk": asterisk, **keys}
+        config = Config.model_validate({"http": {"public_url": "http://pbx.example"}, "enterprises": [enterprise]})
+        recorded = RecordedCalls(
+            config, store, render=lambda _: lambda *_: [], cards_changed=lambda: None, kept=lambda: None
+        )
+        assert set(recorded.waits) == ({"0901"} if keys else set())
+        return recorded.link("0901", "1795165024.84")
+
+    by_crm = link(crm={"uon": {"api_key": "uon-key"}})
+    assert by_crm.startswith("http://pbx.example/recordings/0901/1795165024.84/")
+    assert by_crm != link(crm={"uon": {"api_key": "another"}})
+    assert by_crm != link(telegram_token="42:TEST", crm={"uon": {"api_key": "uon-key"}})
+    assert link() == ""

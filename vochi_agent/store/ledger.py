@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 
 from vochi_agent.calls.ledger import Counts, corrected, counts, customer_phone, free_linkedid, same_call
-from vochi_agent.calls.model import Call, Phase
+from vochi_agent.calls.model import Call, Phase, Status
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
@@ -31,6 +31,7 @@ __all__ = ["CallLedger"]
 
 # A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
 NEWS = timedelta(days=7)
+NOW = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,14 @@ class CallLedger:
 
     Attributes:
         crms: By enterprise number: the CRMs whose lists should hold its customers' calls.
+        recording_waits: By enterprise number, of those whose recordings are served: how long a conversation waits for
+            its file before CRMs are told, because most of them take no recording later.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.crms: Mapping[str, Sequence[str]] = {}
+        self.recording_waits: Mapping[str, timedelta] = {}
 
     async def record(self, call: Call, render: Renderer) -> Recorded:
         """See `ports.CallStore.record`. `render` gets the customer as the call leaves him."""
@@ -108,10 +112,13 @@ class CallLedger:
     async def recorded(self, enterprise_number: str, linkedid: str, file: str, render: Renderer) -> int:
         """The recording of a stored call is there: put it on its row and its cards; returns how many cards changed.
 
+        CRMs that waited for it are told now.
+
         Raises:
             StoreUnavailable: try again later.
         """
         await self._database.execute("call_recorded", enterprise_number, storable(linkedid), storable(file))
+        await self._database.execute("release_posts", enterprise_number, storable(linkedid))
         return await self.refresh_cards(enterprise_number, linkedid, render)
 
     async def refresh_cards(self, enterprise_number: str, linkedid: str, render: Renderer) -> int:
@@ -137,7 +144,11 @@ class CallLedger:
         """Leave the call for the CRMs, in the transaction that stores it."""
         crms = self.crms.get(call.enterprise_number)
         if crms and customer_phone(call):
-            await session.execute("post_call", call.enterprise_number, call.linkedid, list(crms), call.ended_at, NEWS)
+            expected = call.status is Status.ANSWERED and not call.recording
+            wait = self.recording_waits.get(call.enterprise_number, NOW) if expected else NOW
+            await session.execute(
+                "post_call", call.enterprise_number, call.linkedid, list(crms), call.ended_at, NEWS, wait
+            )
 
 
 async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> list[_Stored]:
