@@ -25,7 +25,7 @@ from vochi_agent.calls.model import Call
 from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CALL_BOOKS, CRMS, CrmFactory
+from vochi_agent.crm import CRMS, CrmFactory, books_of, lists_of
 from vochi_agent.crms import changes_of, clicks_in, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.late_names import LateNames
@@ -137,8 +137,8 @@ async def _database(config: Config) -> AsyncIterator[tuple[PostgresStore, Embedd
 
 
 def _lists_of(enterprise: Enterprise) -> list[str]:
-    """The CRMs whose lists of calls are to hold the enterprise's."""
-    return [name for name, table in enterprise.crm.items() if name in CALL_BOOKS and table.log_calls]
+    """What of the enterprise's CRMs is to be told of finished calls."""
+    return [each for name, table in enterprise.crm.items() for each in lists_of(name, table)]
 
 
 @asynccontextmanager
@@ -293,12 +293,12 @@ Asked = Mapping[str, Sequence[CrmOfEnterprise]]
 
 
 def _books(config: Config, asked: Asked) -> list[tuple[str, CallBook]]:
-    """The CRMs that list calls and are to be told of them."""
+    """What of the CRMs is to be told of finished calls."""
     return [
-        (each.number, crm.source)
+        (each.number, book)
         for each in config.enterprises
         for crm in asked[each.number]
-        if isinstance(crm.source, CallBook) and each.crm[crm.source.name].log_calls
+        for book in books_of(crm.source, each.crm[crm.source.name], clock=time.monotonic)
     ]
 
 

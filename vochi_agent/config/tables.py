@@ -192,12 +192,18 @@ class RetailCrmConfig(CrmConfig):
         history_s: Seconds between two looks at the history of changes; 0: changes come by webhook only.
         timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
         module: The code of the telephony module that `crm register retailcrm` makes, "" without one.
+        site: Code of the shop that new contacts belong to, "" for a key of one shop.
+        unknown_in: What becomes of a caller whom the account does not know.
+        unknown_out: The same of a number that was called.
     """
 
     api_key: v.RequiredSecret
     history_s: v.HistoryPeriod = 60.0
     timezone: v.AccountTimezone = ""
     module: v.ModuleCode = ""
+    site: v.ModuleCode = ""
+    unknown_in: v.ContactRule = "nothing"
+    unknown_out: v.ContactRule = "nothing"
 
 
 class UonConfig(CrmConfig):
@@ -207,6 +213,9 @@ class UonConfig(CrmConfig):
         account_id: The account's id (`uon_id`); webhooks of another one are refused. "" accepts any.
         subdomain: The account's name before `.u-on.ru`; the same, and links to a client's page need it.
         timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
+        unknown_in: What becomes of a caller whom the account does not know.
+        unknown_out: The same of a number that was called.
+        missed_task: Minutes after a missed call at which its manager is reminded of it; 0: he is not.
     """
 
     url: v.HttpUrl = "https://api.u-on.ru"
@@ -214,6 +223,9 @@ class UonConfig(CrmConfig):
     account_id: v.AccountId = ""
     subdomain: v.Subdomain = ""
     timezone: v.AccountTimezone = ""
+    unknown_in: v.ContactOrLeadRule = "nothing"
+    unknown_out: v.ContactOrLeadRule = "nothing"
+    missed_task: v.TaskMinutes = 0
 
 
 # A new CRM is one line here and, when it needs keys of its own, one class above.

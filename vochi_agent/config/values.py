@@ -211,6 +211,9 @@ Timezone = Annotated[StrictStr, _checked(_is_timezone), Allowed("a time zone, su
 OptionalTimezone = Annotated[
     StrictStr, _or_empty(_is_timezone), Allowed("a time zone, such as Europe/Minsk, empty for that of [daemon]")
 ]
+ContactRule = Annotated[Literal["nothing", "contact"], Allowed("nothing, contact")]
+ContactOrLeadRule = Annotated[Literal["nothing", "contact", "lead"], Allowed("nothing, contact, lead")]
+TaskMinutes = Annotated[StrictInt, Field(ge=0, le=10_080), Allowed("minutes, from 1 to 10080, or 0 for none")]
 PhonePrefix = Annotated[
     StrictStr, Field(pattern=r"^\+[1-9][0-9]{0,13}$"), Allowed('the beginning of a number in E.164, such as "+375"')
 ]

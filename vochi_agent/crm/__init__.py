@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import aiohttp
 
+from vochi_agent.calls.model import Direction
 from vochi_agent.change_ports import ChangeFeed, ClickReader, WebhookReader
 from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
 from vochi_agent.crm.breaker import State
@@ -16,11 +18,24 @@ from vochi_agent.crm.moysklad_clicks import moysklad_click
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.retailcrm_clicks import RetailCrmClicks
+from vochi_agent.crm.rules import MissedCalls, UnknownNumbers
 from vochi_agent.crm.uon import Uon
 from vochi_agent.crm.uon_webhook import UonWebhook
-from vochi_agent.ports import ProfileSource
+from vochi_agent.ports import CallBook, ProfileSource
 
-__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "clicks_of", "feed_of", "retailcrm", "uon", "webhook_of"]
+__all__ = [
+    "CALL_BOOKS",
+    "CRMS",
+    "CrmFactory",
+    "State",
+    "books_of",
+    "clicks_of",
+    "feed_of",
+    "lists_of",
+    "retailcrm",
+    "uon",
+    "webhook_of",
+]
 
 
 class CrmFactory(Protocol):
@@ -72,7 +87,8 @@ def retailcrm(
         on_state=on_state,
     )
     module = config.module if isinstance(config, RetailCrmConfig) else ""
-    return RetailCrm(http, url=config.url, agents=config.agents, timezone=_timezone(config), module=module)
+    site = config.site if isinstance(config, RetailCrmConfig) else ""
+    return RetailCrm(http, url=config.url, agents=config.agents, timezone=_timezone(config), module=module, site=site)
 
 
 def uon(
@@ -110,6 +126,32 @@ CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uo
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
 CALL_BOOKS: Final[frozenset[str]] = frozenset({RetailCrm.name, Uon.name})
+
+
+def lists_of(name: str, config: CrmConfig) -> list[str]:
+    """What of a CRM the ledger leaves calls for: its list of calls, and its rules."""
+    lists = [name] if name in CALL_BOOKS and config.log_calls else []
+    if isinstance(config, RetailCrmConfig | UonConfig) and {config.unknown_in, config.unknown_out} != {"nothing"}:
+        lists.append(f"{name} contacts")
+    if isinstance(config, UonConfig) and config.missed_task:
+        lists.append(f"{name} tasks")
+    return lists
+
+
+def books_of(source: ProfileSource, config: CrmConfig, *, clock: Callable[[], float]) -> list[CallBook]:
+    """What `lists_of` names."""
+    books: list[CallBook] = [source] if isinstance(source, CallBook) and config.log_calls else []
+    if isinstance(source, RetailCrm | Uon) and isinstance(config, RetailCrmConfig | UonConfig):
+        rules = {Direction.IN: config.unknown_in, Direction.OUT: config.unknown_out}
+        makers = {"contact": source.make_contact, **({"lead": source.make_lead} if isinstance(source, Uon) else {})}
+        making = {direction: makers[rule] for direction, rule in rules.items() if rule != "nothing"}
+        if making:
+            # That the client of a new lead is found by his number: UNCONFIRMED.
+            found_again = {direction: rules[direction] == "contact" for direction in making}
+            books.append(UnknownNumbers(source, making, found_again=found_again, clock=clock))
+    if isinstance(source, Uon) and isinstance(config, UonConfig) and config.missed_task:
+        books.append(MissedCalls(source.name, partial(source.make_task, minutes=config.missed_task)))
+    return books
 
 
 def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:

@@ -19,9 +19,10 @@ from datetime import tzinfo
 from typing import Final
 from urllib.parse import quote
 
+from vochi_agent.calls.model import Call
 from vochi_agent.crm.fields import identifier, mapping, objects, search_digits
 from vochi_agent.crm.http import CrmHttp
-from vochi_agent.crm.retailcrm_calls import check_taken, event_of, external_id, upload_of
+from vochi_agent.crm.retailcrm_calls import check_taken, contact_of, event_of, external_id, upload_of
 from vochi_agent.crm.retailcrm_cards import API, SOURCE, choose_customer, interpret, to_profile
 from vochi_agent.crm.retailcrm_companies import Companies
 from vochi_agent.customers.model import Company, Profile
@@ -42,14 +43,24 @@ class RetailCrm:
         agents: CRM user id -> extension.
         timezone: Of the account: its times carry none.
         module: Code of our telephony module there, "" when none is registered.
+        site: Code of the shop that new customers belong to, "" for the only one.
     """
 
     name = SOURCE
 
     def __init__(
-        self, http: CrmHttp, *, url: str, agents: Mapping[str, str], timezone: tzinfo, module: str = ""
+        self,
+        http: CrmHttp,
+        *,
+        url: str,
+        agents: Mapping[str, str],
+        timezone: tzinfo,
+        module: str = "",
+        site: str = "",
     ) -> None:
         self._http = http
+        self._behind = http.apart("contacts")
+        self._site = site
         self._lists = http.apart("calls", rps=TELEPHONY_RPS)
         self._screens = self._lists.apart("popups")
         self._timezone = timezone
@@ -104,6 +115,13 @@ class RetailCrm:
         path, deadline = f"{API}/telephony/calls/upload", self._lists.deadline()
         check_taken(await self._lists.send("POST", path, interpret, deadline=deadline, form=form, repeatable=True))
         return external_id(call.enterprise_number, call.linkedid)
+
+    async def make_contact(self, call: Call) -> str:
+        """Make a customer of this number; see `rules.UnknownNumbers`."""
+        form, path = contact_of(call, agents=self._agents, site=self._site), f"{API}/customers/create"
+        deadline = self._behind.deadline()
+        made = await self._behind.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
+        return identifier(made.get("id"))
 
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. Extensions that the account does not know are left out by it."""

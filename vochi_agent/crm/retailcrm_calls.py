@@ -10,11 +10,11 @@ from datetime import tzinfo
 from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
-from vochi_agent.crm.call_facts import agent_of, begins_to_ring, digits_of
+from vochi_agent.crm.call_facts import agent_of, begins_to_ring, digits_of, user_of
 from vochi_agent.errors import CrmRejected
 from vochi_agent.ports import Popup
 
-__all__ = ["check_taken", "event_of", "external_id", "upload_of"]
+__all__ = ["check_taken", "contact_of", "event_of", "external_id", "upload_of"]
 
 NO_ANSWER: Final = ("no answer", "no answered")
 # Why nobody talked -> `result` of an upload and `hangupStatus` of an event; what is not here is `NO_ANSWER`.
@@ -57,6 +57,22 @@ def upload_of(call: Call, *, recording_url: str, timezone: tzinfo) -> Mapping[st
         **({"recordUrl": recording_url} if recording_url else {}),
     }
     return {"calls": json.dumps([record], ensure_ascii=False)}
+
+
+def contact_of(call: Call, *, agents: Mapping[str, str], site: str) -> Mapping[str, str]:
+    """The form of a new customer: his number is all that is known of him; his manager is who talked with him.
+
+    Args:
+        agents: CRM user id -> extension.
+        site: Code of the shop, "" for the only one.
+    """
+    manager = user_of(agents, call.last_agent or "")
+    customer = {
+        "firstName": call.phone,
+        "phones": [{"number": call.phone}],
+        **({"managerId": int(manager)} if manager.isascii() and manager.isdigit() else {}),
+    }
+    return {"customer": json.dumps(customer, ensure_ascii=False), **({"site": site} if site else {})}
 
 
 def check_taken(answer: Mapping[str, object]) -> None:

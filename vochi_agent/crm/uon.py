@@ -19,10 +19,20 @@ from typing import Final
 from urllib.parse import quote
 
 from vochi_agent.calls.model import Call
-from vochi_agent.crm.call_facts import begins_to_ring, user_of
+from vochi_agent.crm.call_facts import agent_of, begins_to_ring, user_of
 from vochi_agent.crm.fields import dialled_digits, identifier, mapping, numbers, objects, same_number, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
-from vochi_agent.crm.uon_calls import Look, Seen, look_for, notice_of, pages_of, record_of, worth_reading
+from vochi_agent.crm.uon_calls import (
+    Look,
+    Seen,
+    look_for,
+    notice_of,
+    pages_of,
+    record_of,
+    reminder_of,
+    stranger_of,
+    worth_reading,
+)
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUncertain
 from vochi_agent.ports import Popup, Post
@@ -118,6 +128,36 @@ class Uon:
             path = "/notification/create.json"
             await self._screens.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
         return ""
+
+    async def make_contact(self, call: Call) -> str:
+        """Make a client of this number; see `rules.UnknownNumbers`."""
+        return await self._make("user", stranger_of(call, agents=self._agents, what="contact"))
+
+    async def make_lead(self, call: Call) -> str:
+        """Make a lead of this number; see `rules.UnknownNumbers`."""
+        return await self._make("lead", stranger_of(call, agents=self._agents, what="lead"))
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """Remind the manager of a missed call: of whom it was for, else the client's own; see `rules.MissedCalls`."""
+        client = await self.profile(call.phone) if call.phone else None
+        manager = user_of(self._agents, agent_of(call)) or user_of(self._agents, client.responsible if client else "")
+        if not manager:
+            return ""
+        reminder = reminder_of(
+            call,
+            manager=manager,
+            client=client.external_id if client else "",
+            minutes=minutes,
+            timezone=self._timezone,
+        )
+        return await self._make("reminder", reminder)
+
+    async def _make(self, what: str, form: Mapping[str, str]) -> str:
+        deadline, path = self._behind.deadline(), f"/{what}/create.json"
+        made = await self._behind.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
+        if not made:
+            raise CrmRejected(f"{what}/create was answered by 404")
+        return identifier(made.get("id")) or identifier(made.get("user_id"))
 
     async def _look_for(self, call: Call) -> Look:
         deadline = self._lists.deadline()

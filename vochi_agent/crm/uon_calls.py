@@ -22,12 +22,23 @@ from vochi_agent.crm.fields import identifier, mapping, objects, text
 from vochi_agent.customers.model import Customer
 from vochi_agent.ports import Popup
 
-__all__ = ["Look", "Seen", "look_for", "notice_of", "pages_of", "record_of", "worth_reading"]
+__all__ = [
+    "Look",
+    "Seen",
+    "look_for",
+    "notice_of",
+    "pages_of",
+    "record_of",
+    "reminder_of",
+    "stranger_of",
+    "worth_reading",
+]
 
 OUTGOING, INCOMING = "1", "2"
 # Two records of one call may differ by what Asterisk's own clocks do.
 SAME_START: Final = timedelta(seconds=2)
 # A page that reaches back so far before the call would show it.
+REMINDED: Final = timedelta(minutes=15)
 REACHES: Final = timedelta(hours=1)
 WRITTEN_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
 
@@ -43,6 +54,34 @@ def record_of(call: Call, *, recording_url: str, agents: Mapping[str, str], time
         **({"manager_id": manager} if manager else {}),
         **({"record_link": recording_url} if recording_url else {}),
         **({"note": note} if note else {}),
+    }
+
+
+def stranger_of(call: Call, *, agents: Mapping[str, str], what: str) -> Mapping[str, str]:
+    """The form of a new client or lead: the number is all that is known; the manager is who talked.
+
+    Args:
+        what: `contact` or `lead`, which spell the manager differently.
+    """
+    manager = user_of(agents, call.last_agent or "")
+    name = "u_manager_id" if what == "contact" else "r_u_id"
+    return {
+        "u_phone": digits_of(call.phone),
+        "u_surname": digits_of(call.phone),
+        **({name: manager} if manager else {}),
+    }
+
+
+def reminder_of(call: Call, *, manager: str, client: str, minutes: int, timezone: tzinfo) -> Mapping[str, str]:
+    """The form of a reminder, so many minutes after a call; `client`: U-ON's id of who called, "" for a stranger."""
+    at = _local(call.ended_at + timedelta(minutes=minutes), timezone)
+    return {
+        "type_id": "1",
+        "datetime": f"{at:%Y-%m-%d %H:%M:%S}",
+        "datetime_to": f"{at + REMINDED:%Y-%m-%d %H:%M:%S}",
+        "text": f"Перезвонить: {display(call.phone or '')}. {remark(call)}",
+        "manager_id": manager,
+        **({"tr_id": client} if client else {}),
     }
 
 

@@ -107,6 +107,7 @@ class RetailCrmSandbox:
                 web.get(f"{API}/customers/{{id}}", self._one_customer),
                 web.get(f"{API}/customers-corporate", self._list_companies),
                 web.get(f"{API}/customers-corporate/{{id}}/contacts", self._list_contacts),
+                web.post(f"{API}/customers/create", self._make_customer),
                 web.get(f"{API}/telephony/manager", self._manager),
                 web.post(f"{API}/telephony/calls/upload", self._upload),
                 web.post(f"{API}/telephony/call/event", self._event),
@@ -193,6 +194,10 @@ class RetailCrmSandbox:
             updated_at=updated_at,
             is_contact=any(customer_id in contacts for contacts in self._contacts.values()),
         )
+
+    def holders(self, phone: str) -> int:
+        """How many people have this number."""
+        return sum(person.matches(phone) for person in self._customers.values())
 
     def add_company(
         self, company_id: int, *, nick_name: str = "", main_company: str = "", contacts: Sequence[int]
@@ -303,6 +308,18 @@ class RetailCrmSandbox:
                     answer["customer"] = {key: value for key, value in person.card().items() if key in shown}
                 break
         return _success(answer)
+
+    async def _make_customer(self, request: web.Request) -> web.Response:
+        """[php] CustomersCreateRequest.php: a customer with these numbers, as often as it is asked for."""
+        customer = await _field(request, "customer")
+        if not isinstance(customer, dict) or not customer.get("phones"):
+            return _error(400, "Errors in the entity format")
+        customer_id = max(self._customers, default=5000) + 1
+        phones = [phone["number"] for phone in customer["phones"]]
+        self.add_customer(
+            customer_id, first_name=customer.get("firstName", ""), phones=phones, manager_id=customer.get("managerId")
+        )
+        return _success({"id": customer_id})
 
     async def _upload(self, request: web.Request) -> web.Response:
         """[php] Call.php and CallsUploadResponse.php; a repeated `externalId` is a duplicate, left as it was."""

@@ -32,6 +32,8 @@ class UonSandbox:
         server: Its fault, and every request so far: the path below the key.
         calls: The account's history of calls; one that is written twice stands in it twice.
         notices: Popups, as forms.
+        leads: As forms.
+        reminders: As forms.
         readable: Whether items of the history name the phone and the beginning.
     """
 
@@ -48,6 +50,8 @@ class UonSandbox:
         self._users: dict[int, dict[str, object]] = {}
         self.calls: list[Mapping[str, str]] = []
         self.notices: list[Mapping[str, str]] = []
+        self.leads: list[Mapping[str, str]] = []
+        self.reminders: list[Mapping[str, str]] = []
         self.readable = True
         self.server = CrmServer(
             [
@@ -56,6 +60,9 @@ class UonSandbox:
                 web.get("/{key}/call_history/{page}.json", self._history),
                 web.post("/{key}/call_history/create.json", self._log),
                 web.post("/{key}/notification/create.json", self._notify),
+                web.post("/{key}/user/create.json", self._make_user),
+                web.post("/{key}/lead/create.json", self._make_lead),
+                web.post("/{key}/reminder/create.json", self._remind),
             ],
             host=host,
             prefix=f"/{api_key}",
@@ -141,6 +148,11 @@ class UonSandbox:
             "extended_fields": [],
         }
 
+    def holders(self, phone: str) -> int:
+        """How many clients have this number."""
+        digits = re.sub(r"\D", "", phone)
+        return sum(any(re.sub(r"\D", "", str(user[key])) == digits for key in PHONES) for user in self._users.values())
+
     def _check(self, request: web.Request) -> web.Response | None:
         """The key of the path, then the limit."""
         if unquote(request.rel_url.raw_path.split("/")[1]) != self._api_key:
@@ -204,6 +216,36 @@ class UonSandbox:
             return _answer(404, {"error": {"message": "Parameter manager_id is wrong"}})
         self.notices.append(notice)
         return _answer(200, {"result": 200, "id": str(len(self.notices))})
+
+    async def _make_user(self, request: web.Request) -> web.Response:
+        """[bridge]: a client with this number, as often as it is asked for."""
+        form = await _form(request)
+        if not form.get("u_phone"):
+            return _answer(404, {"error": {"message": "Parameter u_phone is wrong"}})
+        user_id = max(self._users, default=5000) + 1
+        manager = form.get("u_manager_id", "")
+        self.add_user(
+            user_id, surname=form.get("u_surname", ""), phones=[form["u_phone"]],
+            manager_id=int(manager) if manager else None,
+        )  # fmt: skip
+        return _answer(200, {"result": 200, "id": str(user_id)})
+
+    async def _make_lead(self, request: web.Request) -> web.Response:
+        """[skill] fields.md; that a lead makes its client too is UNCONFIRMED, so it does not here."""
+        form = await _form(request)
+        if not form.get("u_phone"):
+            return _answer(404, {"error": {"message": "Parameter u_phone is wrong"}})
+        self.leads.append(form)
+        return _answer(200, {"result": 200, "id": str(len(self.leads))})
+
+    async def _remind(self, request: web.Request) -> web.Response:
+        """[skill] fields.md."""
+        form = await _form(request)
+        missing = [name for name in ("type_id", "datetime", "text", "manager_id") if not form.get(name)]
+        if missing:
+            return _answer(404, {"error": {"message": f"Parameter {missing[0]} is wrong"}})
+        self.reminders.append(form)
+        return _answer(200, {"result": 200, "id": str(len(self.reminders))})
 
 
 async def _form(request: web.Request) -> Mapping[str, str]:
