@@ -31,6 +31,8 @@ TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "30"))
 # A doubt that only time settles takes a minute (`uon.SETTLES_S`); it may come with the last failure.
 SETTLE_S = 150.0
 MOST_CALLS = 10_000
+# How long a busy machine may take to store a call; what is lost with the process is for CEL, which is not here.
+UNSTORED_S = 3.0
 
 pytestmark = pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)
 
@@ -161,8 +163,8 @@ async def kills(stage: Stage, dice: Random, end: float) -> None:
         await asyncio.sleep(dice.uniform(0.0, 2.0))
         await stage.daemon.start()
         await stage.daemon.until_ready()
-        # Its first look at the PBX takes a moment.
-        stage.downs.append((down - 1.0, time.monotonic() + 0.5))
+        # A call that has just ended may not be stored yet, and a daemon's first look at the PBX takes a moment.
+        stage.downs.append((down - UNSTORED_S, time.monotonic() + 0.5))
         stage.say("started")
 
 
@@ -209,6 +211,8 @@ async def test_each_call_is_in_each_crm_once_whatever_broke(stage: Stage, tmp_pa
     try:
         await until(settled, within=SETTLE_S)
     finally:
+        stage.happened += [f"not stored: {stage.seen() - await stage.stored()}"]
+        stage.happened += [str(state) for state in await stage.store.outbox.states()]
         (tmp_path / "happened.txt").write_text("\n".join(stage.happened))
     stored = await stage.stored()
     parked = {
