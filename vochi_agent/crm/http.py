@@ -91,6 +91,7 @@ class CrmHttp:
         on_state: Told when the breaker changes.
         attempt_s: Seconds one attempt may take.
         budget_s: Seconds of a whole operation, see `deadline`.
+        tokens_expire: A 401 is read by `interpret`: a new token may be all that it wants.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class CrmHttp:
         on_state: Callable[[State], None],
         attempt_s: float = ATTEMPT_S,
         budget_s: float = BUDGET_S,
+        tokens_expire: bool = False,
     ) -> None:
         self._session = session
         self._name = name
@@ -115,6 +117,7 @@ class CrmHttp:
         self._attempt_s = attempt_s
         self._budget_s = budget_s
         self._clock = clock
+        self._tokens_expire = tokens_expire
         self._on_state = on_state
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
         self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
@@ -136,6 +139,7 @@ class CrmHttp:
             on_state=lambda _: None,
             attempt_s=self._attempt_s,
             budget_s=self._budget_s,
+            tokens_expire=self._tokens_expire,
         )
 
     def deadline(self) -> float:
@@ -259,8 +263,7 @@ class CrmHttp:
             # `from None`: the text of aiohttp's errors may hold the URL, and a traceback would print it unmasked.
             raise _doubted(request, f"{type(error).__name__}: {error}") from None
 
-    @staticmethod
-    def _check_status(request: _Request, response: aiohttp.ClientResponse) -> None:
+    def _check_status(self, request: _Request, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in (429, 503):
             raise _Limited(f"asks to slow down ({status})", _retry_after(response.headers))
@@ -268,7 +271,7 @@ class CrmHttp:
             raise _doubted(request, f"answered {status}")
         if 300 <= status < 400:  # noqa: PLR2004 - as above
             raise CrmUnavailable(f"answered {status}, a redirect: is the configured address right?")
-        if status == 401:  # noqa: PLR2004 - as above
+        if status == 401 and not self._tokens_expire:  # noqa: PLR2004 - as above
             raise CrmAuthFailed("refuses our key (401)")
 
     @staticmethod

@@ -1,0 +1,379 @@
+"""A sandbox Bitrix24 portal: the REST methods of telephony and contacts as real HTTP, with the documented errors.
+
+Facts are marked with their source: [b24] the vendor's documentation, [miko] a public telephony module, UNCONFIRMED what
+no source proves. Invariant: it knows only invented people.
+"""
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+
+__all__ = ["Bitrix24Sandbox", "ExternalCall", "Fault"]
+
+MAX_LOG: Final = 1000
+MOST_COMMANDS: Final = 50  # [b24] batch
+# [b24] limits: a bucket that drains two a second and trips at fifty.
+DRAIN_PER_S, BUCKET = 2.0, 50
+APPLICATION_ONLY: Final = ("telephony.externalcall.register", "telephony.externalcall.finish")  # [b24]
+ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
+
+Parameters = Mapping[str, Any]
+
+
+class Fault(StrEnum):
+    """What goes wrong with every request until it is taken back."""
+
+    SILENCE = "silence"
+    HTML = "html"
+    SERVER_ERROR = "500"
+    LIMIT = "503"
+    CUT = "cut"
+    REFUSE = "refuse"
+    EVERYBODY = "everybody"  # the search finds whom it likes: UNCONFIRMED
+    LOST_ANSWER = "lost"  # the request is carried out, its answer is cut off
+
+
+@dataclass(slots=True)
+class ExternalCall:
+    """A call in the portal's statistics.
+
+    Attributes:
+        screens: Users whose screens show its card now.
+    """
+
+    id: str
+    fields: dict[str, Any]
+    screens: set[str] = field(default_factory=set)
+    finished: dict[str, Any] | None = None
+    record: str = ""
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, description: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.description = status, code, description
+
+
+class Bitrix24Sandbox:
+    """One portal and the vendor's token server.
+
+    Attributes:
+        fault: Set it at any time; holds for requests that come from then on.
+        requests: Method and parameters of every request so far, oldest first, bounded.
+        calls: By CALL_ID, oldest first.
+        token: The access token that is taken now; another one makes the old expired.
+        refresh_token: The one refresh token that buys the next pair.
+    """
+
+    def __init__(
+        self,
+        *,
+        webhook_secret: str,
+        bucket: int = BUCKET,
+        silence_s: float = 30.0,
+    ) -> None:
+        self.fault: Fault | None = None
+        self.requests: deque[tuple[str, Parameters]] = deque(maxlen=MAX_LOG)
+        self.calls: dict[str, ExternalCall] = {}
+        self.token, self.refresh_token, self.pairs = "", "first-refresh", 0
+        self.client = ("app-id", "app-secret")
+        self._webhook_secret = webhook_secret
+        self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
+        self._users: dict[str, str] = {}
+        self._bucket, self._level, self._drained_at = bucket, 0.0, 0.0
+        self._silence_s = silence_s
+        self._closing = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """The portal's address."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.post("/rest/{method}.json", self._by_application),
+                web.post("/rest/{user}/{secret}/{method}.json", self._by_webhook),
+                web.get("/oauth/token/", self._oauth),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self._port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._runner:
+            await self._runner.cleanup()
+
+    def add_user(self, user_id: str, *, extension: str) -> None:
+        """A user with an inner number."""
+        self._users[user_id] = extension
+
+    def add_company(self, company_id: str, *, title: str, phones: Sequence[str] = (), user: str = "") -> None:
+        """A company."""
+        self._add("COMPANY", company_id, phones, user, TITLE=title)
+
+    def add_contact(
+        self, contact_id: str, *, last_name: str, name: str = "", phones: Sequence[str] = (), user: str = "",
+        company: str = "0",
+    ) -> None:  # fmt: skip
+        """A person, perhaps of a company."""
+        self._add("CONTACT", contact_id, phones, user, LAST_NAME=last_name, NAME=name, COMPANY_ID=company)
+
+    def add_lead(self, lead_id: str, *, name: str, company_title: str = "", phones: Sequence[str] = ()) -> None:
+        """A lead."""
+        self._add("LEAD", lead_id, phones, "", NAME=name, COMPANY_TITLE=company_title)
+
+    def _add(self, kind: str, card_id: str, phones: Sequence[str], user: str, **fields: str) -> None:
+        # [b24] crm.contact.get: everything is a string.
+        written = [
+            {"ID": str(n), "VALUE_TYPE": "WORK", "VALUE": each, "TYPE_ID": "PHONE"} for n, each in enumerate(phones)
+        ]
+        self._cards[kind][card_id] = {"ID": card_id, "ASSIGNED_BY_ID": user, "PHONE": written, **fields}
+
+    async def _by_application(self, request: web.Request) -> web.StreamResponse:
+        parameters = await request.json()
+        token = parameters.pop("auth", "")
+        if token != self.token or not token:
+            return _error(401, "expired_token" if token else "NO_AUTH_FOUND", "The access token provided has expired.")
+        return await self._answer(request, request.match_info["method"], parameters, application=True)
+
+    async def _by_webhook(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["secret"] != self._webhook_secret:
+            # [b24] system-errors: the same code as without any token.
+            return _error(401, "NO_AUTH_FOUND", "Wrong authorization data")
+        return await self._answer(request, request.match_info["method"], await request.json(), application=False)
+
+    async def _oauth(self, request: web.Request) -> web.StreamResponse:
+        """[b24] oauth: the pair changes with every refresh."""
+        query = request.query
+        if (query.get("client_id"), query.get("client_secret")) != self.client:
+            return web.json_response({"error": "invalid_client"}, status=401)
+        if query.get("refresh_token") != self.refresh_token:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        self.pairs += 1
+        self.token, self.refresh_token = f"access-{self.pairs}", f"refresh-{self.pairs}"
+        return web.json_response(
+            {"access_token": self.token, "refresh_token": self.refresh_token, "expires_in": 3600, "scope": "app"}
+        )
+
+    async def _answer(
+        self, request: web.Request, method: str, parameters: Parameters, *, application: bool
+    ) -> web.StreamResponse:
+        self.requests.append((method, parameters))
+        broken = await self._broken(request)
+        if broken:
+            return broken
+        if self._over_limit():
+            return _error(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
+        try:
+            if method.lower() == "batch":
+                result: object = self._batch(parameters, application=application)
+            else:
+                result = self._call(method, parameters, application=application)
+        except _Refused as refusal:
+            return _error(refusal.status, refusal.code, refusal.description)
+        if self.fault is Fault.LOST_ANSWER:
+            return reset(request)
+        return web.json_response({"result": result, "time": {"operating": 0.05}}, dumps=ENCODE)
+
+    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
+        match self.fault:
+            case Fault.SILENCE:
+                try:
+                    await asyncio.wait_for(self._closing.wait(), self._silence_s)
+                except TimeoutError:
+                    return None
+                return reset(request)
+            case Fault.REFUSE:
+                return reset(request)
+            case Fault.HTML:
+                return web_page()
+            case Fault.LIMIT:
+                return _error(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
+            case Fault.SERVER_ERROR:
+                return _error(500, "INTERNAL_SERVER_ERROR", "Internal server error")
+            case Fault.CUT:
+                return await cut_short(request)
+            case _:
+                return None
+
+    def _over_limit(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        self._level = max(0.0, self._level - (now - self._drained_at) * DRAIN_PER_S) + 1
+        self._drained_at = now
+        return self._level > self._bucket
+
+    def _batch(self, parameters: Parameters, *, application: bool) -> object:
+        """[b24] one after another; later commands may name earlier results; the whole is 200 whatever failed."""
+        commands = parameters.get("cmd", {})
+        if len(commands) > MOST_COMMANDS:
+            raise _Refused(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
+        results: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
+        for name, command in commands.items():
+            method, _, query = _resolve(command, results).partition("?")
+            if method.lower() == "batch":
+                raise _Refused(405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "Method is not allowed for batch usage")
+            try:
+                results[name] = self._call(method, dict(parse_qsl(query)), application=application)
+            except _Refused as refusal:
+                errors[name] = {"error": refusal.code, "error_description": refusal.description}
+        # [b24] an empty map arrives as a list.
+        return {"result": results or [], "result_error": errors or [], "result_total": [], "result_next": []}
+
+    def _call(self, method: str, parameters: Parameters, *, application: bool) -> object:
+        name = method.lower()
+        if name in APPLICATION_ONLY and not application:
+            raise _Refused(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
+        methods: dict[str, Callable[[Parameters], object]] = {
+            "crm.duplicate.findbycomm": self._find,
+            "telephony.externalcall.searchcrmentities": self._who,
+            "telephony.externalcall.register": self._register,
+            "telephony.externalcall.show": self._show,
+            "telephony.externalcall.hide": self._hide,
+            "telephony.externalcall.finish": self._finish,
+            "telephony.externalcall.attachrecord": self._attach,
+            "crm.contact.get": lambda given: self._get("CONTACT", given),
+            "crm.company.get": lambda given: self._get("COMPANY", given),
+            "crm.lead.get": lambda given: self._get("LEAD", given),
+        }
+        if name not in methods:
+            raise _Refused(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
+        return methods[name](parameters)
+
+    def _matching(self, values: Sequence[str]) -> dict[str, list[str]]:
+        """That full numbers of any formatting are compared: UNCONFIRMED, variants are sent for this reason."""
+        wanted = {re.sub(r"\D", "", value) for value in values}
+        everybody = self.fault is Fault.EVERYBODY
+        found = {
+            kind: [
+                card_id
+                for card_id, card in cards.items()
+                if everybody or any(re.sub(r"\D", "", phone["VALUE"]) in wanted for phone in card["PHONE"])
+            ]
+            for kind, cards in self._cards.items()
+        }
+        return {kind: ids for kind, ids in found.items() if ids}
+
+    def _find(self, parameters: Parameters) -> object:
+        values = [value for key, value in parameters.items() if key.startswith("values")]
+        found = {kind: [int(card_id) for card_id in ids] for kind, ids in self._matching(values).items()}
+        return found or []  # [b24] a hit is an object, none is a list
+
+    def _who(self, parameters: Parameters) -> object:
+        """That telephony knows a number with a national prefix again: UNCONFIRMED."""
+        answers = []
+        number = str(parameters.get("PHONE_NUMBER", ""))
+        for kind, ids in self._matching([number, f"8{number[-10:]}"]).items():
+            for card_id in ids:
+                user = self._cards[kind][card_id]["ASSIGNED_BY_ID"]
+                who = {"ID": user, "USER_PHONE_INNER": self._users.get(user), "TIMEMAN_STATUS": "OPENED"}
+                answers.append(
+                    {"CRM_ENTITY_TYPE": kind, "CRM_ENTITY_ID": int(card_id), "ASSIGNED_BY_ID": user, "ASSIGNED_BY": who}
+                )
+        return answers
+
+    def _get(self, kind: str, parameters: Parameters) -> object:
+        card = self._cards[kind].get(str(parameters.get("id", "")))
+        if card is None:
+            raise _Refused(400, "", "Not found")  # [b24] the code is empty
+        return card
+
+    def _register(self, parameters: Parameters) -> object:
+        if not parameters.get("PHONE_NUMBER") or not parameters.get("TYPE"):
+            raise _Refused(400, "ERROR_ARGUMENT", "Phone number is not specified")
+        self._user(parameters)
+        external = parameters.get("EXTERNAL_CALL_ID")
+        # [b24] issues: the same id of ours is the same call; without one, so are two calls of one number.
+        for call in self.calls.values():
+            same = call.fields.get("EXTERNAL_CALL_ID") == external if external else (
+                call.fields["PHONE_NUMBER"] == parameters["PHONE_NUMBER"]
+            )  # fmt: skip
+            if same:
+                return {"CALL_ID": call.id, "CRM_CREATED_LEAD": None}
+        call = ExternalCall(f"externalCall.{len(self.calls) + 1}", dict(parameters))
+        self.calls[call.id] = call
+        if int(parameters.get("SHOW", 1)):
+            call.screens.add(self._user(parameters))
+        return {"CALL_ID": call.id, "CRM_CREATED_LEAD": None, "CRM_CREATED_ENTITIES": []}
+
+    def _show(self, parameters: Parameters) -> object:
+        self._known(parameters).screens |= _users(parameters)
+        return True
+
+    def _hide(self, parameters: Parameters) -> object:
+        self._known(parameters).screens -= _users(parameters)
+        return True
+
+    def _finish(self, parameters: Parameters) -> object:
+        call = self._known(parameters)
+        self._user(parameters)
+        if call.finished is not None:
+            raise _Refused(400, "", "Call is not found (call should be registered prior to finishing")  # [b24] issues
+        call.finished = dict(parameters)
+        call.screens.clear()
+        return {"CALL_ID": call.id, "CALL_DURATION": parameters.get("DURATION"), "CRM_ACTIVITY_ID": 1}
+
+    def _attach(self, parameters: Parameters) -> object:
+        call = self._known(parameters)
+        call.record = str(parameters.get("RECORD_URL", ""))
+        return {"FILE_ID": 1}
+
+    def _known(self, parameters: Parameters) -> ExternalCall:
+        call = self.calls.get(str(parameters.get("CALL_ID", "")))
+        if call is None:
+            raise _Refused(400, "", "Call is not found (call should be registered prior to finishing")
+        return call
+
+    def _user(self, parameters: Parameters) -> str:
+        user = str(parameters.get("USER_ID", ""))
+        inner = parameters.get("USER_PHONE_INNER")
+        found = user if user in self._users else next((each for each, code in self._users.items() if code == inner), "")
+        if not found:
+            raise _Refused(400, "ERROR_USER_NOT_FOUND", "USER_ID or USER_PHONE_INNER should be set")  # text UNCONFIRMED
+        return found
+
+
+def _users(parameters: Parameters) -> set[str]:
+    users = parameters.get("USER_ID", [])
+    return {str(each) for each in users} if isinstance(users, list) else {str(users)}
+
+
+def _resolve(command: str, results: Mapping[str, Any]) -> str:
+    """[b24] `$result[name][key]`; what leads nowhere becomes empty: UNCONFIRMED."""
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = results
+        for key in re.findall(r"\[([^\]]*)\]", match[1]):
+            if isinstance(found, list):
+                found = found[int(key)] if key.isdigit() and int(key) < len(found) else ""
+            else:
+                found = found.get(key, "") if isinstance(found, Mapping) else ""
+        return str(found)
+
+    return REFERENCE.sub(value, command)
+
+
+def _error(status: int, code: str, description: str) -> web.Response:
+    return web.json_response({"error": code, "error_description": description}, status=status, dumps=ENCODE)
