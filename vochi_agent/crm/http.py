@@ -41,6 +41,8 @@ BACKOFF: Final = wait_random_exponential(multiplier=0.1, max=2.0)
 # fifths of steady rate together stay within what the CRM allows.
 BURST_SHARE: Final = 0.2
 
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,7 @@ class _Request:
     path: str
     query: Sequence[tuple[str, str]]
     body: Mapping[str, Any]
+    headers: Mapping[str, str]
     changes: bool
     repeatable: bool
 
@@ -153,6 +156,7 @@ class CrmHttp:
         interpret: Callable[[Answer], T],
         *,
         deadline: float,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> T:
         """Ask until there is a usable answer or no time is left; a GET may be repeated without harm.
 
@@ -161,6 +165,7 @@ class CrmHttp:
             query: Parameters in order, repeated names allowed.
             interpret: Pure; turns an answer into a result or raises CrmUnavailable, CrmRejected, CrmAuthFailed.
             deadline: On the event loop's clock.
+            headers: Of this request alone, such as a token that changes.
 
         Raises:
             CrmPaused: the breaker is open.
@@ -168,7 +173,9 @@ class CrmHttp:
             CrmRejected: as `interpret` says.
             CrmAuthFailed: the key is refused.
         """
-        request = _Request(method="GET", path=path, query=list(query), body={}, changes=False, repeatable=True)
+        request = _Request(
+            method="GET", path=path, query=list(query), body={}, headers=headers, changes=False, repeatable=True
+        )
         return await self._ask(request, interpret, deadline)
 
     async def send(
@@ -181,6 +188,7 @@ class CrmHttp:
         query: Iterable[tuple[str, str]] = (),
         form: Mapping[str, str] | None = None,
         json: object = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         repeatable: bool,
     ) -> T:
         """Change something in the CRM.
@@ -196,7 +204,9 @@ class CrmHttp:
             CrmRejected, CrmAuthFailed: as for `get`.
         """
         body: Mapping[str, Any] = {"data": form} if form is not None else {} if json is None else {"json": json}
-        request = _Request(method=method, path=path, query=list(query), body=body, changes=True, repeatable=repeatable)
+        request = _Request(
+            method=method, path=path, query=list(query), body=body, headers=headers, changes=True, repeatable=repeatable
+        )
         return await self._ask(request, interpret, deadline)
 
     async def _ask(self, request: _Request, interpret: Callable[[Answer], T], deadline: float) -> T:
@@ -248,7 +258,7 @@ class CrmHttp:
                     request.method,
                     self._base_url + request.path,
                     params=request.query,
-                    headers=self._headers,
+                    headers={**self._headers, **request.headers},
                     allow_redirects=False,
                     **request.body,
                 ) as response,
