@@ -15,7 +15,7 @@ from vochi_agent.crm.amocrm import AmoCrm
 from vochi_agent.crm.amocrm_account import Account, buy_tokens
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.oauth import TokenKeeper, Tokens
-from vochi_agent.errors import CrmAuthFailed, CrmUnavailable, CrmUncertain
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmUnavailable, CrmUncertain
 from vochi_agent.ports import CallBook, CallScreen, Popup, Post
 from vochi_agent.simulator.amocrm import AmoCrmSandbox, Fault
 
@@ -47,7 +47,8 @@ def http(amo: AmoCrmSandbox, session: aiohttp.ClientSession) -> CrmHttp:
 
 def at(amo: AmoCrmSandbox, session: aiohttp.ClientSession, *, token: str = TOKEN, unsorted: bool = False) -> AmoCrm:
     account = Account(http(amo, session), token=token)
-    return AmoCrm(account, url="https://demo.amocrm.example", agents={"900": "151", "901": "150"}, unsorted=unsorted)
+    return AmoCrm(account, url="https://demo.amocrm.example", agents={"900": "151", "901": "150"}, country="RU",
+                   unsorted=unsorted)  # fmt: skip
 
 
 def as_application(amo: AmoCrmSandbox, session: aiohttp.ClientSession, folder: Path) -> AmoCrm:
@@ -60,7 +61,7 @@ def as_application(amo: AmoCrmSandbox, session: aiohttp.ClientSession, folder: P
         )
 
     tokens = TokenKeeper(folder / "amocrm.json", first="first-refresh", refresh=refresh)
-    return AmoCrm(Account(client, tokens=tokens), url=amo.url, agents={}, unsorted=False)
+    return AmoCrm(Account(client, tokens=tokens), url=amo.url, agents={}, country="RU", unsorted=False)
 
 
 def post(call: Call | None = None, **facts: Any) -> Post:
@@ -76,8 +77,8 @@ async def test_a_contact_with_his_company_costs_two_requests(
     assert (profile.names.display, profile.names.person) == ("Демо и Ко", "Демонов Денис")
     assert (profile.external_id, profile.company_id, profile.responsible) == ("5551", "7001", "151")
     assert profile.url == "https://demo.amocrm.example/contacts/detail/5551"
-    assert [path for _, path, _ in amo.requests] == ["/api/v4/contacts", "/api/v4/companies/7001"]
-    assert amo.requests[0][2]["query"] == "9000000006"
+    assert [each.path for each in amo.requests] == ["/api/v4/contacts", "/api/v4/companies/7001"]
+    assert amo.requests[0].query["query"] == "9000000006"
 
 
 async def test_a_company_with_a_number_of_its_own(amo: AmoCrmSandbox, session: aiohttp.ClientSession) -> None:
@@ -121,8 +122,6 @@ async def test_by_id_a_contact_or_nobody(amo: AmoCrmSandbox, session: aiohttp.Cl
         (Fault.SERVER_ERROR, CrmUnavailable),
         (Fault.SILENCE, CrmUnavailable),
         (Fault.LIMIT, CrmUnavailable),
-        (Fault.UNPAID, CrmAuthFailed),
-        (Fault.BLOCKED, CrmAuthFailed),
     ],
 )
 async def test_a_broken_answer_is_no_answer(
@@ -131,6 +130,19 @@ async def test_a_broken_answer_is_no_answer(
     amo.fault = fault
     with pytest.raises(error):
         await at(amo, session).profile(PERSON)
+
+
+@pytest.mark.parametrize("closed", ["unpaid", "blocked"])
+async def test_a_closed_account_is_left_alone(closed: str, amo: AmoCrmSandbox, session: aiohttp.ClientSession) -> None:
+    setattr(amo, closed, True)
+    crm = at(amo, session)
+    for _ in range(5):
+        with pytest.raises(CrmAuthFailed):
+            await crm.profile(PERSON)
+    with pytest.raises(CrmPaused):
+        await crm.profile(PERSON)
+
+    assert len(amo.requests) == 5
 
 
 async def test_a_long_lived_token_that_is_refused_is_final(amo: AmoCrmSandbox, session: aiohttp.ClientSession) -> None:

@@ -1,7 +1,6 @@
 """The Bitrix24 adapter against the sandbox, over real HTTP, by webhook and as an application."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tests.support.cards import told
 from tests.support.crm import HandClock
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.crm.bitrix24 import Bitrix24
-from vochi_agent.crm.bitrix24_portal import ByApplication, ByWebhook, buy_tokens
+from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, TokenShop
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.oauth import TokenKeeper
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain
@@ -45,28 +44,32 @@ def http(portal: Bitrix24Sandbox, session: aiohttp.ClientSession, path: str = ""
     return CrmHttp(
         session, name="bitrix24", base_url=portal.url + path, headers={}, secrets=[SECRET], rps=1000.0,
         clock=HandClock(), on_state=lambda _: None, attempt_s=0.5, budget_s=1.5, tokens_expire=True,
+        blocked=BLOCKED_BY_HAND,
     )  # fmt: skip
 
 
 def by_webhook(portal: Bitrix24Sandbox, session: aiohttp.ClientSession, secret: str = SECRET) -> Bitrix24:
     way = ByWebhook(http(portal, session, f"/rest/1/{secret}"))
-    return Bitrix24(way, url="https://demo.bitrix24.example", agents={}, default_user="")
+    url = "https://demo.bitrix24.example"
+    return Bitrix24(way, url=url, agents={}, default_user="", country="RU", clock=HandClock())
 
 
 def as_application(
-    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, folder: Path, *, default_user: str = "", **agents: str
+    portal: Bitrix24Sandbox,
+    session: aiohttp.ClientSession,
+    folder: Path,
+    *,
+    default_user: str = "",
+    clock: HandClock | None = None,
+    **agents: str,
 ) -> Bitrix24:
     client = http(portal, session)
-    refresh = partial(_refresh, client)
-    tokens = TokenKeeper(folder / "bitrix24.json", first="first-refresh", refresh=refresh)
-    known = agents or {"8": "151", "9": "150"}
+    shop = TokenShop(http(portal, session), client_id="app-id", client_secret="app-secret", portal=portal.url)
+    tokens = TokenKeeper(folder / "bitrix24.json", first="first-refresh", refresh=shop.buy, clock=clock or HandClock())
     return Bitrix24(
-        ByApplication(client, tokens), url="https://demo.bitrix24.example", agents=known, default_user=default_user
-    )
-
-
-async def _refresh(client: CrmHttp, token: str) -> Any:
-    return await buy_tokens(client, client_id="app-id", client_secret="app-secret", refresh=token)
+        ByApplication(client, tokens, shop), url="https://demo.bitrix24.example", default_user=default_user,
+        agents=agents or {"8": "151", "9": "150"}, country="RU", clock=HandClock(),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ async def test_a_contact_with_his_company_and_manager_costs_two_requests(
     assert (profile.names.display, profile.names.person) == ('ООО "Макет, и Ко"', "Макетова Мария")
     assert (profile.external_id, profile.company_id, profile.responsible) == ("77", "12", "151")
     assert profile.url == "https://demo.bitrix24.example/crm/contact/details/77/"
-    assert [method for method, _ in portal.requests] == ["batch", "batch"]
+    assert portal.methods == ["batch", "batch"]
 
 
 async def test_a_company_and_a_lead(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:
@@ -146,10 +149,13 @@ async def test_a_wrong_secret_is_told_and_not_shown(portal: Bitrix24Sandbox, ses
 
 
 async def test_an_expired_token_is_renewed_once_and_the_request_repeated(
-    portal: Bitrix24Sandbox, crm: Bitrix24, tmp_path: Path
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
+    clock = HandClock()
+    crm = as_application(portal, session, tmp_path, clock=clock)
     assert await crm.profile(PERSON) is not None
     portal.token = "another"
+    clock.now += 3600
     assert await crm.profile(PERSON) is not None
     assert portal.pairs == 2
     assert (tmp_path / "bitrix24.json").stat().st_mode & 0o777 == 0o600

@@ -1,104 +1,34 @@
-"""The CRMs we know: a name of the configuration -> how its adapter is built, and what it tells by itself."""
+"""The CRMs we know: a name of the configuration -> its adapter, and what it tells by itself."""
 
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
-from urllib.parse import quote
-
-import aiohttp
+from collections.abc import Mapping
+from typing import Final
 
 from vochi_agent.change_ports import ChangeFeed, WebhookReader
 from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
+from vochi_agent.crm.amocrm import AmoCrm
+from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.breaker import State
-from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.factories import CrmFactory, amocrm, bitrix24, moysklad, retailcrm, uon
+from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.uon import Uon
 from vochi_agent.crm.uon_webhook import UonWebhook
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "feed_of", "retailcrm", "uon", "webhook_of"]
+__all__ = ["CALL_BOOKS", "CRMS", "CrmFactory", "State", "feed_of", "webhook_of"]
 
 
-class CrmFactory(Protocol):
-    """Builds the adapter of one enterprise."""
-
-    def __call__(
-        self,
-        config: CrmConfig,
-        *,
-        enterprise_number: str,
-        country: str,
-        session: aiohttp.ClientSession,
-        clock: Callable[[], float],
-        on_state: Callable[[State], None],
-    ) -> ProfileSource:
-        """Make the adapter; nothing is connected yet.
-
-        Args:
-            config: The table of this CRM.
-            enterprise_number: For logs.
-            country: ISO 3166 code; how numbers without a country are read.
-            session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
-            clock: Monotonic seconds.
-            on_state: Told when the circuit breaker changes.
-        """
-        ...
-
-
-def retailcrm(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-) -> RetailCrm:
-    """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
-    del country  # its numbers carry their own
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{RetailCrm.name} of {enterprise_number}",
-        base_url=config.url,
-        headers={"X-API-KEY": key},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
-    )
-    return RetailCrm(http, url=config.url, agents=config.agents)
-
-
-def uon(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-) -> Uon:
-    """U-ON; the key is a part of every path, which is why no address of it is ever shown whole."""
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{Uon.name} of {enterprise_number}",
-        base_url=f"{config.url.rstrip('/')}/{quote(key, safe='')}",
-        headers={},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
-    )
-    subdomain = config.subdomain if isinstance(config, UonConfig) else ""
-    return Uon(http, subdomain=subdomain, agents=config.agents, country=country)
-
-
-CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uon}
+CRMS: Final[Mapping[str, CrmFactory]] = {
+    RetailCrm.name: retailcrm,
+    Uon.name: uon,
+    MoySklad.name: moysklad,
+    Bitrix24.name: bitrix24,
+    AmoCrm.name: amocrm,
+}
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
-CALL_BOOKS: Final[frozenset[str]] = frozenset()
+CALL_BOOKS: Final = frozenset({MoySklad.name, Bitrix24.name, AmoCrm.name})
 
 
 def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:

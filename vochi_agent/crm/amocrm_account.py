@@ -10,20 +10,21 @@ from typing import Final
 from vochi_agent.crm.fields import objects, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
 from vochi_agent.crm.oauth import TokenExpired, TokenKeeper, Tokens
-from vochi_agent.errors import CrmAuthFailed, CrmRejected
+from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
 __all__ = ["Account", "buy_tokens", "interpret"]
 
 MAX_MESSAGE: Final = 200
 Ask = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
 
-UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND = 401, 402, 403, 404
+BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND = 400, 401, 402, 403, 404
 
 
 class Account:
     """Requests with the token of the moment.
 
     Args:
+        http: With `tokens_expire` for an application; with a long-lived token a 401 is final.
         token: A long-lived one; "" for an application's.
         tokens: The application's; None with a long-lived one.
     """
@@ -32,6 +33,10 @@ class Account:
         self._http = http
         self._token = token
         self._tokens = tokens
+
+    def apart(self, what: str) -> "Account":
+        """The same with a breaker of its own, see `CrmHttp.apart`."""
+        return Account(self._http.apart(what), token=self._token, tokens=self._tokens)
 
     def deadline(self) -> float:
         """See `CrmHttp.deadline`."""
@@ -90,9 +95,11 @@ def interpret(answer: Answer) -> Mapping[str, object]:
     if answer.status == PAYMENT:
         raise CrmAuthFailed("the account is not paid for (402)")
     if answer.status == FORBIDDEN:
-        raise CrmAuthFailed("the account refuses us (403): the rights of the token, or a block after too many requests")
+        raise CrmAuthFailed(f"refuses us (403), for the token's rights or for too many requests: {_detail(answer)}")
     body = json_object(answer)
-    if answer.status < 300 or objects(body.get("errors")):  # noqa: PLR2004 - as above
+    told = body.get("status")  # a problem's own, whatever it was sent with
+    failed = answer.status >= BAD_REQUEST or (isinstance(told, int) and told >= BAD_REQUEST)
+    if not failed or objects(body.get("errors")):
         return body
     details = [
         text(error.get("detail"))
@@ -122,6 +129,15 @@ async def buy_tokens(http: CrmHttp, *, client_id: str, client_secret: str, redir
         "POST", "/oauth2/access_token", _pair, deadline=http.deadline(), json=body, repeatable=False
     )
     return Tokens(access=text(found.get("access_token")), refresh=text(found.get("refresh_token")))
+
+
+def _detail(answer: Answer) -> str:
+    """What a refusal says; a block is told by a web page or a bare word."""
+    try:
+        body = json_object(answer)
+    except CrmUnavailable:
+        return "no reason is given"
+    return text(body.get("detail"))[:MAX_MESSAGE] or "no reason is given"
 
 
 def _pair(answer: Answer) -> Mapping[str, object]:

@@ -1,39 +1,26 @@
-"""Bitrix24 REST: who is calling, the call's card on screens, the call in the CRM's telephony statistics.
+"""Bitrix24 REST: the call's card on screens, the call in the CRM's telephony statistics, and who is calling.
 
-Who is calling costs two batches: one finds ids by the number (`crm.duplicate.findbycomm`) and the responsible user with
-his extension (`telephony.externalCall.searchCrmEntities`), the other reads the cards found. A batch counts once
-against the portal's limit. They are not one batch, because a reference into an empty result would list everything.
-Invariant: a card counts only when a number of it is the caller's. Source: the vendor's documentation of its REST API.
+A call is registered under an id of ours, so a repetition is known again; what is finished stays as it is. Who finished
+it is responsible for it: the user who talked last. Source: the vendor's documentation of its REST API.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlencode
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
+from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, to_profile
 from vochi_agent.crm.bitrix24_portal import Portal
-from vochi_agent.crm.fields import (
-    dialled_digits,
-    identifier,
-    international,
-    mapping,
-    objects,
-    same_number,
-    search_digits,
-    text,
-)
-from vochi_agent.customers.model import Names, Profile
+from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
+from vochi_agent.customers.model import Profile
 from vochi_agent.errors import CrmRejected
+from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Popup, Post
 
-__all__ = ["Bitrix24", "Card", "to_profile"]
+__all__ = ["Bitrix24"]
 
-SOURCE: Final = "bitrix24"
-LEAD: Final = "lead-"  # ids of leads, contacts and companies are counted apart
-# Enough to tell people who share a number from each other, few enough for one batch.
-MOST_CARDS: Final = 5
+USERS_S: Final = 600.0
+MOST_USERS: Final = 1000
 OUTGOING, INCOMING = 1, 2
 STATUS_CODES: Final[Mapping[Reason, str]] = {
     Reason.TALKED: "200",
@@ -48,66 +35,70 @@ STATUS_CODES: Final[Mapping[Reason, str]] = {
 MISSED: Final = "304"
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A contact, company or lead, and the company of a contact."""
-
-    kind: str
-    id: str
-    fields: Mapping[str, object]
-    company: Mapping[str, object]
-
-    @property
-    def numbers(self) -> Sequence[str]:
-        """As somebody wrote them."""
-        return [text(each.get("VALUE")) for each in objects(self.fields.get("PHONE"))]
-
-
 class Bitrix24:
     """One portal; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
 
     Args:
         url: The portal's address, for links.
-        agents: User id -> extension; users that are not there are known by the extension in their own card.
-        default_user: User id that a call which reached nobody is given; "" for none.
+        agents: User id -> extension; users that are not there are found by the extension in their own card.
+        default_user: User id that a call which reached no user is given; "" for none.
+        line: The external line that calls are shown under; "" for the line's own id.
+        country: ISO 3166 code; how numbers without a country are read.
+        clock: Monotonic seconds.
     """
 
     name = SOURCE
 
-    def __init__(self, portal: Portal, *, url: str, agents: Mapping[str, str], default_user: str) -> None:
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        url: str,
+        agents: Mapping[str, str],
+        default_user: str,
+        line: str = "",
+        country: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._portal = portal
+        self._calls = portal.apart("calls")
+        self._behind = portal.apart("changes")
         self._url = url.rstrip("/")
         self._agents = agents
         self._users = {extension: user for user, extension in reversed(list(agents.items()))}
         self._default_user = default_user
+        self._line = line
+        self._country = country
+        self._found_users: Expiring[str, str] = Expiring(ttl_s=USERS_S, size=MOST_USERS, clock=clock)
+
+    @property
+    def portal(self) -> Portal:
+        """For the portal's other methods, with a breaker of their own."""
+        return self._behind
 
     async def profile(self, phone: str) -> Profile | None:
         """The person or company behind an E.164 number; see `ports.ProfileSource`."""
-        deadline = self._portal.http.deadline()
-        values = [(f"values[{number}]", digits) for number, digits in enumerate(_spellings(phone))]
-        found = await self._batch(
-            {
-                "ids": _command("crm.duplicate.findbycomm", [("type", "PHONE"), *values]),
-                "who": _command("telephony.externalCall.searchCrmEntities", [("PHONE_NUMBER", phone)]),
-            },
-            deadline,
-        )
-        ids = mapping(found.get("ids"))  # an empty list when nobody was found
-        cards = await self._cards(ids, deadline) if ids else []
-        return to_profile(cards, objects(found.get("who")), phone=phone, url=self._url, agents=self._agents)
+        cards, who = await find_cards(self._portal, phone, self._portal.http.deadline())
+        return self._profile(cards, who, phone)
 
     async def person(self, external_id: str) -> Profile | None:
-        """The contact (or lead) with this id; see `ports.ProfileSource`."""
-        deadline = self._portal.http.deadline()
-        kind = "LEAD" if external_id.startswith(LEAD) else "CONTACT"
-        cards = await self._cards({kind: [external_id.removeprefix(LEAD)]}, deadline)
-        return to_profile(cards, [], phone="", url=self._url, agents=self._agents)
+        """The contact, lead or company with this id; see `ports.ProfileSource`."""
+        prefix = next((each for each in KINDS if each and external_id.startswith(each)), "")
+        kind, number = KINDS[prefix], numeric_id(external_id.removeprefix(prefix))
+        cards = await cards_of(self._behind, {kind: [number]}, self._behind.http.deadline()) if number else []
+        return self._profile(cards, [], "")
+
+    async def scopes(self) -> Sequence[str]:
+        """What we may do in the portal, in its words: `crm`, `telephony`, `user`. Raises as `profile`."""
+        body = await self._behind.call("scope", {}, deadline=self._behind.http.deadline(), repeatable=True)
+        found = body.get("result")
+        return [text(each) for each in found] if isinstance(found, list) else []
 
     async def log_call(self, post: Post, *, recording_url: str) -> str:
         """See `ports.CallBook`. What is finished stays as it is: of a correction only a recording is added."""
         if not self._portal.telephony:
             raise CrmRejected("calls want an application (client_id, client_secret, refresh_token), not a webhook")
-        call, deadline = post.call, self._portal.http.deadline()
+        call, deadline = post.call, self._calls.http.deadline()
         call_id = post.remote_id or await self._register(call, deadline)
         if not post.corrects:
             await self._finish(call, call_id, deadline, again=post.uncertain)
@@ -124,7 +115,8 @@ class Bitrix24:
         progress = popup.progress
         if not self._portal.telephony or progress.phone is None or progress.phase is Phase.HANGUP:
             return popup.remote_id
-        deadline, call_id, began = self._portal.http.deadline(), popup.remote_id, popup.began
+        deadline, call_id = self._calls.http.deadline(), popup.remote_id
+        began = [user for each in popup.began if (user := await self._user_of(each, deadline))]
         if not call_id:
             if not began:
                 return ""
@@ -132,15 +124,15 @@ class Bitrix24:
                 phone=progress.phone,
                 outgoing=progress.direction is Direction.OUT,
                 started_at=datetime.fromtimestamp(progress.started_at, UTC),
-                line=progress.line,
+                line=self._line or progress.line,
                 external_id=_external_id(progress.enterprise_number, progress.linkedid),
             )
             result = await self._ask(
-                "telephony.externalcall.register", {**facts, **self._user(began[0]), "SHOW": 1}, deadline
+                "telephony.externalcall.register", {**facts, "USER_ID": began[0], "SHOW": 1}, deadline
             )
             call_id, began = text(result.get("CALL_ID")), began[1:]
-        for method, extensions in (("show", began), ("hide", popup.ended)):
-            users = [self._users[each] for each in extensions if each in self._users]
+        ended = [user for each in popup.ended if (user := await self._user_of(each, deadline))]
+        for method, users in (("show", began), ("hide", ended)):
             if users and (progress.phase is Phase.DIAL or method == "hide"):
                 await self._ask(f"telephony.externalcall.{method}", {"CALL_ID": call_id, "USER_ID": users}, deadline)
         return call_id
@@ -150,16 +142,20 @@ class Bitrix24:
             phone=call.phone or call.raw_number,
             outgoing=call.direction is Direction.OUT,
             started_at=call.started_at,
-            line=call.line,
+            line=self._line or call.line,
             external_id=_external_id(call.enterprise_number, call.linkedid),
         )
-        result = await self._ask("telephony.externalcall.register", {**facts, **self._whose(call), "SHOW": 0}, deadline)
+        result = await self._ask(
+            "telephony.externalcall.register",
+            {**facts, "USER_ID": await self._whose(call, deadline), "SHOW": 0},
+            deadline,
+        )
         return text(result.get("CALL_ID"))
 
     async def _finish(self, call: Call, call_id: str, deadline: float, *, again: bool) -> None:
         parameters = {
             "CALL_ID": call_id,
-            **self._whose(call),
+            "USER_ID": await self._whose(call, deadline),
             "DURATION": round(call.talk_seconds),
             "STATUS_CODE": STATUS_CODES.get(call.reason, MISSED),
             "ADD_TO_CHAT": 0,
@@ -171,91 +167,37 @@ class Bitrix24:
             if not again or "not found" not in str(refusal).lower():
                 raise
 
-    def _whose(self, call: Call) -> Mapping[str, object]:
+    async def _whose(self, call: Call, deadline: float) -> str:
         """The user it is written to: who talked last, else who placed it, else whose phone rang first."""
-        extension = call.last_agent or call.first_agent or next(iter(call.rung), "")
-        if extension:
-            return self._user(extension)
+        for extension in dict.fromkeys((call.last_agent or "", call.first_agent or "", *call.rung)):
+            if extension and (user := await self._user_of(extension, deadline)):
+                return user
         if self._default_user:
-            return {"USER_ID": self._default_user}
-        raise CrmRejected("the call reached nobody and default_user is not configured")
+            return self._default_user
+        raise CrmRejected("no user of the portal has an extension of this call, and default_user is not configured")
 
-    def _user(self, extension: str) -> Mapping[str, object]:
-        user = self._users.get(extension)
-        return {"USER_ID": user} if user else {"USER_PHONE_INNER": extension}
+    async def _user_of(self, extension: str, deadline: float) -> str:
+        """The user with this inner number, "" when there is none."""
+        if extension in self._users:
+            return self._users[extension]
+        known = self._found_users.get(extension)
+        if known is None:
+            wanted = {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}}
+            body = await self._calls.call("user.get", wanted, deadline=deadline, repeatable=True)
+            # A filter that is ignored would bring everybody.
+            users = [each for each in objects(body.get("result")) if text(each.get("UF_PHONE_INNER")) == extension]
+            known = identifier(users[0].get("ID")) if users else ""
+            self._found_users.put(extension, known)
+        return known
 
     async def _ask(
         self, method: str, parameters: Mapping[str, object], deadline: float, *, repeatable: bool = True
     ) -> Mapping[str, object]:
-        body = await self._portal.call(method, parameters, deadline=deadline, repeatable=repeatable)
+        body = await self._calls.call(method, parameters, deadline=deadline, repeatable=repeatable)
         return mapping(body.get("result"))
 
-    async def _batch(self, commands: Mapping[str, str], deadline: float) -> Mapping[str, object]:
-        """The results of a batch by name; a command that failed has none."""
-        found = await self._ask("batch", {"halt": 0, "cmd": commands}, deadline)
-        return mapping(found.get("result"))
-
-    async def _cards(self, ids: Mapping[str, object], deadline: float) -> Sequence[Card]:
-        """The cards of these ids, contacts with their companies."""
-        wanted = [
-            (kind, identifier(number))
-            for kind in ("CONTACT", "COMPANY", "LEAD")
-            for number in _first(ids.get(kind))
-            if identifier(number)
-        ]
-        commands = {f"{kind}{number}": _command(f"crm.{kind.lower()}.get", [("id", number)]) for kind, number in wanted}
-        commands |= {
-            f"of{number}": f"crm.company.get?id=$result[CONTACT{number}][COMPANY_ID]"
-            for kind, number in wanted
-            if kind == "CONTACT"
-        }
-        found = await self._batch(commands, deadline)
-        return [
-            Card(kind, number, mapping(found.get(f"{kind}{number}")), mapping(found.get(f"of{number}")))
-            for kind, number in wanted
-            if mapping(found.get(f"{kind}{number}"))
-        ]
-
-
-def to_profile(
-    cards: Sequence[Card], who: Sequence[Mapping[str, object]], *, phone: str, url: str, agents: Mapping[str, str]
-) -> Profile | None:
-    """The first card one of whose numbers this is, as a profile; contacts come before companies and leads.
-
-    Args:
-        who: What the portal's own search of telephony says: who is responsible, with his extension.
-        phone: "" takes the first card as it is.
-    """
-    matching = [card for card in cards if not phone or any(same_number(each, phone) for each in card.numbers)]
-    if not matching:
-        return None
-    card = matching[0]
-    company = card.fields if card.kind == "COMPANY" else card.company
-    person = card.fields if card.kind != "COMPANY" else {}
-    known = (international(each) for each in card.numbers)
-    return Profile(
-        source=SOURCE,
-        external_id={"CONTACT": card.id, "LEAD": f"{LEAD}{card.id}"}.get(card.kind, ""),
-        names=Names(
-            last_name=text(person.get("LAST_NAME")),
-            first_name=text(person.get("NAME")),
-            middle_name=text(person.get("SECOND_NAME")),
-            enterprise_name=text(company.get("TITLE")) or text(person.get("COMPANY_TITLE")),
-        ),
-        company_id=identifier(company.get("ID")),
-        phones=tuple(dict.fromkeys(each for each in known if each and each != phone)),
-        responsible=_responsible(card, who, agents),
-        url=f"{url}/crm/{card.kind.lower()}/details/{card.id}/",
-    )
-
-
-def _responsible(card: Card, who: Sequence[Mapping[str, object]], agents: Mapping[str, str]) -> str:
-    user = identifier(card.fields.get("ASSIGNED_BY_ID"))
-    if user in agents:
-        return agents[user]
-    of_user = (mapping(each.get("ASSIGNED_BY")) for each in who)
-    inner = (text(each.get("USER_PHONE_INNER")) for each in of_user if identifier(each.get("ID")) == user)
-    return next((extension for extension in inner if extension), "")
+    def _profile(self, cards: Sequence[Card], who: Sequence[Mapping[str, object]], phone: str) -> Profile | None:
+        return to_profile(cards, who, phone=phone, url=self._url, agents=self._agents, country=self._country)
 
 
 def _registration(
@@ -274,16 +216,3 @@ def _registration(
 
 def _external_id(enterprise_number: str, linkedid: str) -> str:
     return f"{enterprise_number}-{linkedid}"
-
-
-def _spellings(phone: str) -> Sequence[str]:
-    """How the number may stand in a card: what the portal takes for the same is not documented."""
-    return list(dict.fromkeys((phone, *search_digits(phone), *dialled_digits(phone))))
-
-
-def _command(method: str, parameters: Sequence[tuple[str, str]]) -> str:
-    return f"{method}?{urlencode(parameters)}"
-
-
-def _first(ids: object) -> Sequence[object]:
-    return ids[:MOST_CARDS] if isinstance(ids, list) else []

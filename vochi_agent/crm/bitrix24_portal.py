@@ -4,15 +4,19 @@ Cards and calls want an application; by a webhook the portal tells names only. A
 renewed when, and only when, the portal calls it expired. Source: the vendor's documentation of its REST API.
 """
 
+import logging
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
+from urllib.parse import urlsplit
 
 from vochi_agent.crm.fields import text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
 from vochi_agent.crm.oauth import TokenExpired, TokenKeeper, Tokens
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
-__all__ = ["ByApplication", "ByWebhook", "Portal", "buy_tokens", "interpret"]
+__all__ = ["BLOCKED_BY_HAND", "ByApplication", "ByWebhook", "Portal", "TokenShop", "interpret", "refusal"]
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGE: Final = 200
 EXPIRED: Final = frozenset({"expired_token", "invalid_token"})
@@ -20,8 +24,10 @@ AUTH_ERRORS: Final = frozenset(
     {"no_auth_found", "invalid_credentials", "insufficient_scope", "access_denied",
      "user_access_error", "wrong_auth_type", "invalid_client", "payment_required", "portal_deleted"}
 )  # fmt: skip
-# A block by hand: asking again makes it worse.
-BLOCKED_BY_HAND: Final = "overload_limit"
+# A block by hand, sent as 503: asking again makes it worse.
+BLOCKED_BY_HAND: Final = "OVERLOAD_LIMIT"
+# Sent as 503 and 429, and inside a batch: later it will be well.
+LIMITS: Final = frozenset({"query_limit_exceeded", "operation_time_limit"})
 
 
 class Portal(Protocol):
@@ -29,6 +35,15 @@ class Portal(Protocol):
 
     http: CrmHttp
     telephony: bool
+
+    @property
+    def moved_to(self) -> str:
+        """The portal's new host, "" when it is where it is configured, or nobody said."""
+        ...
+
+    def apart(self, what: str) -> Self:
+        """The same with a breaker of its own, see `CrmHttp.apart`."""
+        ...
 
     async def call(
         self, method: str, parameters: Mapping[str, object], *, deadline: float, repeatable: bool
@@ -45,9 +60,14 @@ class ByWebhook:
     """By an inbound webhook: its secret is a part of the base URL. It may not touch telephony."""
 
     telephony = False
+    moved_to = ""
 
     def __init__(self, http: CrmHttp) -> None:
         self.http = http
+
+    def apart(self, what: str) -> "ByWebhook":
+        """See `Portal.apart`."""
+        return ByWebhook(self.http.apart(what))
 
     async def call(
         self, method: str, parameters: Mapping[str, object], *, deadline: float, repeatable: bool
@@ -63,9 +83,19 @@ class ByApplication:
 
     telephony = True
 
-    def __init__(self, http: CrmHttp, tokens: TokenKeeper) -> None:
+    def __init__(self, http: CrmHttp, tokens: TokenKeeper, shop: "TokenShop") -> None:
         self.http = http
         self._tokens = tokens
+        self._shop = shop
+
+    @property
+    def moved_to(self) -> str:
+        """See `Portal.moved_to`."""
+        return self._shop.moved_to
+
+    def apart(self, what: str) -> "ByApplication":
+        """See `Portal.apart`."""
+        return ByApplication(self.http.apart(what), self._tokens, self._shop)
 
     async def call(
         self, method: str, parameters: Mapping[str, object], *, deadline: float, repeatable: bool
@@ -104,31 +134,62 @@ def interpret(answer: Answer) -> Mapping[str, object]:
         if "result" not in body:
             raise CrmUnavailable(f"JSON without a result ({answer.status})")
         return body
-    code, description = text(body.get("error")), text(body.get("error_description"))
-    message = f"{code} {description}".strip()[:MAX_MESSAGE] or f"status {answer.status} without a reason"
+    raise refusal(body, f"status {answer.status} without a reason")
+
+
+def refusal(error: Mapping[str, object], otherwise: str = "without a reason") -> Exception:
+    """What an error means, that of a whole answer or of one command of a batch."""
+    code, description = text(error.get("error")), text(error.get("error_description"))
+    message = f"{code} {description}".strip()[:MAX_MESSAGE] or otherwise
     if code.lower() in EXPIRED:
-        raise TokenExpired(message)
-    if code.lower() in AUTH_ERRORS or code.lower() == BLOCKED_BY_HAND:
-        raise CrmAuthFailed(message)
-    raise CrmRejected(message)
+        return TokenExpired(message)
+    if code.lower() in LIMITS:
+        return CrmUnavailable(message)
+    return CrmAuthFailed(message) if code.lower() in AUTH_ERRORS else CrmRejected(message)
 
 
-async def buy_tokens(http: CrmHttp, *, client_id: str, client_secret: str, refresh: str) -> Tokens:
-    """A new pair for a refresh token, from the vendor's own server.
+class TokenShop:
+    """Where the vendor sells pairs of tokens; with each it says where the portal lives.
 
-    Raises:
-        CrmAuthFailed: the token is not taken.
-        CrmUnavailable: nobody answers.
+    Args:
+        http: Of the vendor's own server.
+        portal: The portal's configured address.
     """
-    query = [
-        ("grant_type", "refresh_token"),
-        ("client_id", client_id),
-        ("client_secret", client_secret),
-        ("refresh_token", refresh),
-    ]
-    # Not repeated: the first request may have spent the token.
-    body = await http.send("GET", "/oauth/token/", _pair, deadline=http.deadline(), query=query, repeatable=False)
-    return Tokens(access=text(body.get("access_token")), refresh=text(body.get("refresh_token")))
+
+    def __init__(self, http: CrmHttp, *, client_id: str, client_secret: str, portal: str) -> None:
+        self._http = http
+        self._client = [("client_id", client_id), ("client_secret", client_secret)]
+        self._portal = urlsplit(portal).hostname or ""
+        self.moved_to = ""
+
+    async def buy(self, refresh: str) -> Tokens:
+        """A new pair for a refresh token.
+
+        Raises:
+            CrmAuthFailed: the token is not taken.
+            CrmUnavailable: nobody answers.
+        """
+        query = [("grant_type", "refresh_token"), *self._client, ("refresh_token", refresh)]
+        # Not repeated: the first request may have spent the token.
+        body = await self._http.send(
+            "GET", "/oauth/token/", _pair, deadline=self._http.deadline(), query=query, repeatable=False
+        )
+        self._notice(text(body.get("client_endpoint")))
+        return Tokens(access=text(body.get("access_token")), refresh=text(body.get("refresh_token")))
+
+    def _notice(self, endpoint: str) -> None:
+        """A portal may get another domain; its old address goes on for a while, or redirects."""
+        try:
+            host = urlsplit(endpoint).hostname or ""
+        except ValueError:
+            return
+        moved_to = host[:MAX_MESSAGE] if host != self._portal else ""
+        if moved_to and moved_to != self.moved_to:
+            log.warning(
+                "The Bitrix24 portal %s has moved to %s: configure its new url", self._portal, moved_to,
+                extra={"action": "crm_moved"},
+            )  # fmt: skip
+        self.moved_to = moved_to
 
 
 def _pair(answer: Answer) -> Mapping[str, object]:

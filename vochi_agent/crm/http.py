@@ -7,10 +7,11 @@ no secret leaves this module in a message, not even as a part of a URL.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiolimiter import AsyncLimiter
@@ -24,7 +25,7 @@ from tenacity import (
 )
 
 from vochi_agent.crm.breaker import Breaker, State
-from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
+from vochi_agent.errors import CrmAuthFailed, CrmBlocked, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 
 __all__ = ["Answer", "CrmHttp", "json_object", "mask"]
 
@@ -41,6 +42,7 @@ BACKOFF: Final = wait_random_exponential(multiplier=0.1, max=2.0)
 # fifths of steady rate together stay within what the CRM allows.
 BURST_SHARE: Final = 0.2
 
+HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,100}")
 NO_HEADERS: Final[Mapping[str, str]] = {}
 
 T = TypeVar("T")
@@ -95,6 +97,7 @@ class CrmHttp:
         attempt_s: Seconds one attempt may take.
         budget_s: Seconds of a whole operation, see `deadline`.
         tokens_expire: A 401 is read by `interpret`: a new token may be all that it wants.
+        blocked: What the CRM writes into a 503 that is a block by hand and no limit; "" for a CRM without such.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class CrmHttp:
         attempt_s: float = ATTEMPT_S,
         budget_s: float = BUDGET_S,
         tokens_expire: bool = False,
+        blocked: str = "",
     ) -> None:
         self._session = session
         self._name = name
@@ -121,6 +125,7 @@ class CrmHttp:
         self._budget_s = budget_s
         self._clock = clock
         self._tokens_expire = tokens_expire
+        self._blocked = blocked
         self._on_state = on_state
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
         self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
@@ -143,6 +148,7 @@ class CrmHttp:
             attempt_s=self._attempt_s,
             budget_s=self._budget_s,
             tokens_expire=self._tokens_expire,
+            blocked=self._blocked,
         )
 
     def deadline(self) -> float:
@@ -264,7 +270,12 @@ class CrmHttp:
                 ) as response,
             ):
                 self._check_status(request, response)
-                return Answer(response.status, await self._read(request, response))
+                answer = Answer(response.status, await self._read(request, response))
+                if answer.status in (429, 503):
+                    if self._blocked and self._blocked.encode() in answer.body:
+                        raise CrmBlocked(f"has blocked this account by hand ({self._blocked}): ask its support")
+                    raise _Limited(f"asks to slow down ({answer.status})", _retry_after(response.headers))
+                return answer
         except aiohttp.ClientConnectorError as error:
             raise CrmUnavailable(f"{type(error).__name__}: {error}") from None
         except TimeoutError:
@@ -276,11 +287,13 @@ class CrmHttp:
     def _check_status(self, request: _Request, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in (429, 503):
-            raise _Limited(f"asks to slow down ({status})", _retry_after(response.headers))
+            return
         if status >= 500 or status == 408:  # noqa: PLR2004 - the classes of HTTP
             raise _doubted(request, f"answered {status}")
         if 300 <= status < 400:  # noqa: PLR2004 - as above
-            raise CrmUnavailable(f"answered {status}, a redirect: is the configured address right?")
+            where = _host(response.headers.get("Location", ""))
+            to = f" to {where}" if where else ""
+            raise CrmUnavailable(f"answered {status}, a redirect{to}: is the configured address right?")
         if status == 401 and not self._tokens_expire:  # noqa: PLR2004 - as above
             raise CrmAuthFailed("refuses our key (401)")
 
@@ -353,7 +366,19 @@ def _pause(state: RetryCallState) -> float:
     return BACKOFF(state) + (error.pause_s if isinstance(error, _Limited) else 0.0)
 
 
+def _host(address: str) -> str:
+    """The host of an address that somebody else wrote, "" for what is none."""
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+    return host if HOST.fullmatch(host) else ""
+
+
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """`Retry-After` in seconds (RFC 9110 §10.2.3; the date form is not used by CRMs), bounded."""
+    """`Retry-After` in seconds (RFC 9110 §10.2.3; the date form is not used by CRMs), bounded; MoySklad's in ms."""
+    value = headers.get("X-Lognex-Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]) / 1000, MAX_PAUSE_S)
     value = headers.get("Retry-After", "").strip()
     return min(float(value), MAX_PAUSE_S) if value.isascii() and value.isdigit() else LIMITED_PAUSE_S

@@ -9,52 +9,34 @@ Sources: the vendor's documentation of both APIs; what no source proves is marke
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Final
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
-from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
-from vochi_agent.crm.fields import identifier, international, mapping, objects, same_number, search_digits, text
+from vochi_agent.calls.model import Call, Phase
+from vochi_agent.crm.fields import identifier, mapping, numbers, objects, same_number, search_digits, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
+from vochi_agent.crm.moysklad_calls import PHONE, beginning, call_path, ending, events, live
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Popup, Post
 
-__all__ = ["DATA_HEADERS", "MoySklad", "choose", "interpret", "remark", "to_profile"]
+__all__ = ["DATA_HEADERS", "PHONE_HEADERS", "MoySklad", "choose", "interpret", "to_profile"]
 
 SOURCE: Final = "moysklad"
 DATA: Final = "/api/remap/1.2"
-PHONE: Final = "/api/phone/1.0"
 # Any other `Accept` is error 1062; without gzip the answer is 415 and empty.
 DATA_HEADERS: Final = {"Accept": "application/json;charset=utf-8", "Accept-Encoding": "gzip"}
+PHONE_HEADERS: Final = {"Accept-Encoding": "gzip"}
 EXPAND: Final = "owner,contactpersons"
 PAGE: Final = "25"
+# Between the ids of a counterparty and of his contact person.
+OF: Final = "/"
 EMPLOYEES_S: Final = 600.0
 MAX_MESSAGE: Final = 200
-# Times carry no zone and are Moscow's.
-MOSCOW: Final = ZoneInfo("Europe/Moscow")
 NOT_FOUND, UNAUTHORIZED, FORBIDDEN = 404, 401, 403
 # 1056 the key is wrong; 1016 and 1017 the tariff or the rights do not allow it; 55008 no telephony is installed.
 AUTH_CODES: Final = frozenset({1056})
-REMARKS: Final[Mapping[Reason, str]] = {
-    Reason.BLOCKED: "Номер в чёрном списке",
-    Reason.FORBIDDEN: "Направление запрещено",
-    Reason.CLOSED: "Звонок в нерабочее время",
-    Reason.VOICEMAIL: "Оставлено голосовое сообщение",
-    Reason.ABANDONED_QUEUE: "Клиент не дождался в очереди",
-    Reason.QUEUE_TIMEOUT: "В очереди никто не ответил",
-    Reason.ABANDONED: "Клиент не дождался ответа",
-    Reason.ABANDONED_GREETING: "Клиент положил трубку во время приветствия",
-    Reason.REJECTED: "Звонок отклонён",
-    Reason.BUSY: "Занято",
-    Reason.NO_ANSWER: "Нет ответа",
-    Reason.UNREACHABLE: "Телефоны недоступны",
-    Reason.CANCELLED: "Звонок отменён",
-    Reason.FAILED: "Не удалось дозвониться",
-    Reason.UNKNOWN_END: "Конец звонка не виден",
-}
 
 
 class MoySklad:
@@ -64,15 +46,24 @@ class MoySklad:
         data: Base URL is the address without a path; sends the JSON API's key and `DATA_HEADERS`.
         phone: The same for the Phone API and its key; None without telephony.
         agents: Id of an employee -> extension; what is not there is asked of the Phone API.
+        country: ISO 3166 code; how numbers without a country are read.
         clock: Monotonic seconds.
     """
 
     name = SOURCE
 
     def __init__(
-        self, data: CrmHttp, phone: CrmHttp | None, *, agents: Mapping[str, str], clock: Callable[[], float]
+        self,
+        data: CrmHttp,
+        phone: CrmHttp | None,
+        *,
+        agents: Mapping[str, str],
+        country: str,
+        clock: Callable[[], float],
     ) -> None:
         self._data = data
+        self._behind = data.apart("changes")
+        self._country = country
         self._phone = phone
         self._agents = agents
         self._employees: Expiring[str, Mapping[str, str]] = Expiring(ttl_s=EMPLOYEES_S, size=1, clock=clock)
@@ -85,34 +76,63 @@ class MoySklad:
         counterparty = choose(objects(found.get("rows")), phone)
         if counterparty is None:
             return None
-        return to_profile(counterparty, phone=phone, extensions=await self._extensions(counterparty, deadline))
+        extensions = await self._extensions(counterparty, deadline)
+        return to_profile(
+            counterparty, _contact(counterparty, phone), phone=phone, extensions=extensions, country=self._country
+        )
 
     async def person(self, external_id: str) -> Profile | None:
-        """The counterparty with this id; see `ports.ProfileSource`."""
-        deadline = self._data.deadline()
-        path = f"{DATA}/entity/counterparty/{quote(external_id, safe='')}"
-        found = await self._data.get(path, [("expand", EXPAND)], interpret, deadline=deadline)
-        if identifier(found.get("id")) != external_id:
+        """The counterparty with this id, or his contact person; see `ports.ProfileSource`."""
+        counterparty_id, _, contact_id = external_id.partition(OF)
+        deadline = self._behind.deadline()
+        found = await self._counterparty(counterparty_id, deadline)
+        contacts = (each for each in _contacts(found) if contact_id and identifier(each.get("id")) == contact_id)
+        contact = next(contacts, None)
+        if not found or (contact_id and contact is None):
             return None
-        return to_profile(found, phone="", extensions=await self._extensions(found, deadline))
+        extensions = await self._extensions(found, deadline)
+        return to_profile(found, contact, phone="", extensions=extensions, country=self._country)
+
+    async def people(self, counterparty_id: str) -> Sequence[str]:
+        """Ids for `person`: the counterparty himself and his contact persons. Raises as `ProfileSource.profile`."""
+        found = await self._counterparty(counterparty_id, self._behind.deadline())
+        contacts = (identifier(each.get("id")) for each in _contacts(found))
+        return [counterparty_id, *(f"{counterparty_id}{OF}{each}" for each in contacts if each)] if found else []
+
+    async def _counterparty(self, counterparty_id: str, deadline: float) -> Mapping[str, object]:
+        """His card; empty when there is none."""
+        path = f"{DATA}/entity/counterparty/{quote(counterparty_id, safe='')}"
+        found = await self._behind.get(path, [("expand", EXPAND)], interpret, deadline=deadline)
+        return found if identifier(found.get("id")) == counterparty_id else {}
 
     async def log_call(self, post: Post, *, recording_url: str) -> str:
         """See `ports.CallBook`. A call that was shown while it lived is there already and is only ended."""
         if self._phone is None:
             raise CrmRejected("the key of the Phone API (phone_key) is not configured")
         call, deadline = post.call, self._phone.deadline()
-        ending = {**_ending(call), **({"recordUrl": [recording_url]} if recording_url else {})}
+        facts = ending(call, recording_url)
         if post.remote_id or post.corrects or post.uncertain:
-            ended = await self._phone.send(
-                "PUT", _extid(call.enterprise_number, call.linkedid), interpret, deadline=deadline, json=ending,
-                repeatable=True,
-            )  # fmt: skip
+            ended = await self._end(call, facts, deadline)
             if ended:
-                return identifier(ended.get("id")) or post.remote_id
-        made = await self._phone.send(
-            "POST", f"{PHONE}/call", interpret, deadline=deadline, json={**_beginning(call), **ending}, repeatable=False
-        )
+                return ended
+        try:
+            made = await self._phone.send(
+                "POST", f"{PHONE}/call", interpret, deadline=deadline, json={**beginning(call), **facts},
+                repeatable=False,
+            )  # fmt: skip
+        except CrmRejected:
+            # It may be there from its live card, whose id did not outlive a restart of ours.
+            if ended := await self._end(call, facts, deadline):
+                return ended
+            raise
         return identifier(made.get("id"))
+
+    async def _end(self, call: Call, facts: Mapping[str, object], deadline: float) -> str:
+        """End a call that the CRM has; its id, "" when it has none."""
+        assert self._phone is not None  # noqa: S101 - `log_call` has looked
+        path = call_path(call.enterprise_number, call.linkedid)
+        ended = await self._phone.send("PUT", path, interpret, deadline=deadline, json=facts, repeatable=True)
+        return identifier(ended.get("id"))
 
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. The first phase makes the call, the others are its events."""
@@ -125,12 +145,15 @@ class MoySklad:
         if not remote_id:
             if progress.phase is Phase.HANGUP:
                 return ""
-            made = await self._phone.send(
-                "POST", f"{PHONE}/call", interpret, deadline=deadline, json=_live(popup), repeatable=False
-            )
-            remote_id = identifier(made.get("id"))
-        path = f"{_extid(progress.enterprise_number, progress.linkedid)}/event"
-        for number, event in enumerate(_events(popup)):
+            try:
+                made = await self._phone.send(
+                    "POST", f"{PHONE}/call", interpret, deadline=deadline, json=live(popup), repeatable=False
+                )
+                remote_id = identifier(made.get("id"))
+            except CrmRejected:
+                pass  # it is there already; its events go by our own id
+        path = f"{call_path(progress.enterprise_number, progress.linkedid)}/event"
+        for number, event in enumerate(events(popup)):
             # An order number: milliseconds of the call, whose phases never come together.
             sequence = round((progress.at - progress.started_at) * 1000) + number + 1
             await self._phone.send(
@@ -146,15 +169,22 @@ class MoySklad:
         known = self._employees.get("all")
         if known is None:
             try:
-                found = await self._phone.get(f"{PHONE}/employee", [], interpret, deadline=deadline)
+                known = await self.extensions(deadline)
             except (CrmUnavailable, CrmRejected, CrmAuthFailed):
                 return self._agents  # a name without its manager is better than none
-            known = {
-                text(mapping(each.get("meta")).get("href")).rpartition("/")[2]: text(each.get("extention"))
-                for each in objects(found.get("employees"))  # the misspelt key is theirs
-            }
             self._employees.put("all", known)
         return {**known, **self._agents}
+
+    async def extensions(self, deadline: float | None = None) -> Mapping[str, str]:
+        """Employee -> extension as the Phone API has them, none without its key. Raises as `profile`."""
+        if self._phone is None:
+            return {}
+        until = self._phone.deadline() if deadline is None else deadline
+        found = await self._phone.get(f"{PHONE}/employee", [], interpret, deadline=until)
+        return {
+            text(mapping(each.get("meta")).get("href")).rpartition("/")[2]: text(each.get("extention"))
+            for each in objects(found.get("employees"))  # the misspelt key is theirs
+        }
 
 
 def interpret(answer: Answer) -> Mapping[str, object]:
@@ -200,98 +230,54 @@ def choose(rows: Iterable[Mapping[str, object]], phone: str) -> Mapping[str, obj
     )
 
 
-def to_profile(counterparty: Mapping[str, object], *, phone: str, extensions: Mapping[str, str]) -> Profile:
-    """A counterparty, and the contact person whose number was asked for, as a profile.
+def to_profile(
+    counterparty: Mapping[str, object],
+    contact: Mapping[str, object] | None,
+    *,
+    phone: str,
+    extensions: Mapping[str, str],
+    country: str,
+) -> Profile:
+    """A counterparty, or one of his contact persons, as a profile.
 
-    A person is kept under the last name whole: the API has one field for it.
+    A person is kept under the last name whole: the API has one field for it. A contact person has an id only together
+    with his counterparty's.
+
+    Args:
+        phone: The number that was asked for; it is not listed again.
     """
     counterparty_id, name = identifier(counterparty.get("id")), text(counterparty.get("name"))
-    own = [text(counterparty.get("phone"))]
-    contact = None if not phone or any(same_number(each, phone) for each in own) else _contact(counterparty, phone)
-    company = text(counterparty.get("companyType")).startswith(("legal", "entrepreneur"))
-    if contact is not None:
-        own = [text(contact.get("phone"))]
+    company = contact is not None or text(counterparty.get("companyType")).startswith(("legal", "entrepreneur"))
     person = text(contact.get("name")) if contact else "" if company else name
-    known = (international(each) for each in own)
+    person_id = (
+        f"{counterparty_id}{OF}{identifier(contact.get('id'))}" if contact else "" if company else counterparty_id
+    )
+    written = text((contact or counterparty).get("phone"))
+    known = numbers(written, country)
     return Profile(
         source=SOURCE,
-        external_id=identifier(contact.get("id")) if contact else "" if company else counterparty_id,
+        external_id=person_id,
         names=Names(last_name=person, enterprise_name=name if company else ""),
         company_id=counterparty_id if company else "",
-        phones=tuple(each for each in known if each and each != phone),
+        phones=tuple(each for each in known if each != phone),
+        # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
+        phones_complete=bool(person_id) and bool(known or not written),
         responsible=extensions.get(_owner(counterparty), ""),
         url=text(mapping(counterparty.get("meta")).get("uuidHref")),
     )
 
 
-def remark(call: Call) -> str:
-    """What the call's comment says: the Phone API has no field for a result."""
-    if call.status is Status.ANSWERED:
-        return f"Разговор: {', '.join(call.path)}" if call.path else "Разговор"
-    return REMARKS.get(call.reason, "Пропущен")
+def _contacts(counterparty: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+    return objects(mapping(counterparty.get("contactpersons")).get("rows"))
 
 
 def _contact(counterparty: Mapping[str, object], phone: str) -> Mapping[str, object] | None:
-    persons = objects(mapping(counterparty.get("contactpersons")).get("rows"))
-    return next((each for each in persons if same_number(text(each.get("phone")), phone)), None)
+    """The contact person who has this number; None when it is the counterparty's own."""
+    if same_number(text(counterparty.get("phone")), phone):
+        return None
+    return next((each for each in _contacts(counterparty) if same_number(text(each.get("phone")), phone)), None)
 
 
 def _owner(counterparty: Mapping[str, object]) -> str:
     owner = mapping(counterparty.get("owner"))
     return identifier(owner.get("id")) or text(mapping(owner.get("meta")).get("href")).rpartition("/")[2]
-
-
-def _extid(enterprise_number: str, linkedid: str) -> str:
-    return f"{PHONE}/call/extid/{quote(_external_id(enterprise_number, linkedid), safe='')}"
-
-
-def _external_id(enterprise_number: str, linkedid: str) -> str:
-    return f"{enterprise_number}-{linkedid}"
-
-
-def _beginning(call: Call) -> dict[str, object]:
-    inbound = call.direction is not Direction.OUT
-    agent = call.last_agent or call.first_agent or next(iter(call.rung), "")
-    return {
-        "externalId": _external_id(call.enterprise_number, call.linkedid),
-        "number": call.phone or call.raw_number,
-        "isIncoming": inbound,
-        "startTime": _moscow(call.started_at),
-        **({"extension": agent} if agent else {}),
-    }
-
-
-def _ending(call: Call) -> dict[str, object]:
-    return {
-        "endTime": _moscow(call.ended_at),
-        "duration": round(call.talk_seconds * 1000),
-        "comment": remark(call),
-        **({"extension": call.last_agent} if call.last_agent else {}),
-    }
-
-
-def _live(popup: Popup) -> dict[str, object]:
-    progress = popup.progress
-    return {
-        "externalId": _external_id(progress.enterprise_number, progress.linkedid),
-        "number": progress.phone,
-        "isIncoming": progress.direction is not Direction.OUT,
-        "startTime": _moscow(datetime.fromtimestamp(progress.started_at, MOSCOW)),
-        **({"extension": popup.began[0]} if len(popup.began) == 1 else {}),
-    }
-
-
-def _events(popup: Popup) -> Sequence[Mapping[str, str]]:
-    """What changes on which screen."""
-    match popup.progress.phase:
-        case Phase.HANGUP:
-            return [{"eventType": "HIDE_ALL"}]
-        case Phase.BRIDGE:
-            kinds = [("STARTTIME", each) for each in popup.began] + [("HIDE", each) for each in popup.ended]
-        case _:
-            kinds = [("SHOW", each) for each in popup.began] + [("HIDE", each) for each in popup.ended]
-    return [{"eventType": kind, "extension": extension} for kind, extension in kinds]
-
-
-def _moscow(moment: datetime) -> str:
-    return moment.astimezone(MOSCOW).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

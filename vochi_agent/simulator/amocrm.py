@@ -4,50 +4,28 @@ Facts are marked with their source: [php] the vendor's PHP client, [doc] the dev
 integration, UNCONFIRMED what no source proves. Invariant: it knows only invented people.
 """
 
-import asyncio
 import json
 import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
-from types import TracebackType
-from typing import Any, Final, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.crm_server import CrmServer, Fault, Rate
 
 __all__ = ["AmoCrmSandbox", "Fault"]
 
 REQUESTS_PER_S: Final = 7  # [doc]
-MAX_LOG: Final = 1000
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 REQUIRED: Final = ("direction", "duration", "source", "phone")  # [php] of a call
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class Fault(StrEnum):
-    """What goes wrong with every request until it is taken back."""
-
-    SILENCE = "silence"
-    HTML = "html"
-    SERVER_ERROR = "500"
-    LIMIT = "429"
-    UNPAID = "402"
-    BLOCKED = "403"
-    CUT = "cut"
-    REFUSE = "refuse"
-    EVERYBODY = "everybody"  # `query` is ignored: UNCONFIRMED
-    LOST_ANSWER = "lost"  # the request is carried out, its answer is cut off
-
-
-class AmoCrmSandbox:
+class AmoCrmSandbox(CrmServer):
     """One account.
 
     Attributes:
-        fault: Set it at any time; holds for requests that come from then on.
-        requests: Method, path and query of every request so far, oldest first, bounded.
+        unpaid: Nobody has paid for the account.
+        blocked: So many requests came that our address is shut out.
         calls: Calls by the card they were attached to, as they were sent.
         unsorted: Leads that nobody has looked at.
         popups: What was shown to whom.
@@ -56,51 +34,34 @@ class AmoCrmSandbox:
     """
 
     def __init__(self, *, token: str, requests_per_s: int = REQUESTS_PER_S, silence_s: float = 30.0) -> None:
-        self.fault: Fault | None = None
-        self.requests: deque[tuple[str, str, Mapping[str, str]]] = deque(maxlen=MAX_LOG)
+        super().__init__(
+            [
+                web.get("/api/v4/{kind:contacts|companies}", self._search),
+                web.get("/api/v4/{kind:contacts|companies}/{id}", self._card),
+                web.get("/api/v4/{kind:contacts|companies}/{id}/notes", self._notes),
+                web.post("/api/v4/calls", self._add_calls),
+                web.post("/api/v4/leads/unsorted/sip", self._add_unsorted),
+                web.get("/api/v4/leads/unsorted", self._list_unsorted),
+                web.post("/api/v2/events", self._add_events),
+                web.post("/oauth2/access_token", self._oauth),
+            ],
+            host="127.0.0.1",
+            prefix="",
+            silence_s=silence_s,
+            check=self._admitted,
+            limited=_limit,
+            # UNCONFIRMED that it ever happens: a problem's own status counts.
+            unsuccessful=lambda: _problem(500, "Internal error", "Internal error", sent_as=200),
+            unknown=lambda: _problem(404, "Not Found", "Not Found"),
+        )
+        self.unpaid = self.blocked = False
         self.calls: dict[int, list[dict[str, Any]]] = {}
         self.unsorted: list[dict[str, Any]] = []
         self.popups: list[dict[str, Any]] = []
         self.token, self.refresh_token, self.pairs = token, "first-refresh", 0
         self.client = ("client-id", "client-secret", "https://pbx.example/oauth")
-        self._limit = requests_per_s
-        self._recent: deque[float] = deque()
-        self._silence_s = silence_s
+        self._rate = Rate(requests_per_s)
         self._cards: dict[str, dict[int, dict[str, Any]]] = {"contacts": {}, "companies": {}}
-        self._closing = asyncio.Event()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """The account's address."""
-        return f"http://127.0.0.1:{self._port}"
-
-    async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._door])
-        app.add_routes(
-            [
-                web.get("/api/v4/{kind:contacts|companies}", self._search),
-                web.get("/api/v4/{kind:contacts|companies}/{id}", self._card),
-                web.get("/api/v4/contacts/{id}/notes", self._notes),
-                web.post("/api/v4/calls", self._add_calls),
-                web.post("/api/v4/leads/unsorted/sip", self._add_unsorted),
-                web.post("/api/v2/events", self._add_events),
-                web.post("/oauth2/access_token", self._oauth),
-            ]
-        )
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = int(self._runner.addresses[0][1])
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        if self._runner:
-            await self._runner.cleanup()
 
     def add_company(self, company_id: int, *, name: str, phones: Sequence[str] = (), user: int = 0) -> None:
         """A company."""
@@ -134,51 +95,15 @@ class AmoCrmSandbox:
             "_embedded": {"tags": []},
         }
 
-    @web.middleware
-    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """What every request meets before its method: the fault, the token, the limit."""
-        self.requests.append((request.method, request.path, dict(request.query)))
-        broken = await self._broken(request)
-        if broken:
-            return broken
+    def _admitted(self, request: web.Request) -> web.Response | None:
+        """What every request meets before its method: the account's state, the token, the limit."""
+        if self.unpaid:
+            return _problem(402, "Payment Required", "Account is not paid")
+        if self.blocked:
+            return web.Response(status=403, text="Forbidden")
         if not request.path.startswith("/oauth2") and request.headers.get("Authorization") != f"Bearer {self.token}":
             return _problem(401, "Unauthorized", "Token has expired")
-        if self._over_limit():
-            return web.Response(status=429, text="Too Many Requests")  # [doc] the body is no JSON
-        answer = await handler(request)
-        return reset(request) if self.fault is Fault.LOST_ANSWER else answer
-
-    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
-        match self.fault:
-            case Fault.SILENCE:
-                try:
-                    await asyncio.wait_for(self._closing.wait(), self._silence_s)
-                except TimeoutError:
-                    return None
-                return reset(request)
-            case Fault.REFUSE:
-                return reset(request)
-            case Fault.HTML:
-                return web_page()
-            case Fault.LIMIT:
-                return web.Response(status=429, text="Too Many Requests")
-            case Fault.SERVER_ERROR:
-                return web.Response(status=504, text="Gateway Time-out")
-            case Fault.UNPAID:
-                return _problem(402, "Payment Required", "Account is not paid")
-            case Fault.BLOCKED:
-                return web.Response(status=403, text="Forbidden")
-            case Fault.CUT:
-                return await cut_short(request)
-            case _:
-                return None
-
-    def _over_limit(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        while self._recent and self._recent[0] <= now - 1.0:
-            self._recent.popleft()
-        self._recent.append(now)
-        return len(self._recent) > self._limit
+        return _limit() if self._rate.exceeded() else None
 
     async def _search(self, request: web.Request) -> web.Response:
         """[php] `query` looks through every filled field; +7… and 8… are different texts to it."""
@@ -192,6 +117,11 @@ class AmoCrmSandbox:
     async def _card(self, request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
         card = self._cards[request.match_info["kind"]].get(int(wanted)) if wanted.isdigit() else None
+        if card and request.match_info["kind"] == "companies":
+            number = card["id"]
+            people = self._cards["contacts"].values()
+            of_it = [{"id": each["id"]} for each in people if {"id": number} in each["_embedded"]["companies"]]
+            card = {**card, "_embedded": {**card["_embedded"], "contacts": of_it}}
         return web.json_response(card, dumps=ENCODE) if card else web.Response(status=204)
 
     async def _notes(self, request: web.Request) -> web.Response:
@@ -223,6 +153,13 @@ class AmoCrmSandbox:
     async def _add_unsorted(self, request: web.Request) -> web.Response:
         self.unsorted += await request.json()
         return web.json_response({"_total_items": 1, "_embedded": {"unsorted": [{"uid": "u-1"}]}}, dumps=ENCODE)
+
+    async def _list_unsorted(self, _: web.Request) -> web.Response:
+        """[php] what nobody has looked at yet, with the id that its maker gave it."""
+        if not self.unsorted:
+            return web.Response(status=204)
+        found = [{"uid": f"u-{n}", **each} for n, each in enumerate(self.unsorted, 1)]
+        return web.json_response({"_embedded": {"unsorted": found}}, dumps=ENCODE)
 
     async def _add_events(self, request: web.Request) -> web.Response:
         self.popups += (await request.json())["add"]
@@ -267,7 +204,13 @@ def _has(card: Mapping[str, Any], phone: str) -> bool:
     return any(re.sub(r"\D", "", each)[-9:] == phone[-9:] for each in _phones(card))
 
 
-def _problem(status: int, title: str, detail: str, *, missing: Sequence[str] = ()) -> web.Response:
+def _limit() -> web.Response:
+    return web.Response(status=429, text="Too Many Requests")  # [doc] the body is no JSON
+
+
+def _problem(
+    status: int, title: str, detail: str, *, missing: Sequence[str] = (), sent_as: int | None = None
+) -> web.Response:
     """[doc] application/problem+json."""
     errors = [{"code": "NotBlank", "path": f"0.{name}", "detail": "This field is missing."} for name in missing]
     body = {
@@ -276,4 +219,4 @@ def _problem(status: int, title: str, detail: str, *, missing: Sequence[str] = (
         "detail": detail,
         "validation-errors": [{"request_id": "0", "errors": errors}],
     }
-    return web.json_response(body, status=status, content_type="application/problem+json", dumps=ENCODE)
+    return web.json_response(body, status=sent_as or status, content_type="application/problem+json", dumps=ENCODE)

@@ -7,42 +7,26 @@ no source proves. Invariant: it knows only invented people.
 import asyncio
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.crm_server import CrmServer, Fault
 
 __all__ = ["Bitrix24Sandbox", "ExternalCall", "Fault"]
 
-MAX_LOG: Final = 1000
 MOST_COMMANDS: Final = 50  # [b24] batch
 # [b24] limits: a bucket that drains two a second and trips at fifty.
 DRAIN_PER_S, BUCKET = 2.0, 50
 APPLICATION_ONLY: Final = ("telephony.externalcall.register", "telephony.externalcall.finish")  # [b24]
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+AREAS: Final = ("crm", "telephony", "user")
 REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
 
 Parameters = Mapping[str, Any]
-
-
-class Fault(StrEnum):
-    """What goes wrong with every request until it is taken back."""
-
-    SILENCE = "silence"
-    HTML = "html"
-    SERVER_ERROR = "500"
-    LIMIT = "503"
-    CUT = "cut"
-    REFUSE = "refuse"
-    EVERYBODY = "everybody"  # the search finds whom it likes: UNCONFIRMED
-    LOST_ANSWER = "lost"  # the request is carried out, its answer is cut off
 
 
 @dataclass(slots=True)
@@ -66,15 +50,16 @@ class _Refused(Exception):
         self.status, self.code, self.description = status, code, description
 
 
-class Bitrix24Sandbox:
+class Bitrix24Sandbox(CrmServer):
     """One portal and the vendor's token server.
 
     Attributes:
-        fault: Set it at any time; holds for requests that come from then on.
-        requests: Method and parameters of every request so far, oldest first, bounded.
         calls: By CALL_ID, oldest first.
         token: The access token that is taken now; another one makes the old expired.
         refresh_token: The one refresh token that buys the next pair.
+        endpoint: Where the portal says that it lives; "" for here.
+        scopes: What the application or the webhook may do.
+        overloaded: The vendor has blocked the portal by hand.
     """
 
     def __init__(
@@ -84,46 +69,35 @@ class Bitrix24Sandbox:
         bucket: int = BUCKET,
         silence_s: float = 30.0,
     ) -> None:
-        self.fault: Fault | None = None
-        self.requests: deque[tuple[str, Parameters]] = deque(maxlen=MAX_LOG)
-        self.calls: dict[str, ExternalCall] = {}
-        self.token, self.refresh_token, self.pairs = "", "first-refresh", 0
-        self.client = ("app-id", "app-secret")
-        self._webhook_secret = webhook_secret
-        self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
-        self._users: dict[str, str] = {}
-        self._bucket, self._level, self._drained_at = bucket, 0.0, 0.0
-        self._silence_s = silence_s
-        self._closing = asyncio.Event()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """The portal's address."""
-        return f"http://127.0.0.1:{self._port}"
-
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.add_routes(
+        super().__init__(
             [
                 web.post("/rest/{method}.json", self._by_application),
                 web.post("/rest/{user}/{secret}/{method}.json", self._by_webhook),
                 web.get("/oauth/token/", self._oauth),
-            ]
+            ],
+            host="127.0.0.1",
+            prefix="",
+            silence_s=silence_s,
+            check=self._admitted,
+            limited=_limit,
+            unsuccessful=_failed_commands,
+            unknown=lambda: _error(404, "ERROR_METHOD_NOT_FOUND", "Method not found!"),
         )
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = int(self._runner.addresses[0][1])
-        return self
+        self.calls: dict[str, ExternalCall] = {}
+        self.token, self.refresh_token, self.pairs = "", "first-refresh", 0
+        self.client = ("app-id", "app-secret")
+        self.endpoint = ""
+        self.scopes = ["crm", "telephony", "user"]
+        self.overloaded = False
+        self._webhook_secret = webhook_secret
+        self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
+        self._users: dict[str, str] = {}
+        self._bucket, self._level, self._drained_at = bucket, 0.0, 0.0
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        if self._runner:
-            await self._runner.cleanup()
+    @property
+    def methods(self) -> Sequence[str]:
+        """The REST methods that were asked for, oldest first."""
+        return [each.path.rpartition("/")[2].removesuffix(".json") for each in self.requests if each.method == "POST"]
 
     def add_user(self, user_id: str, *, extension: str) -> None:
         """A user with an inner number."""
@@ -156,13 +130,13 @@ class Bitrix24Sandbox:
         token = parameters.pop("auth", "")
         if token != self.token or not token:
             return _error(401, "expired_token" if token else "NO_AUTH_FOUND", "The access token provided has expired.")
-        return await self._answer(request, request.match_info["method"], parameters, application=True)
+        return await self._answer(request.match_info["method"], parameters, application=True)
 
     async def _by_webhook(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["secret"] != self._webhook_secret:
             # [b24] system-errors: the same code as without any token.
             return _error(401, "NO_AUTH_FOUND", "Wrong authorization data")
-        return await self._answer(request, request.match_info["method"], await request.json(), application=False)
+        return await self._answer(request.match_info["method"], await request.json(), application=False)
 
     async def _oauth(self, request: web.Request) -> web.StreamResponse:
         """[b24] oauth: the pair changes with every refresh."""
@@ -174,18 +148,24 @@ class Bitrix24Sandbox:
         self.pairs += 1
         self.token, self.refresh_token = f"access-{self.pairs}", f"refresh-{self.pairs}"
         return web.json_response(
-            {"access_token": self.token, "refresh_token": self.refresh_token, "expires_in": 3600, "scope": "app"}
+            {
+                "access_token": self.token,
+                "refresh_token": self.refresh_token,
+                "expires_in": 3600,
+                "scope": "app",
+                "client_endpoint": f"{self.endpoint or self.url}/rest/",
+            }
         )
 
-    async def _answer(
-        self, request: web.Request, method: str, parameters: Parameters, *, application: bool
-    ) -> web.StreamResponse:
-        self.requests.append((method, parameters))
-        broken = await self._broken(request)
-        if broken:
-            return broken
-        if self._over_limit():
-            return _error(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
+    def _admitted(self, request: web.Request) -> web.Response | None:
+        """The portal's limit; the vendor's token server has its own, which nobody meets."""
+        if request.path.startswith("/oauth"):
+            return None
+        if self.overloaded:
+            return _error(503, "OVERLOAD_LIMIT", "REST API is blocked due to overload.")
+        return _limit() if self._over_limit() else None
+
+    async def _answer(self, method: str, parameters: Parameters, *, application: bool) -> web.StreamResponse:
         try:
             if method.lower() == "batch":
                 result: object = self._batch(parameters, application=application)
@@ -193,30 +173,7 @@ class Bitrix24Sandbox:
                 result = self._call(method, parameters, application=application)
         except _Refused as refusal:
             return _error(refusal.status, refusal.code, refusal.description)
-        if self.fault is Fault.LOST_ANSWER:
-            return reset(request)
         return web.json_response({"result": result, "time": {"operating": 0.05}}, dumps=ENCODE)
-
-    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
-        match self.fault:
-            case Fault.SILENCE:
-                try:
-                    await asyncio.wait_for(self._closing.wait(), self._silence_s)
-                except TimeoutError:
-                    return None
-                return reset(request)
-            case Fault.REFUSE:
-                return reset(request)
-            case Fault.HTML:
-                return web_page()
-            case Fault.LIMIT:
-                return _error(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
-            case Fault.SERVER_ERROR:
-                return _error(500, "INTERNAL_SERVER_ERROR", "Internal server error")
-            case Fault.CUT:
-                return await cut_short(request)
-            case _:
-                return None
 
     def _over_limit(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -246,7 +203,12 @@ class Bitrix24Sandbox:
         name = method.lower()
         if name in APPLICATION_ONLY and not application:
             raise _Refused(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
+        area = name.partition(".")[0]
+        if area in AREAS and area not in self.scopes:
+            raise _Refused(403, "insufficient_scope", "The request requires higher privileges")
         methods: dict[str, Callable[[Parameters], object]] = {
+            "user.get": self._find_users,
+            "scope": lambda _: self.scopes,
             "crm.duplicate.findbycomm": self._find,
             "telephony.externalcall.searchcrmentities": self._who,
             "telephony.externalcall.register": self._register,
@@ -340,6 +302,10 @@ class Bitrix24Sandbox:
         call.record = str(parameters.get("RECORD_URL", ""))
         return {"FILE_ID": 1}
 
+    def _find_users(self, parameters: Parameters) -> object:
+        wanted = parameters.get("FILTER", {}).get("UF_PHONE_INNER")
+        return [{"ID": user, "UF_PHONE_INNER": inner} for user, inner in self._users.items() if inner == wanted]
+
     def _known(self, parameters: Parameters) -> ExternalCall:
         call = self.calls.get(str(parameters.get("CALL_ID", "")))
         if call is None:
@@ -377,3 +343,13 @@ def _resolve(command: str, results: Mapping[str, Any]) -> str:
 
 def _error(status: int, code: str, description: str) -> web.Response:
     return web.json_response({"error": code, "error_description": description}, status=status, dumps=ENCODE)
+
+
+def _limit() -> web.Response:
+    return _error(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
+
+
+def _failed_commands() -> web.Response:
+    """[b24] batch: 200 although every command failed."""
+    errors = {name: {"error": "", "error_description": "Internal error"} for name in ("ids", "who")}
+    return web.json_response({"result": {"result": [], "result_error": errors}}, dumps=ENCODE)

@@ -9,17 +9,15 @@ import json
 import re
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.crm_server import CrmServer, Fault, Rate
 
-__all__ = ["Fault", "LoggedCall", "MoySkladRequest", "MoySkladSandbox"]
+__all__ = ["Fault", "LoggedCall", "MoySkladSandbox"]
 
 DATA: Final = "/api/remap/1.2"
 PHONE: Final = "/api/phone/1.0"
@@ -29,34 +27,8 @@ DATA_LIMIT: Final = (15, 3.0)
 PHONE_LIMIT: Final = (100, 5.0)  # [phone]
 # [doc] requests that fail alike so often within a minute switch the account's access off.
 DISABLED_AFTER: Final = 200
-MAX_LOG: Final = 1000
 EVENT_TYPES: Final = ("SHOW", "HIDE", "HIDE_ALL", "STARTTIME")  # [phone]
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Fault(StrEnum):
-    """What goes wrong with every request until it is taken back."""
-
-    SILENCE = "silence"
-    HTML = "html"
-    SERVER_ERROR = "500"
-    LIMIT = "429"
-    CUT = "cut"
-    REFUSE = "refuse"
-    EVERYBODY = "everybody"  # `search` is ignored: UNCONFIRMED
-    LOST_ANSWER = "lost"  # the request is carried out, its answer is cut off
-
-
-@dataclass(frozen=True, slots=True)
-class MoySkladRequest:
-    """One request as it came."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    body: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -68,12 +40,10 @@ class LoggedCall:
     events: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-class MoySkladSandbox:
+class MoySkladSandbox(CrmServer):
     """One account.
 
     Attributes:
-        fault: Set it at any time; holds for requests that come from then on.
-        requests: Every request so far, oldest first, bounded.
         calls: The account's list of calls, by the id that the caller of the API gave.
     """
 
@@ -86,28 +56,7 @@ class MoySkladSandbox:
         phone_limit: tuple[int, float] = PHONE_LIMIT,
         silence_s: float = 30.0,
     ) -> None:
-        self.fault: Fault | None = None
-        self.requests: deque[MoySkladRequest] = deque(maxlen=MAX_LOG)
-        self.calls: dict[str, LoggedCall] = {}
-        self._keys = {"data": data_key, "phone": phone_key}
-        self._limits = {"data": data_limit, "phone": phone_limit}
-        self._recent: dict[str, deque[float]] = {"data": deque(), "phone": deque()}
-        self._refusals: deque[float] = deque()
-        self._silence_s = silence_s
-        self._counterparties: dict[str, dict[str, Any]] = {}
-        self._extensions: dict[str, str] = {}
-        self._closing = asyncio.Event()
-        self._runner: web.AppRunner | None = None
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """The address, as the configuration wants it."""
-        return f"http://127.0.0.1:{self._port}"
-
-    async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._door])
-        app.add_routes(
+        super().__init__(
             [
                 web.get(f"{DATA}/entity/counterparty", self._search),
                 web.get(f"{DATA}/entity/counterparty/{{id}}", self._counterparty),
@@ -115,20 +64,22 @@ class MoySkladSandbox:
                 web.post(f"{PHONE}/call", self._make_call),
                 web.put(f"{PHONE}/call/extid/{{id}}", self._change_call),
                 web.post(f"{PHONE}/call/extid/{{id}}/event", self._event),
-            ]
+            ],
+            host="127.0.0.1",
+            prefix="",
+            silence_s=silence_s,
+            check=self._admitted,
+            limited=_limit,
+            # UNCONFIRMED that it ever happens; a list of errors is one whatever the status says.
+            unsuccessful=lambda: _error(200, 1000, "Internal error"),
+            unknown=lambda: _error(404, 1021, "Неизвестный адрес"),  # [doc] errors
         )
-        self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = int(self._runner.addresses[0][1])
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        if self._runner:
-            await self._runner.cleanup()
+        self.calls: dict[str, LoggedCall] = {}
+        self._keys = {"data": data_key, "phone": phone_key}
+        self._rates = {"data": Rate(*data_limit), "phone": Rate(*phone_limit)}
+        self._refusals: deque[float] = deque()
+        self._counterparties: dict[str, dict[str, Any]] = {}
+        self._extensions: dict[str, str] = {}
 
     def add_employee(self, employee_id: str, *, extension: str) -> None:
         """An employee with a telephone."""
@@ -168,26 +119,13 @@ class MoySkladSandbox:
             card["owner"] = {"meta": {"href": f"{HOST}{DATA}/entity/employee/{owner}"}, "id": owner, "name": "Кто-то"}
         self._counterparties[counterparty_id] = {key: value for key, value in card.items() if value != ""}
 
-    @web.middleware
-    async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """What every request meets before its method: the fault, the headers, the key, the limit."""
-        text = await request.text()
-        body = json.loads(text) if text else {}
-        self.requests.append(MoySkladRequest(request.method, request.path, dict(request.query), body))
-        broken = await self._broken(request)
-        if broken:
-            return broken
+    def _admitted(self, request: web.Request) -> web.Response | None:
+        """What every request meets before its method: the headers, the key, the limit."""
         kind = "phone" if request.path.startswith(PHONE) else "data"
         refused = self._refused(request, kind)
         if refused is not None:
             return refused
-        if self._over_limit(kind):
-            return _limit()
-        try:
-            answer = await handler(request)
-        except web.HTTPNotFound:
-            return _error(404, 1021, "Неизвестный адрес")  # [doc] errors
-        return reset(request) if self.fault is Fault.LOST_ANSWER else answer
+        return _limit() if self._rates[kind].exceeded() else None
 
     def _refused(self, request: web.Request, kind: str) -> web.Response | None:
         if "gzip" not in request.headers.get("Accept-Encoding", ""):
@@ -207,35 +145,6 @@ class MoySkladSandbox:
         if len(self._refusals) > DISABLED_AFTER:
             return _error(403, 1016, "Доступ к API отключён")  # [doc] restrictions; the text is UNCONFIRMED
         return _error(401, 1056, "Ошибка аутентификации: Неправильный пароль или имя пользователя или ключ авторизации")
-
-    async def _broken(self, request: web.Request) -> web.StreamResponse | None:
-        match self.fault:
-            case Fault.SILENCE:
-                try:
-                    await asyncio.wait_for(self._closing.wait(), self._silence_s)
-                except TimeoutError:
-                    return None
-                return reset(request)
-            case Fault.REFUSE:
-                return reset(request)
-            case Fault.HTML:
-                return web_page()
-            case Fault.LIMIT:
-                return _limit()
-            case Fault.SERVER_ERROR:
-                return web.Response(status=500, text="Internal Server Error")
-            case Fault.CUT:
-                return await cut_short(request)
-            case _:
-                return None
-
-    def _over_limit(self, kind: str) -> bool:
-        (most, seconds), recent = self._limits[kind], self._recent[kind]
-        now = asyncio.get_running_loop().time()
-        while recent and recent[0] <= now - seconds:
-            recent.popleft()
-        recent.append(now)
-        return len(recent) > most
 
     async def _search(self, request: web.Request) -> web.Response:
         """[doc] `search` of counterparties is not prefix-only and covers the contact persons' numbers."""
