@@ -7,7 +7,16 @@ from typing import Literal, Protocol
 
 from vochi_agent.customers.model import Profile
 
-__all__ = ["Change", "ChangeFeed", "ChangeStore", "HistoryMark", "HistoryPage", "PendingChange", "WebhookReader"]
+__all__ = [
+    "Change",
+    "ChangeFeed",
+    "ChangeStore",
+    "Click",
+    "HistoryMark",
+    "HistoryPage",
+    "PendingChange",
+    "WebhookReader",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +34,23 @@ class Change:
     external_id: str
     profile: Profile | None = None
     skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Click:
+    """A CRM's user clicked on a phone number and wants to talk.
+
+    Attributes:
+        phone: As the CRM wrote it.
+        user: His id in the CRM, "" when it names none.
+        extension: His extension, where the CRM names that.
+        remote_id: The CRM's own id of the call, where it has registered one already.
+    """
+
+    phone: str
+    user: str = ""
+    extension: str = ""
+    remote_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +119,8 @@ class ChangeStore(Protocol):
 class WebhookReader(Protocol):
     """Reads what a CRM sends to `/webhooks/…` (pure)."""
 
-    def __call__(self, content_type: str, query: str, body: bytes) -> Change | None:
-        """What changed; None for an event that is known and tells nothing about customers.
+    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Sequence[Change] | None:
+        """What changed, one or several; None for an event that is known and tells nothing about customers.
 
         Args:
             content_type: The header as it came, "" for none.

@@ -165,7 +165,7 @@ async def test_without_the_phone_api_there_is_still_a_name(
     assert (profile.names.last_name, profile.responsible) == ("Складова Анна", "")
 
 
-@pytest.mark.parametrize("fault", [Fault.HTML, Fault.CUT, Fault.REFUSE, Fault.SERVER_ERROR, Fault.SILENCE, Fault.LIMIT])
+@pytest.mark.parametrize("fault", [Fault.HTML, Fault.CUT, Fault.REFUSE, Fault.ERROR, Fault.SILENCE, Fault.LIMIT])
 async def test_a_broken_answer_is_no_answer(
     fault: Fault, account: MoySkladSandbox, session: aiohttp.ClientSession
 ) -> None:
@@ -216,7 +216,7 @@ async def test_a_missed_and_an_outbound_call(account: MoySkladSandbox, session: 
 
 async def test_a_lost_answer_never_doubles_a_call(account: MoySkladSandbox, session: aiohttp.ClientSession) -> None:
     crm = at(account, session)
-    account.fault = Fault.LOST_ANSWER
+    account.fault = Fault.LOST
     with pytest.raises(CrmUncertain):
         await crm.log_call(post(), recording_url="")
     account.fault = None

@@ -457,7 +457,7 @@ LINE = "enterprises[0901].lines[0001701]"
             "events_s wants an application (client_id, client_secret, refresh_token)",
         ),
         (
-            '[enterprises.crm.amocrm]\nurl = "https://x.example"\nclient_id = "c"\nclient_secret = "s"\nrefresh_token = "r"',
+            '[enterprises.crm.amocrm]\nurl = "https://x.example"\nclient_id = "c"\nclient_secret = "s"\nrefresh_token = "r"',  # noqa: E501
             "redirect_uri is missing; an application needs",
         ),
         (

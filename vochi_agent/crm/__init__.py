@@ -4,12 +4,22 @@ from collections.abc import Mapping
 from typing import Final
 
 from vochi_agent.change_ports import ChangeFeed, WebhookReader
-from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
+from vochi_agent.config.tables import (
+    AmoCrmConfig,
+    Bitrix24Config,
+    CrmConfig,
+    MoySkladConfig,
+    RetailCrmConfig,
+    UonConfig,
+)
 from vochi_agent.crm.amocrm import AmoCrm
+from vochi_agent.crm.amocrm_changes import AmoCrmContacts, AmoCrmWebhook
 from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.bitrix24_changes import Bitrix24Events, Bitrix24Webhook
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.factories import CrmFactory, amocrm, bitrix24, moysklad, retailcrm, uon
 from vochi_agent.crm.moysklad import MoySklad
+from vochi_agent.crm.moysklad_changes import MoySkladContacts, MoySkladWebhook
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.uon import Uon
@@ -35,7 +45,11 @@ def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
     """The histories that an adapter can look at; None where a CRM keeps none."""
     if isinstance(source, RetailCrm) and isinstance(config, RetailCrmConfig):
         return RetailCrmHistory(source.http.apart("changes"), period_s=config.history_s)
-    return None
+    if isinstance(source, MoySklad):
+        return MoySkladContacts(source)
+    if isinstance(source, Bitrix24) and isinstance(config, Bitrix24Config):
+        return Bitrix24Events(source, period_s=config.events_s)
+    return AmoCrmContacts(source) if isinstance(source, AmoCrm) else None
 
 
 def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:
@@ -49,5 +63,11 @@ def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:
             return RetailCrmWebhook(config)
         case UonConfig():
             return UonWebhook(config, country=country)
+        case MoySkladConfig():
+            return MoySkladWebhook(config)
+        case Bitrix24Config():
+            return Bitrix24Webhook(config)
+        case AmoCrmConfig():
+            return AmoCrmWebhook(config)
         case _:
             return None

@@ -21,7 +21,13 @@ __all__ = ["Bitrix24Sandbox", "ExternalCall", "Fault"]
 MOST_COMMANDS: Final = 50  # [b24] batch
 # [b24] limits: a bucket that drains two a second and trips at fifty.
 DRAIN_PER_S, BUCKET = 2.0, 50
-APPLICATION_ONLY: Final = ("telephony.externalcall.register", "telephony.externalcall.finish")  # [b24]
+APPLICATION_ONLY: Final = (  # [b24]
+    "telephony.externalcall.register",
+    "telephony.externalcall.finish",
+    "event.bind",
+    "event.offline.get",
+    "event.offline.list",
+)
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 AREAS: Final = ("crm", "telephony", "user")
 REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
@@ -60,6 +66,7 @@ class Bitrix24Sandbox(CrmServer):
         endpoint: Where the portal says that it lives; "" for here.
         scopes: What the application or the webhook may do.
         overloaded: The vendor has blocked the portal by hand.
+        queue: Offline events that nobody has taken yet.
     """
 
     def __init__(
@@ -89,6 +96,9 @@ class Bitrix24Sandbox(CrmServer):
         self.endpoint = ""
         self.scopes = ["crm", "telephony", "user"]
         self.overloaded = False
+        self.queue: list[dict[str, Any]] = []
+        self._bound: set[str] = set()
+        self._events = 0
         self._webhook_secret = webhook_secret
         self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
         self._users: dict[str, str] = {}
@@ -124,6 +134,14 @@ class Bitrix24Sandbox(CrmServer):
             {"ID": str(n), "VALUE_TYPE": "WORK", "VALUE": each, "TYPE_ID": "PHONE"} for n, each in enumerate(phones)
         ]
         self._cards[kind][card_id] = {"ID": card_id, "ASSIGNED_BY_ID": user, "PHONE": written, **fields}
+
+    def tell(self, event: str, card_id: str) -> None:
+        """Something changed: an offline event, when somebody has asked for such."""
+        if event in self._bound:
+            self._events += 1
+            # [b24] offline-events; ids are strings like everywhere.
+            data = {"FIELDS": {"ID": card_id}}
+            self.queue.append({"ID": str(self._events), "EVENT_NAME": event, "EVENT_DATA": data, "PROCESS_ID": ""})
 
     async def _by_application(self, request: web.Request) -> web.StreamResponse:
         parameters = await request.json()
@@ -209,6 +227,10 @@ class Bitrix24Sandbox(CrmServer):
         methods: dict[str, Callable[[Parameters], object]] = {
             "user.get": self._find_users,
             "scope": lambda _: self.scopes,
+            "event.bind": self._bind,
+            "event.offline.list": self._queued,
+            "event.offline.get": self._fetched,
+            "crm.company.contact.items.get": self._contacts_of,
             "crm.duplicate.findbycomm": self._find,
             "telephony.externalcall.searchcrmentities": self._who,
             "telephony.externalcall.register": self._register,
@@ -305,6 +327,34 @@ class Bitrix24Sandbox(CrmServer):
     def _find_users(self, parameters: Parameters) -> object:
         wanted = parameters.get("FILTER", {}).get("UF_PHONE_INNER")
         return [{"ID": user, "UF_PHONE_INNER": inner} for user, inner in self._users.items() if inner == wanted]
+
+    def _bind(self, parameters: Parameters) -> object:
+        event = str(parameters.get("event", "")).upper()
+        if event in self._bound:
+            # The words are UNCONFIRMED.
+            raise _Refused(400, "ERROR_EVENT_BINDING_EXISTS", "Unable to set event handler: Handler already binded")
+        self._bound.add(event)
+        return True
+
+    def _queued(self, parameters: Parameters) -> object:
+        """[b24] event.offline.list: the queue stays as it is."""
+        beyond = int((parameters.get("filter") or {}).get(">ID", 0))
+        found = [each for each in self.queue if int(each["ID"]) > beyond]
+        newest_first = parameters.get("order", {}).get("ID") == "DESC"
+        return sorted(found, key=lambda each: int(each["ID"]), reverse=newest_first)[:50]
+
+    def _fetched(self, parameters: Parameters) -> object:
+        """[b24] event.offline.get: what is fetched with `clear` is gone."""
+        until = int(parameters.get("filter", {}).get("<=ID", 10**9))
+        found = [each for each in self.queue if int(each["ID"]) <= until][: int(parameters.get("limit", 50))]
+        if int(parameters.get("clear", 1)):
+            self.queue = [each for each in self.queue if each not in found]
+        return {"process_id": None, "events": found}
+
+    def _contacts_of(self, parameters: Parameters) -> object:
+        company = str(parameters.get("id", ""))
+        people = self._cards["CONTACT"].values()
+        return [{"CONTACT_ID": int(each["ID"])} for each in people if each["COMPANY_ID"] == company]
 
     def _known(self, parameters: Parameters) -> ExternalCall:
         call = self.calls.get(str(parameters.get("CALL_ID", "")))

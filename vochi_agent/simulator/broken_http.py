@@ -2,13 +2,18 @@
 
 from aiohttp import web
 
-__all__ = ["cut_short", "reset", "web_page"]
+__all__ = ["cut_short", "failed", "reset", "web_page"]
 
 
 def web_page() -> web.Response:
     """What a proxy or a hosting page says in place of an API."""
     page = "<!DOCTYPE html><html><body><h1>Страница не найдена</h1></body></html>"
     return web.Response(text=page, content_type="text/html", charset="utf-8")
+
+
+def failed() -> web.Response:
+    """What a server says when something of its own broke."""
+    return web.Response(status=500, text="Internal Server Error")
 
 
 async def cut_short(request: web.Request) -> web.StreamResponse:

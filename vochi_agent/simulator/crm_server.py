@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, reset, web_page
+from vochi_agent.simulator.broken_http import cut_short, failed, reset, web_page
 
 __all__ = ["CrmRequest", "CrmServer", "Fault", "Rate"]
 
@@ -25,13 +25,13 @@ class Fault(StrEnum):
 
     SILENCE = "silence"  # accepts the request and says nothing for `silence_s`
     HTML = "html"  # a web page in place of JSON: an unknown account or host
-    LIMIT = "limit"  # over the limit
-    SERVER_ERROR = "500"
+    LIMIT = "503"  # over the limit
     CUT = "cut"  # the connection ends in the middle of the promised body
     REFUSE = "refuse"  # the connection is reset before any answer
+    ERROR = "500"  # the server fails before it does anything
+    LOST = "lost"  # it does what was asked, and the connection is reset before the answer
     UNSUCCESSFUL = "unsuccessful"  # an error with status 200
     EVERYBODY = "everybody"  # filters are ignored, everybody comes
-    LOST_ANSWER = "lost"  # the request is carried out, its answer never comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class CrmServer:
             answer = await handler(request)
         except web.HTTPNotFound:
             return self._unknown()
-        return reset(request) if self.fault is Fault.LOST_ANSWER else answer
+        return reset(request) if self.fault is Fault.LOST else answer
 
     async def _broken(self, request: web.Request) -> web.StreamResponse | None:
         match self.fault:
@@ -156,12 +156,12 @@ class CrmServer:
                 return reset(request)
             case Fault.REFUSE:
                 return reset(request)
+            case Fault.ERROR:
+                return failed()
             case Fault.HTML:
                 return web_page()
             case Fault.LIMIT:
                 return self._limited()
-            case Fault.SERVER_ERROR:
-                return web.Response(status=500, text="Internal Server Error")
             case Fault.UNSUCCESSFUL:
                 return self._unsuccessful()
             case Fault.CUT:

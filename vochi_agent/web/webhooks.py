@@ -78,8 +78,9 @@ async def _accept(request: web.Request, key: tuple[str, str], receiver: Receiver
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     try:
-        change = receiver.read(request.headers.get("Content-Type", ""), request.rel_url.raw_query_string, body)
-        if change is not None:
+        found = receiver.read(request.headers.get("Content-Type", ""), request.rel_url.raw_query_string, body)
+        changes = [found] if isinstance(found, Change) else found or []
+        for change in changes:
             await receiver.take(change)
     except ForeignTenant as reason:
         log.warning("A webhook for %s/%s is refused: %s", *key, reason, extra={"action": "webhook_foreign"})
@@ -94,7 +95,7 @@ async def _accept(request: web.Request, key: tuple[str, str], receiver: Receiver
         # Kept nowhere, so not accepted: a sender that repeats does, and the next call asks the CRM anyway.
         message = {"error": "cannot be kept now, send it again"}
         return web.json_response(message, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
-    return web.json_response({"accepted": change is not None})
+    return web.json_response({"accepted": bool(changes)})
 
 
 def _digest(secret: str) -> bytes:
