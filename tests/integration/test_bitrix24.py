@@ -1,6 +1,7 @@
 """The Bitrix24 adapter against the sandbox, over real HTTP, by webhook and as an application."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from tests.support.calls import answered, missed
 from tests.support.cards import told
 from tests.support.crm import HandClock
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
+from vochi_agent.change_ports import Change
 from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.bitrix24_changes import Bitrix24Events
 from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, TokenShop
+from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.oauth import TokenKeeper
-from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 from vochi_agent.ports import CallBook, CallScreen, Popup, Post
 from vochi_agent.simulator.bitrix24 import Bitrix24Sandbox, Fault
 
@@ -182,6 +186,66 @@ async def test_a_new_token_in_the_configuration_mends_a_dead_pair(
 ) -> None:
     (tmp_path / "bitrix24.json").write_text('{"access": "dead", "refresh": "dead too"}')
     assert await as_application(portal, session, tmp_path).profile(PERSON) is not None
+
+
+async def test_a_portal_that_moved_is_said_once_in_the_log_and_in_doctor(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal.endpoint = "https://new-name.bitrix24.example"
+    clock = HandClock()
+    crm = as_application(portal, session, tmp_path, clock=clock)
+    for expired in ("first", "second"):
+        portal.token = expired
+        clock.now += 3600
+        assert await crm.profile(PERSON) is not None
+    findings = await examine_crm("0901", crm)
+
+    lines = [message for message in caplog.messages if "moved" in message]
+    assert lines == ["The Bitrix24 portal 127.0.0.1 has moved to new-name.bitrix24.example: configure its new url"]
+    assert any("moved to new-name.bitrix24.example" in each.sentence for each in findings)
+
+
+async def test_a_block_by_hand_is_asked_about_once_and_left_alone(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.overloaded = True
+    crm = by_webhook(portal, session)
+    with pytest.raises(CrmAuthFailed, match="OVERLOAD_LIMIT"):
+        await crm.profile(PERSON)
+    for _ in range(3):
+        with pytest.raises(CrmPaused):
+            await crm.profile(PERSON)
+
+    assert len(portal.requests) == 1
+
+
+async def test_doctor_says_what_a_webhook_and_missing_rights_cost(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.scopes = ["crm"]
+    sentences = [each.sentence for each in await examine_crm("0901", by_webhook(portal, session))]
+
+    assert sentences[1:] == [
+        "we lack its rights telephony, user",
+        "calls are not listed and cards are not shown: a webhook may not touch telephony",
+    ]
+
+
+async def test_the_queue_of_events_is_read_from_the_present_on_and_dropped_when_stored(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    feed, now = Bitrix24Events(crm, period_s=60.0), datetime(2026, 11, 20, tzinfo=UTC)
+    assert await feed.present("events", now) == 0
+    for name, card in (("ONCRMCONTACTUPDATE", "77"), ("ONCRMCONTACTUPDATE", "77"), ("ONCRMCOMPANYADD", "12")):
+        portal.tell(name, card)
+    page = await feed.after("events", 0, now)
+    again = await Bitrix24Events(crm, period_s=60.0).after("events", 0, now)  # a daemon that died before it stored them
+    after = await feed.after("events", page.since_id, now)
+
+    assert page == again
+    assert page.changes == [Change(external_id="77"), Change(kind="company", external_id="12")]
+    assert (page.since_id, page.more, after.changes, portal.queue) == (3, False, [], [])
+    assert await feed.contacts("12") == ["company-12", "77"]
 
 
 # ---------------------------------------------------------------- calls

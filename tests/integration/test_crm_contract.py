@@ -295,7 +295,7 @@ async def test_the_registry_builds_an_adapter_from_the_configuration(
 async def test_the_doctor_sees_an_account_that_works_and_one_that_refuses_the_key(
     account: Account, session: aiohttp.ClientSession
 ) -> None:
-    (well,) = await examine_crm("0901", account.adapter(session))
+    well, *_ = await examine_crm("0901", account.adapter(session))
     (refused,) = await examine_crm("0901", account.adapter(session, api_key="wrong-key-1234"))
 
     assert well.level is Level.OK

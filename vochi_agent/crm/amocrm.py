@@ -66,6 +66,11 @@ class AmoCrm:
         self._users = {extension: user for user, extension in reversed(list(agents.items()))}
         self._unsorted = unsorted
 
+    @property
+    def knows_users(self) -> bool:
+        """Whether any extension is known to be a user's."""
+        return bool(self._users)
+
     async def profile(self, phone: str) -> Profile | None:
         """The person or company behind an E.164 number; see `ports.ProfileSource`."""
         deadline = self._account.deadline()

@@ -68,6 +68,11 @@ class MoySklad:
         self._agents = agents
         self._employees: Expiring[str, Mapping[str, str]] = Expiring(ttl_s=EMPLOYEES_S, size=1, clock=clock)
 
+    @property
+    def telephony(self) -> bool:
+        """Whether there is a key for calls."""
+        return self._phone is not None
+
     async def profile(self, phone: str) -> Profile | None:
         """The person or company behind an E.164 number; see `ports.ProfileSource`."""
         deadline = self._data.deadline()
