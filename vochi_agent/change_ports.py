@@ -120,8 +120,8 @@ class ChangeStore(Protocol):
 class WebhookReader(Protocol):
     """Reads what a CRM sends to `/webhooks/…` (pure)."""
 
-    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Click | None:
-        """What changed, or who clicked; None for an event that is known and tells nothing about customers.
+    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Sequence[Change] | Click | None:
+        """What changed, one or several, or who clicked; None for an event that tells nothing about customers.
 
         Args:
             content_type: The header as it came, "" for none.

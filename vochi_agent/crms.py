@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -33,6 +34,8 @@ def crms_of(
     session: aiohttp.ClientSession,
     metrics: Metrics,
     crms: Mapping[str, CrmFactory] = CRMS,
+    *,
+    state_dir: Path,
 ) -> list[CrmOfEnterprise]:
     """The CRMs of an enterprise that we speak with; nothing is connected yet."""
     found = []
@@ -48,6 +51,7 @@ def crms_of(
             session=session,
             clock=time.monotonic,
             on_state=partial(_show_breaker, metrics, enterprise.number, name),
+            state_dir=state_dir,
         )
         found.append(CrmOfEnterprise(source=source, primary=name == enterprise.primary_source, wait_s=table.timeout_s))
     return found

@@ -190,7 +190,10 @@ async def assembled(
         call_log.named = live_cards.named
         call_log.filed = recorded_calls.add
         call_log.listeners.append(live_cards.tell)
-        asked = {each.number: crms_of(each, session, metrics, crms) for each in config.enterprises}
+        asked = {
+            each.number: crms_of(each, session, metrics, crms, state_dir=config.daemon.state_dir)
+            for each in config.enterprises
+        }
         enrichment = Enrichment(
             asked,
             on_profile=call_log.learned,

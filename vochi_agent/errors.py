@@ -170,6 +170,10 @@ class CrmAuthFailed(VochiError):
     """A CRM refuses our credentials."""
 
 
+class CrmBlocked(CrmAuthFailed):
+    """A CRM has shut us out; every further request makes it worse."""
+
+
 class NotUnderstood(VochiError):
     """A message that came in makes no sense, or asks for what we do not do; the text says which."""
 

@@ -21,7 +21,7 @@ PERSON = 1000000001
 BOUND_S = 2.0
 PAUSE_S = 2.5  # one chat takes five requests in five seconds, and a call of ours three
 
-pytestmark = pytest.mark.timeout(CALLS * 10 + 120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(CALLS * 10 + 120)]
 
 
 async def test_the_final_card_follows_the_hangup_at_once(postgres: PostgresServer, tmp_path: Path) -> None:

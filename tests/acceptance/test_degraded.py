@@ -19,6 +19,8 @@ from vochi_agent.simulator.telegram import Fault as TelegramFault
 from vochi_agent.simulator.telegram import TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
 
+pytestmark = pytest.mark.alone
+
 CHAT = -1001000000001
 DEADLINE_S = 1.5
 SLACK_S = 0.3  # the test's own sockets and a busy machine

@@ -213,6 +213,7 @@ async def test_a_caller_who_leaves_while_we_ask_is_hung_up_in_the_administrators
 
 
 @pytest.mark.parametrize("agent", ["absent", "stale", "dead", "alive"])
+@pytest.mark.alone
 async def test_what_asking_costs_a_call(pbx: Asterisk, agent: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The subroutine alone, a hundred times in a row; docs/dialplan.md tells the figures. The answer itself is given
     by a server of this test at once: what a CRM takes comes on top.

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.support.agi_load import ask_at_rate
 from tests.support.daemon import DaemonProcess
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from vochi_agent.simulator.retailcrm import Fault, RetailCrmSandbox
+
+pytestmark = pytest.mark.alone
 
 CALLERS = [f"+37529000{number:04}" for number in range(1000, 1100)]
 HANDSETS = {"102": ("latin", 24), "103": ("ascii", 16)}

@@ -10,7 +10,7 @@ import pytest
 from tests.support.asterisk import Asterisk
 from tests.support.daemon import DaemonProcess
 
-pytestmark = pytest.mark.asterisk
+pytestmark = [pytest.mark.alone, pytest.mark.asterisk]
 
 
 @pytest.fixture

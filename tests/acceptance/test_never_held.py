@@ -17,7 +17,7 @@ from tests.support.world import World, world_around
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.store.postgres import PostgresStore
 
-pytestmark = pytest.mark.asterisk
+pytestmark = [pytest.mark.alone, pytest.mark.asterisk]
 
 DEAD_S = 0.1  # what a daemon that is dead, or known to be silent, may cost
 MUTE_S = 2.2  # what one that has just fallen silent may cost

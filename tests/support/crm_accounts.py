@@ -1,19 +1,35 @@
 """One account of each CRM with the same people in it, so that one suite can be run over every adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
+import pytest
 from aiohttp import web
 
-from tests.support.crm import API_KEY, retailcrm_at, uon_at
-from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
-from vochi_agent.ports import ProfileSource
+from tests.support.crm import API_KEY, HandClock, retailcrm_at, uon_at
+from vochi_agent.calls.model import Reason
+from vochi_agent.config.tables import (
+    AmoCrmConfig,
+    Bitrix24Config,
+    CrmConfig,
+    MoySkladConfig,
+    RetailCrmConfig,
+    UonConfig,
+)
+from vochi_agent.crm import CRMS
+from vochi_agent.crm.http import CrmHttp
+from vochi_agent.ports import CallBook, ProfileSource
+from vochi_agent.simulator.amocrm import AmoCrmSandbox
+from vochi_agent.simulator.bitrix24 import Bitrix24Sandbox
 from vochi_agent.simulator.crm_server import Fault
+from vochi_agent.simulator.moysklad import MoySkladSandbox
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 from vochi_agent.simulator.uon import UonSandbox
 
-__all__ = ["ACCOUNTS", "CONTACT_COMPANY", "HOME", "KNOWN", "NAME", "STRANGER", "Account"]
+__all__ = ["ACCOUNTS", "BOOKS", "CONTACT_COMPANY", "HOME", "KNOWN", "NAME", "STRANGER", "Account", "built"]
 
 KNOWN = "+375290000022"
 SECOND = "+375290000023"
@@ -43,9 +59,16 @@ class Account:
         name: Of the CRM.
         person_id: The first one's.
         search_route: Where a search arrives.
+        results: Reason of a call -> what `result` says then.
+        corrected: What `result` says of a missed call that is corrected into a conversation.
+        costs: Requests that the search for a person takes, that for a stranger, and that for a number written as at
+            home.
     """
 
     name: str
+    costs = (1, 1, 2)
+    results: Mapping[Reason, object] = {}
+    corrected: object = None
     person_id = "2002"
     search_route: str
 
@@ -71,12 +94,20 @@ class Account:
         """A table of the configuration."""
         raise NotImplementedError
 
+    def book(self, session: aiohttp.ClientSession, folder: Path, **facts: Any) -> CallBook:
+        """The adapter with all that lists and cards of calls need; the user 7 has extension 151, the user 8 has 150."""
+        raise NotImplementedError
+
     def listed(self) -> Sequence[str]:
         """The numbers of the calls in the account's own list, each as often as it is there."""
         raise NotImplementedError
 
     def shown(self) -> Sequence[str]:
         """Whose screens were told of a live call, in order: extension or user."""
+        raise NotImplementedError
+
+    def result(self) -> object:
+        """What the account says became of its last call."""
         raise NotImplementedError
 
     def found(self, phone: str) -> Mapping[str, object]:
@@ -156,4 +187,200 @@ class UonAccount(Account):
         return web.json_response({"error": {"message": f"API key is wrong. {message}"}}, status=403)
 
 
-ACCOUNTS = (RetailCrmAccount, UonAccount)
+class Configured(Account):
+    """An account whose adapter is built by the factory of its table, with a clock and patience of the test."""
+
+    def book(self, session: aiohttp.ClientSession, folder: Path, **facts: Any) -> CallBook:
+        keys = {key: facts.pop(key) for key in ("phone_key", "api_key") if key in facts}
+        table = self.config(**{**self.telephony(), **keys}, agents={"7": "151", "8": "150"})
+        crm = built(
+            table.model_copy(update={"rps": 1000.0}), self.name, session, state_dir=folder, budget_s=2.0, **facts
+        )
+        assert isinstance(crm, CallBook)
+        return crm
+
+    def telephony(self) -> Mapping[str, Any]:
+        """The keys that lists and cards of calls need besides."""
+        return {}
+
+    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
+        table = self.config(**({"api_key": facts.pop("api_key")} if "api_key" in facts else {}), agents={"7": "151"})
+        table = table.model_copy(update={"rps": facts.pop("rps", 1000.0)} | ({"url": url} if url else {}))
+        return built(table, self.name, session, **facts)
+
+
+class MoySkladAccount(Configured):
+    """Of MoySklad; without a telephony key, so that employees are those of the configuration."""
+
+    name = "moysklad"
+    costs = (1, 1, 1)
+    search_route = "/api/remap/1.2/entity/counterparty"
+    results: Mapping[Reason, object] = {
+        Reason.TALKED: ("Разговор: 151", 62_000),
+        Reason.NO_ANSWER: ("Нет ответа", 0),
+        Reason.BUSY: ("Занято", 0),
+        Reason.REJECTED: ("Звонок отклонён", 0),
+    }
+    corrected = ("Разговор: 151", 0)  # what is filled once stays, but for the comment
+
+    def stand_in(self, requests_per_s: int) -> MoySkladSandbox:
+        return MoySkladSandbox(data_key=API_KEY, phone_key="phone-key", data_limit=(requests_per_s, 1.0))
+
+    def person(self, external_id: str, last: str, first: str, phones: Sequence[str], *, manager: str = "") -> None:
+        # One field for the name, one for all numbers.
+        self.sandbox.add_counterparty(
+            external_id, name=f"{last} {first}".strip(), phone=", ".join(phones), owner=manager
+        )
+
+    def telephony(self) -> Mapping[str, Any]:
+        return {"phone_key": "phone-key"}
+
+    def listed(self) -> Sequence[str]:
+        return [call.fields["number"] for call in self.sandbox.calls.values()]
+
+    def shown(self) -> Sequence[str]:
+        events = [event for call in self.sandbox.calls.values() for event in call.events]
+        return [event["extension"] for event in events if event["eventType"] == "SHOW"]
+
+    def result(self) -> object:
+        fields = list(self.sandbox.calls.values())[-1].fields
+        return fields["comment"], fields["duration"]
+
+    def config(self, **facts: Any) -> CrmConfig:
+        return MoySkladConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
+
+    def found(self, phone: str) -> Mapping[str, object]:
+        return {"rows": [{"id": "5", "name": "Найденов", "phone": phone}]}
+
+    def refused(self, message: str) -> web.Response:
+        return web.json_response({"errors": [{"error": f"Ошибка аутентификации: {message}", "code": 1056}]}, status=403)
+
+
+class Bitrix24Account(Configured):
+    """Of Bitrix24, by an inbound webhook."""
+
+    name = "bitrix24"
+    costs = (2, 1, 2)
+    search_route = "/rest/1/{secret}/batch.json"
+    results: Mapping[Reason, object] = {
+        Reason.TALKED: ("200", 62),
+        Reason.NO_ANSWER: ("304", 0),
+        Reason.BUSY: ("486", 0),
+        Reason.REJECTED: ("603", 0),
+    }
+    corrected = ("304", 0)
+
+    def stand_in(self, requests_per_s: int) -> Bitrix24Sandbox:
+        return Bitrix24Sandbox(webhook_secret=API_KEY, bucket=requests_per_s * 2)
+
+    def person(self, external_id: str, last: str, first: str, phones: Sequence[str], *, manager: str = "") -> None:
+        self.sandbox.add_contact(external_id, last_name=last, name=first, phones=phones, user=manager)
+
+    def telephony(self) -> Mapping[str, Any]:
+        self.sandbox.add_user("7", extension="151")
+        self.sandbox.add_user("8", extension="150")
+        client_id, client_secret = self.sandbox.client
+        application = {"client_id": client_id, "client_secret": client_secret, "refresh_token": "first-refresh"}
+        return {"user_id": "", "api_key": "", "oauth_url": self.sandbox.url, **application}
+
+    def listed(self) -> Sequence[str]:
+        return [call.fields["PHONE_NUMBER"] for call in self.sandbox.calls.values() if call.finished]
+
+    def shown(self) -> Sequence[str]:
+        bodies = [each.body for each in self.sandbox.requests if each.path.startswith("/rest/telephony.externalcall.")]
+        opened = [each["USER_ID"] for each in bodies if each.get("SHOW")]
+        return [{"7": "151", "8": "150"}[user] for user in opened]
+
+    def result(self) -> object:
+        finished = list(self.sandbox.calls.values())[-1].finished
+        return finished["STATUS_CODE"], finished["DURATION"]
+
+    def config(self, **facts: Any) -> CrmConfig:
+        return Bitrix24Config(**{"url": self.sandbox.url, "user_id": "1", "api_key": API_KEY, **facts})
+
+    def found(self, phone: str) -> Mapping[str, object]:
+        return {"result": {"result": {"ids": {"CONTACT": [5]}}, "result_error": []}}
+
+    def refused(self, message: str) -> web.Response:
+        return web.json_response({"error": "NO_AUTH_FOUND", "error_description": message}, status=401)
+
+
+class AmoCrmAccount(Configured):
+    """Of amoCRM, with a long-lived token."""
+
+    name = "amocrm"
+    costs = (1, 2, 1)
+    search_route = "/api/v4/contacts"
+    results: Mapping[Reason, object] = {
+        Reason.TALKED: (4, 62),
+        Reason.NO_ANSWER: (6, 0),
+        Reason.BUSY: (7, 0),
+        Reason.REJECTED: (6, 0),
+    }
+    corrected = (6, 0)
+
+    def stand_in(self, requests_per_s: int) -> AmoCrmSandbox:
+        return AmoCrmSandbox(token=API_KEY, requests_per_s=requests_per_s)
+
+    def person(self, external_id: str, last: str, first: str, phones: Sequence[str], *, manager: str = "") -> None:
+        name = f"{last} {first}".strip()
+        self.sandbox.add_contact(
+            int(external_id), name=name, last_name=last, first_name=first, phones=phones, user=int(manager or 0)
+        )
+
+    def listed(self) -> Sequence[str]:
+        return [f"+{call['phone']}" for calls in self.sandbox.calls.values() for call in calls]
+
+    def shown(self) -> Sequence[str]:
+        return [{7: "151", 8: "150"}[user] for popup in self.sandbox.popups for user in popup["users"]]
+
+    def result(self) -> object:
+        call = [call for calls in self.sandbox.calls.values() for call in calls][-1]
+        return call["call_status"], call["duration"]
+
+    def config(self, **facts: Any) -> CrmConfig:
+        return AmoCrmConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
+
+    def found(self, phone: str) -> Mapping[str, object]:
+        values = [{"field_code": "PHONE", "values": [{"value": phone}]}]
+        return {"_embedded": {"contacts": [{"id": 5, "name": "Найденов", "custom_fields_values": values}]}}
+
+    def refused(self, message: str) -> web.Response:
+        return web.json_response({"title": "Forbidden", "status": 403, "detail": message}, status=403)
+
+
+def built(config: CrmConfig, name: str, session: aiohttp.ClientSession, **facts: Any) -> ProfileSource:
+    """The adapter that the registry makes of a table; `facts` may bring a clock, a place for states, patience.
+
+    Raises:
+        KeyError: nobody knows this CRM.
+    """
+    states = facts.pop("states", None)
+    state_dir = facts.pop("state_dir", Path("/nowhere"))
+    clock = facts.pop("clock", None) or HandClock()
+    patience = {key: facts.pop(key) for key in ("attempt_s", "budget_s") if key in facts}
+    assert not facts, facts
+    with short_patience(**patience):
+        return CRMS[name](
+            config,
+            enterprise_number="0901",
+            country="BY",
+            session=session,
+            clock=clock,
+            on_state=(states if states is not None else []).append,
+            state_dir=state_dir,
+        )
+
+
+@contextmanager
+def short_patience(**seconds: float) -> Iterator[None]:
+    """Clients that are made meanwhile wait no longer than this."""
+    with pytest.MonkeyPatch.context() as patch:
+        usual = dict(CrmHttp.__init__.__kwdefaults__)
+        patch.setattr(CrmHttp.__init__, "__kwdefaults__", {**usual, **seconds})
+        yield
+
+
+ACCOUNTS = (RetailCrmAccount, UonAccount, MoySkladAccount, Bitrix24Account, AmoCrmAccount)
+# Those that list calls and show them.
+BOOKS = tuple(account for account in ACCOUNTS if account.results)

@@ -1,18 +1,26 @@
 """Free loopback ports for servers that must be told their number.
 
 Taken from below the kernel's ephemeral range, so that no outgoing connection of a neighbour sits on one between the
-moment it is chosen and the moment the server binds it.
+moment it is chosen and the moment the server binds it. Every test process of the machine has a stretch of its own,
+held by a lock as long as it lives: two of them never choose the same port.
 """
 
+import fcntl
 import random
 import socket
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 __all__ = ["free_port", "free_ports", "free_udp_range"]
 
-# Two bands, so that no range covers a port that is still to be bound.
-LOWEST, LOWEST_RANGE = 11000, 20000
+LOWEST, STRETCH, STRETCHES = 11000, 2600, 8
+# Two bands of a stretch, so that no range covers a port that is still to be bound.
+SINGLE = 400
 ATTEMPTS = 200
+
+held: list[IO[str]] = []
 
 
 def free_port() -> int:
@@ -22,7 +30,7 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     """That many different ones."""
-    candidates = random.sample(range(LOWEST, LOWEST_RANGE), ATTEMPTS + count)
+    candidates = random.sample(range(_stretch(), _stretch() + SINGLE), ATTEMPTS + count)
     found = [p for p in candidates if _is_free(p, socket.SOCK_STREAM) and _is_free(p, socket.SOCK_DGRAM)]
     if len(found) < count:
         raise OSError("no free ports found")
@@ -31,12 +39,30 @@ def free_ports(count: int) -> list[int]:
 
 def free_udp_range(length: int) -> tuple[int, int]:
     """First and last of that many UDP ports in a row, the first one even."""
-    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for _ in range(ATTEMPTS):
-        first = random.randrange(LOWEST_RANGE, ephemeral - length, 2)
+        first = random.randrange(_stretch() + SINGLE, _stretch() + STRETCH - length, 2)
         if all(_is_free(port, socket.SOCK_DGRAM) for port in range(first, first + length)):
             return first, first + length - 1
     raise OSError("no free range of ports found")
+
+
+@cache
+def _stretch() -> int:
+    """The first port of this process's stretch; with too many neighbours it is shared with one."""
+    for number in range(STRETCHES):
+        path = Path(tempfile.gettempdir()) / f"vochi-test-ports-{number}.lock"
+        try:
+            lock = path.open("a")
+        except OSError:
+            continue  # another user's
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        held.append(lock)
+        return LOWEST + number * STRETCH
+    return LOWEST + random.randrange(STRETCHES) * STRETCH
 
 
 def _is_free(port: int, kind: socket.SocketKind) -> bool:

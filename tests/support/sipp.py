@@ -39,7 +39,7 @@ VOICE = b"\xd5" * 8000
 VOICE_ACTION = '<nop><action><exec rtp_stream="@FILE@,-1,8"/></action></nop>'
 GIVEN_REFUSALS = (404, 486, 487, 503, 603)
 START_TIMEOUT_S = 5.0
-BIND_ATTEMPTS = 5
+BIND_ATTEMPTS = 20
 # What a call may take beyond ringing and talking: answers on the way, retransmissions.
 SLACK_S = 15.0
 INVITE_OK = 200

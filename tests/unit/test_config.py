@@ -40,6 +40,9 @@ SECRETS = {
     "telegram-token": "123456:AAE-token_x",
     "retailcrm-key": "crm-key-123",
     "uon-key": "uon-key-456",
+    "moysklad-key": "moysklad-key-7",
+    "bitrix24-key": "bitrix24-key-8",
+    "amocrm-key": "amocrm-key-9",
 }
 
 GOOD = """\
@@ -339,7 +342,10 @@ def test_a_secret_is_never_printed(folder: Path) -> None:
 
 
 def test_every_secret_of_the_contract_may_stand_in_a_file() -> None:
-    assert {"token", "telegram_token", "ami_secret", "ari_password", "api_key", "webhook_secret"} == SECRET_KEYS
+    assert {
+        *("token", "telegram_token", "ami_secret", "ari_password", "api_key", "webhook_secret"),
+        *("phone_key", "client_secret", "refresh_token", "application_token"),
+    } == SECRET_KEYS
 
 
 # --- mistakes ---
@@ -430,6 +436,34 @@ LINE = "enterprises[0901].lines[0001701]"
             "api_key is missing; needed: api_key_file (or api_key)",
         ),
         ('[enterprises.crm.uon]\nurl = "x"\nagents = { 1 = "x" }', 'crm.uon.agents.1 is "x"; allowed: 2 to 5 digits'),
+        (
+            '[enterprises.crm.bitrix24]\nurl = "https://x.example"',
+            "api_key_file is missing; needed: a webhook (user_id, ",
+        ),
+        (
+            '[enterprises.crm.bitrix24]\nurl = "https://x.example"\napi_key = "k"',
+            "user_id is missing; a webhook needs user_id, api_key_file",
+        ),
+        (
+            '[enterprises.crm.bitrix24]\nurl = "https://x.example"\nuser_id = "1"\napi_key = "k"\nclient_id = "c"',
+            "client_id belongs to an application, but a webhook is there too; allowed: a webhook",
+        ),
+        (
+            '[enterprises.crm.bitrix24]\nurl = "https://x.example"\nclient_id = "c"\nclient_secret = "s"',
+            "refresh_token_file is missing; an application needs client_id, client_secret_file, refresh_token_file",
+        ),
+        (
+            '[enterprises.crm.bitrix24]\nurl = "https://x.example"\nuser_id = "1"\napi_key = "k"\nevents_s = 60',
+            "events_s wants an application (client_id, client_secret, refresh_token)",
+        ),
+        (
+            '[enterprises.crm.amocrm]\nurl = "https://x.example"\nclient_id = "c"\nclient_secret = "s"\nrefresh_token = "r"',  # noqa: E501
+            "redirect_uri is missing; an application needs",
+        ),
+        (
+            '[enterprises.crm.moysklad]\napi_key = "k"\naccount_id = "12"',
+            'account_id is "12"; allowed: an id of five groups',
+        ),
         ('[[enterprises.chats]]\nid = "@chat"', 'chats[@chat].id is "@chat"; allowed: the chat\'s id, a whole number'),
         ("[[enterprises.chats]]\nid = 0", "chats[0].id is 0; allowed: the chat's id"),
         ("[[enterprises.chats]]\nid = -1", "chats cannot be told anything without a bot; needed: telegram.token_file"),

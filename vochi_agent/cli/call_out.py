@@ -56,7 +56,7 @@ async def _call_out(config: Config, enterprise: Enterprise, peer: AriPeer, args:
         except StoreUnavailable as exc:
             customers = Nobody(exc)
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        crms = {enterprise.number: crms_of(enterprise, session, metrics)}
+        crms = {enterprise.number: crms_of(enterprise, session, metrics, state_dir=config.daemon.state_dir)}
         enrichment = Enrichment(crms, on_profile=_keep_nothing, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
         click = ClickToCall(

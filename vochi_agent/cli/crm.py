@@ -5,11 +5,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import aiohttp
 
 from vochi_agent.config import Config, Enterprise, RetailCrmConfig
-from vochi_agent.crm import retailcrm
+from vochi_agent.crm.factories import retailcrm
 from vochi_agent.crm.retailcrm_module import Registered, register
 from vochi_agent.errors import ConfigError
 from vochi_agent.web.webhooks import click_address
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     loaded = config()
     enterprise = enterprise_of(loaded, args.enterprise)
     table = _table(loaded, enterprise)
-    registered = asyncio.run(_register(enterprise, table, loaded.http.public_url))
+    registered = asyncio.run(_register(enterprise, table, loaded.http.public_url, loaded.daemon.state_dir))
     if args.json:
         print_json(asdict(registered))
         return 0
@@ -60,7 +61,7 @@ def _table(config: Config, enterprise: Enterprise) -> RetailCrmConfig:
     return table
 
 
-async def _register(enterprise: Enterprise, table: RetailCrmConfig, public_url: str) -> Registered:
+async def _register(enterprise: Enterprise, table: RetailCrmConfig, public_url: str, state_dir: Path) -> Registered:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         adapter = retailcrm(
             table,
@@ -69,6 +70,7 @@ async def _register(enterprise: Enterprise, table: RetailCrmConfig, public_url: 
             session=session,
             clock=time.monotonic,
             on_state=lambda _: None,
+            state_dir=state_dir,
         )
         return await register(
             adapter.http,

@@ -149,6 +149,7 @@ async def _crm(config: Config, enterprise: Enterprise, name: str, session: aioht
         session=session,
         clock=time.monotonic,
         on_state=lambda _state: None,
+        state_dir=config.daemon.state_dir,
     )
     webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
     return [*await examine_crm(enterprise.number, source), *webhook]

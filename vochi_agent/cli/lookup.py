@@ -139,7 +139,7 @@ async def _look_up(config: Config, enterprise: Enterprise, line: Line | None, ph
         except StoreUnavailable as exc:
             customers = Nobody(exc)
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        crms = {enterprise.number: crms_of(enterprise, session, metrics)}
+        crms = {enterprise.number: crms_of(enterprise, session, metrics, state_dir=config.daemon.state_dir)}
         enrichment = Enrichment(crms, on_profile=_keep_nothing, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
         witness = Witness(customers, enrichment)

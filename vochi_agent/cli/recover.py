@@ -92,7 +92,10 @@ async def _recover_all(
     async with prepared_store(config) as store:
         done = [await _recover(config, store, each, sinces[each.number], now) for each in enterprises]
         if names:
-            done = [replace(each, named=await name_customers(each.enterprise, store)) for each in done]
+            done = [
+                replace(each, named=await name_customers(each.enterprise, store, state_dir=config.daemon.state_dir))
+                for each in done
+            ]
         return done
 
 

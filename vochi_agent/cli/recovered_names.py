@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -35,7 +36,7 @@ class Named:
     named: int = 0
 
 
-async def name_customers(enterprise: Enterprise, store: PostgresStore) -> Named:
+async def name_customers(enterprise: Enterprise, store: PostgresStore, *, state_dir: Path) -> Named:
     """Ask about every customer without a name, those who called last first. May be interrupted and called again.
 
     Raises:
@@ -47,7 +48,7 @@ async def name_customers(enterprise: Enterprise, store: PostgresStore) -> Named:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         metrics = Metrics()
-        crms = crms_of(enterprise, session, metrics)
+        crms = crms_of(enterprise, session, metrics, state_dir=state_dir)
         if not crms:
             raise ConfigError([f"{enterprise.number}: there is no CRM that could be asked for names"])
         period_s = 1 / (SHARE * min(table.rps for table in enterprise.crm.values()))

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from vochi_agent.config.credentials import SECRET_KEYS
 from vochi_agent.config.document import Document, KeyPath
-from vochi_agent.config.tables import CRM_TABLES, Config, Table
+from vochi_agent.config.tables import CRM_TABLES, Config, CrmConfig, Table
 from vochi_agent.config.values import NOT_ALLOWED, Allowed
 
 __all__ = ["did_you_mean", "report", "shown"]
@@ -132,5 +132,5 @@ def _table(path: KeyPath) -> type[Table] | None:
         annotation = table.model_fields[key].annotation
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
         tables = [kind for kind in kinds if issubclass(kind, Table)]
-        table = tables[0] if tables and tables[0] not in CRM_TABLES.values() else None
+        table = tables[0] if tables and not issubclass(tables[0], CrmConfig) else None
     return table

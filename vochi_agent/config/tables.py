@@ -18,7 +18,9 @@ from vochi_agent.config import values as v
 __all__ = [
     "CRM_TABLES",
     "Agent",
+    "AmoCrmConfig",
     "AsteriskConfig",
+    "Bitrix24Config",
     "Chat",
     "Config",
     "CrmConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "HttpConfig",
     "Line",
     "LogConfig",
+    "MoySkladConfig",
     "RetailCrmConfig",
     "Table",
     "TelegramConfig",
@@ -228,13 +231,78 @@ class UonConfig(CrmConfig):
     missed_task: v.TaskMinutes = 0
 
 
+class MoySkladConfig(CrmConfig):
+    """`[enterprises.crm.moysklad]`: two APIs, two keys.
+
+    Attributes:
+        api_key: Of the JSON API: who is calling.
+        phone_key: Of the Phone API: cards, the list of calls, employees' extensions; "" without a telephony solution.
+        rps: Of the JSON API, whose requests by a user's key are limited to 11 in 3 s.
+        account_id: The account's id; webhooks of another one are refused. "" accepts any.
+    """
+
+    url: v.HttpUrl = "https://api.moysklad.ru"
+    api_key: v.RequiredSecret
+    phone_key: v.Secret = NO_SECRET
+    rps: v.RequestRate = 3.0
+    account_id: v.Uuid = ""
+
+
+class Bitrix24Config(CrmConfig):
+    """`[enterprises.crm.bitrix24]`: an inbound webhook (names only) or a local application (everything).
+
+    Attributes:
+        user_id: With `api_key`, the webhook's secret: whose webhook it is.
+        client_id: With `client_secret` and `refresh_token`: the application.
+        refresh_token: The first one; later ones are kept in `state_dir`.
+        oauth_url: The vendor's token server.
+        default_user: User id that calls are given which reached no user of the portal; "" for none.
+        line: External line that calls are shown under; "" for the line's id.
+        application_token: What outbound webhooks and events carry; a message without it is refused.
+        member_id: The portal's id; messages of another one are refused. "" accepts any.
+        events_s: Seconds between two looks at the portal's queue of events, for a daemon that the portal cannot reach;
+            0: changes come by webhook only.
+    """
+
+    user_id: v.UserId = ""
+    client_id: v.Text = ""
+    client_secret: v.Secret = NO_SECRET
+    refresh_token: v.Secret = NO_SECRET
+    oauth_url: v.HttpUrl = "https://oauth.bitrix24.tech"
+    rps: v.RequestRate = 2.0
+    default_user: v.UserId = ""
+    line: v.Text = ""
+    application_token: v.Secret = NO_SECRET
+    member_id: v.Word = ""
+    events_s: v.HistoryPeriod = 0.0
+
+
+class AmoCrmConfig(CrmConfig):
+    """`[enterprises.crm.amocrm]`: a long-lived token (`api_key`) or an application.
+
+    Attributes:
+        client_id: With `client_secret`, `redirect_uri` and `refresh_token`: the application.
+        refresh_token: The first one; later ones are kept in `state_dir`.
+        unsorted: An inbound call of a number without a card becomes an unsorted lead.
+        account_id: The account's id; webhooks of another one are refused. "" leaves it to the subdomain of `url`.
+    """
+
+    client_id: v.Text = ""
+    client_secret: v.Secret = NO_SECRET
+    redirect_uri: v.OptionalHttpUrl = ""
+    refresh_token: v.Secret = NO_SECRET
+    rps: v.RequestRate = 7.0
+    unsorted: v.Flag = False
+    account_id: v.AccountId = ""
+
+
 # A new CRM is one line here and, when it needs keys of its own, one class above.
 CRM_TABLES: Mapping[str, type[CrmConfig]] = {
     "retailcrm": RetailCrmConfig,
     "uon": UonConfig,
-    "moysklad": CrmConfig,
-    "bitrix24": CrmConfig,
-    "amocrm": CrmConfig,
+    "moysklad": MoySkladConfig,
+    "bitrix24": Bitrix24Config,
+    "amocrm": AmoCrmConfig,
 }
 
 

@@ -314,6 +314,15 @@ Subdomain = Annotated[
     Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9-]{0,62})?$"),
     Allowed('what stands before .u-on.ru in the cabinet\'s address, such as "id12345", empty for any'),
 ]
+UserId = Annotated[StrictStr, Field(pattern=r"^[0-9]{0,20}$"), Allowed("a user's id, digits in quotes, empty for none")]
+Uuid = Annotated[
+    StrictStr,
+    Field(pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"),
+    Allowed("an id of five groups of digits and letters a to f, empty for any"),
+]
+Word = Annotated[
+    StrictStr, Field(pattern=r"^[A-Za-z0-9]{0,64}$"), Allowed("letters and digits in quotes, empty for any")
+]
 CrmAgents = Annotated[Mapping[StrictStr, Extension], AfterValidator(_frozen)]
 
 # --- choices and quantities ---

@@ -1,19 +1,27 @@
-"""The CRMs we know: a name of the configuration -> how its adapter is built, and what it tells by itself."""
+"""The CRMs we know: a name of the configuration -> its adapter, and what it tells by itself."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, tzinfo
 from functools import partial
-from typing import Final, Protocol
-from urllib.parse import quote
-from zoneinfo import ZoneInfo
-
-import aiohttp
+from typing import Final
 
 from vochi_agent.calls.model import Direction
 from vochi_agent.change_ports import ChangeFeed, ClickReader, WebhookReader
-from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
+from vochi_agent.config.tables import (
+    AmoCrmConfig,
+    Bitrix24Config,
+    CrmConfig,
+    MoySkladConfig,
+    RetailCrmConfig,
+    UonConfig,
+)
+from vochi_agent.crm.amocrm import AmoCrm
+from vochi_agent.crm.amocrm_changes import AmoCrmContacts, AmoCrmWebhook
+from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.bitrix24_changes import Bitrix24Events, Bitrix24Webhook
 from vochi_agent.crm.breaker import State
-from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.factories import CrmFactory, amocrm, bitrix24, moysklad, retailcrm, uon
+from vochi_agent.crm.moysklad import MoySklad
+from vochi_agent.crm.moysklad_changes import MoySkladContacts, MoySkladWebhook
 from vochi_agent.crm.moysklad_clicks import moysklad_click
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
@@ -32,100 +40,20 @@ __all__ = [
     "clicks_of",
     "feed_of",
     "lists_of",
-    "retailcrm",
-    "uon",
     "webhook_of",
 ]
 
 
-class CrmFactory(Protocol):
-    """Builds the adapter of one enterprise."""
-
-    def __call__(
-        self,
-        config: CrmConfig,
-        *,
-        enterprise_number: str,
-        country: str,
-        session: aiohttp.ClientSession,
-        clock: Callable[[], float],
-        on_state: Callable[[State], None],
-    ) -> ProfileSource:
-        """Make the adapter; nothing is connected yet.
-
-        Args:
-            config: The table of this CRM.
-            enterprise_number: For logs.
-            country: ISO 3166 code; how numbers without a country are read.
-            session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
-            clock: Monotonic seconds.
-            on_state: Told when the circuit breaker changes.
-        """
-        ...
-
-
-def retailcrm(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-) -> RetailCrm:
-    """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
-    del country  # its numbers carry their own
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{RetailCrm.name} of {enterprise_number}",
-        base_url=config.url,
-        headers={"X-API-KEY": key},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
-    )
-    module = config.module if isinstance(config, RetailCrmConfig) else ""
-    site = config.site if isinstance(config, RetailCrmConfig) else ""
-    return RetailCrm(http, url=config.url, agents=config.agents, timezone=_timezone(config), module=module, site=site)
-
-
-def uon(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-) -> Uon:
-    """U-ON; the key is a part of every path, which is why no address of it is ever shown whole."""
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{Uon.name} of {enterprise_number}",
-        base_url=f"{config.url.rstrip('/')}/{quote(key, safe='')}",
-        headers={},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
-    )
-    subdomain = config.subdomain if isinstance(config, UonConfig) else ""
-    return Uon(http, subdomain=subdomain, agents=config.agents, country=country, timezone=_timezone(config))
-
-
-def _timezone(config: CrmConfig) -> tzinfo:
-    """Of an account whose times carry none."""
-    name = config.timezone if isinstance(config, RetailCrmConfig | UonConfig) else ""
-    return ZoneInfo(name) if name else UTC
-
-
-CRMS: Final[Mapping[str, CrmFactory]] = {RetailCrm.name: retailcrm, Uon.name: uon}
+CRMS: Final[Mapping[str, CrmFactory]] = {
+    RetailCrm.name: retailcrm,
+    Uon.name: uon,
+    MoySklad.name: moysklad,
+    Bitrix24.name: bitrix24,
+    AmoCrm.name: amocrm,
+}
 
 # Those that keep a list of calls (`ports.CallBook`): the ledger leaves every call for them.
-CALL_BOOKS: Final[frozenset[str]] = frozenset({RetailCrm.name, Uon.name})
+CALL_BOOKS: Final = frozenset(CRMS)
 
 
 def lists_of(name: str, config: CrmConfig) -> list[str]:
@@ -158,7 +86,11 @@ def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
     """The histories that an adapter can look at; None where a CRM keeps none."""
     if isinstance(source, RetailCrm) and isinstance(config, RetailCrmConfig):
         return RetailCrmHistory(source.http.apart("changes"), period_s=config.history_s)
-    return None
+    if isinstance(source, MoySklad):
+        return MoySkladContacts(source)
+    if isinstance(source, Bitrix24) and isinstance(config, Bitrix24Config):
+        return Bitrix24Events(source, period_s=config.events_s)
+    return AmoCrmContacts(source) if isinstance(source, AmoCrm) else None
 
 
 def clicks_of(name: str, config: CrmConfig) -> ClickReader | None:
@@ -179,5 +111,11 @@ def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:
             return RetailCrmWebhook(config)
         case UonConfig():
             return UonWebhook(config, country=country)
+        case MoySkladConfig():
+            return MoySkladWebhook(config)
+        case Bitrix24Config():
+            return Bitrix24Webhook(config)
+        case AmoCrmConfig():
+            return AmoCrmWebhook(config)
         case _:
             return None

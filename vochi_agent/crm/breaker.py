@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable
+from vochi_agent.errors import CrmAuthFailed, CrmBlocked, CrmPaused, CrmRejected, CrmUnavailable
 
 __all__ = ["Breaker", "State"]
 
@@ -29,7 +29,7 @@ class Breaker:
         failures: So many failures in a row open it.
         pause_s: Seconds a CRM that does not answer is left alone.
         auth_pause_s: The same for one that refuses our key: hammering it gets the account blocked, and only
-            a person can mend the key.
+            a person can mend the key. After `CrmBlocked` it is left alone at once.
         on_change: Told of every change of state; must not raise.
     """
 
@@ -70,7 +70,9 @@ class Breaker:
         except CrmRejected:
             self._succeeded()
             raise
-        except CrmAuthFailed:
+        except CrmAuthFailed as refusal:
+            if isinstance(refusal, CrmBlocked):
+                self._failures = self._limit
             self._failed(self._auth_pause_s)
             raise
         except CrmUnavailable:

@@ -2,7 +2,17 @@
 
 from typing import Final
 
-from vochi_agent.config.tables import CrmConfig, RetailCrmConfig, UonConfig
+from vochi_agent.config.tables import (
+    AmoCrmConfig,
+    Bitrix24Config,
+    CrmConfig,
+    MoySkladConfig,
+    RetailCrmConfig,
+    UonConfig,
+)
+from vochi_agent.crm.amocrm import AmoCrm
+from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.ports import ProfileSource
@@ -11,6 +21,8 @@ __all__ = ["examine_crm", "examine_webhook"]
 
 # The country code 999 is assigned to nobody (ITU-T E.164).
 NOBODY: Final = "+999000000000"
+TELLING: Final = (RetailCrmConfig, UonConfig, MoySkladConfig, Bitrix24Config, AmoCrmConfig)
+SCOPES: Final = ("crm", "telephony", "user")
 
 
 async def examine_crm(enterprise_number: str, source: ProfileSource) -> list[Finding]:
@@ -25,7 +37,51 @@ async def examine_crm(enterprise_number: str, source: ProfileSource) -> list[Fin
         return [closed(part, f"it gives no usable answer ({exc}); {cost}", f"{keys}.url: is the address right?")]
     except CrmRejected as exc:
         return [problem(part, f"it refuses a search: {exc}", f"{keys}.api_key_file: let this key read customers")]
-    return [fine(part, "it accepts our key and searches customers")]
+    return [fine(part, "it accepts our key and searches customers"), *await _examine_telephony(part, keys, source)]
+
+
+async def _examine_telephony(part: str, keys: str, source: ProfileSource) -> list[Finding]:
+    """What lists and cards of calls need besides; nothing is written, so what writing meets is not seen."""
+    try:
+        if isinstance(source, MoySklad):
+            return await _moysklad(part, keys, source)
+        if isinstance(source, Bitrix24):
+            return await _bitrix24(part, keys, source)
+    except CrmAuthFailed as exc:
+        return [closed(part, f"its telephony refuses our key: {exc}", f"{keys}: see docs/{source.name}.md")]
+    except (CrmUnavailable, CrmRejected) as exc:
+        return [problem(part, f"its telephony does not answer: {exc}", f"see docs/{source.name}.md")]
+    if isinstance(source, AmoCrm) and not source.knows_users:
+        return [
+            warning(
+                part, "no popup is shown and no call has a responsible user", f"{keys}.agents: user id -> extension"
+            )
+        ]
+    return []
+
+
+async def _moysklad(part: str, keys: str, source: MoySklad) -> list[Finding]:
+    if not source.telephony:
+        sentence = "calls are not listed and cards are not shown: there is no key of the telephony solution"
+        return [warning(part, sentence, f"{keys}.phone_key_file, or log_calls = false: docs/moysklad.md")]
+    extensions = [each for each in (await source.extensions()).values() if each]
+    if not extensions:
+        return [warning(part, "no employee has an extension there", "MoySklad, employees: fill in the inner number")]
+    return [fine(part, f"its telephony knows {len(extensions)} extensions")]
+
+
+async def _bitrix24(part: str, keys: str, source: Bitrix24) -> list[Finding]:
+    scopes = await source.scopes()
+    found = []
+    if missing := [scope for scope in SCOPES if scope not in scopes]:
+        cure = "Bitrix24, the webhook's or application's rights: docs/bitrix24.md"
+        found.append(problem(part, f"we lack its rights {', '.join(missing)}", cure))
+    if not source.portal.telephony:
+        sentence = "calls are not listed and cards are not shown: a webhook may not touch telephony"
+        found.append(warning(part, sentence, f"{keys}.client_id, an application: docs/bitrix24.md"))
+    if source.portal.moved_to:
+        found.append(warning(part, f"the portal has moved to {source.portal.moved_to}", f"{keys}.url: its new address"))
+    return found or [fine(part, "an application with the rights for telephony")]
 
 
 def examine_webhook(enterprise_number: str, name: str, config: CrmConfig, public_url: str) -> list[Finding]:
@@ -36,8 +92,7 @@ def examine_webhook(enterprise_number: str, name: str, config: CrmConfig, public
     """
     part, keys = f"{name} {enterprise_number}", f"enterprises.crm.{name}"
     if not config.webhook_secret.get_secret_value():
-        looked_at = isinstance(config, RetailCrmConfig) and config.history_s > 0
-        if looked_at or not isinstance(config, RetailCrmConfig | UonConfig):
+        if _looked_at(config) or not isinstance(config, TELLING):
             return []
         sentence = "a change in the CRM reaches customers with the next call only"
         return [warning(part, sentence, f"{keys}.webhook_secret_file, and webhooks in the CRM: docs/{name}.md")]
@@ -46,4 +101,17 @@ def examine_webhook(enterprise_number: str, name: str, config: CrmConfig, public
     if isinstance(config, UonConfig) and not (config.account_id or config.subdomain):
         sentence = "webhooks of another account that knows the address would be taken for its own"
         found.append(warning(part, sentence, f"{keys}.account_id or {keys}.subdomain"))
+    if isinstance(config, MoySkladConfig) and not config.account_id:
+        sentence = "webhooks of another account that knows the address would be taken for its own"
+        found.append(warning(part, sentence, f"{keys}.account_id"))
+    if isinstance(config, Bitrix24Config) and not config.application_token.get_secret_value():
+        sentence = "every webhook is refused: nothing proves that it is the portal's"
+        found.append(problem(part, sentence, f"{keys}.application_token_file, as the portal shows it"))
     return found
+
+
+def _looked_at(config: CrmConfig) -> bool:
+    """Whether changes are fetched by ourselves."""
+    if isinstance(config, Bitrix24Config):
+        return config.events_s > 0
+    return isinstance(config, RetailCrmConfig) and config.history_s > 0

@@ -7,10 +7,11 @@ no secret leaves this module in a message, not even as a part of a URL.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiolimiter import AsyncLimiter
@@ -24,7 +25,7 @@ from tenacity import (
 )
 
 from vochi_agent.crm.breaker import Breaker, State
-from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
+from vochi_agent.errors import CrmAuthFailed, CrmBlocked, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 
 __all__ = ["Answer", "CrmHttp", "json_object", "mask"]
 
@@ -40,6 +41,9 @@ BACKOFF: Final = wait_random_exponential(multiplier=0.1, max=2.0)
 # A leaky bucket of capacity c and rate r lets c + r through in its fullest second: a fifth for bursts and four
 # fifths of steady rate together stay within what the CRM allows.
 BURST_SHARE: Final = 0.2
+
+HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,100}")
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 T = TypeVar("T")
 
@@ -65,6 +69,7 @@ class _Request:
     path: str
     query: Sequence[tuple[str, str]]
     body: Mapping[str, Any]
+    headers: Mapping[str, str]
     changes: bool
     repeatable: bool
 
@@ -91,6 +96,8 @@ class CrmHttp:
         on_state: Told when the breaker changes.
         attempt_s: Seconds one attempt may take.
         budget_s: Seconds of a whole operation, see `deadline`.
+        tokens_expire: A 401 is read by `interpret`: a new token may be all that it wants.
+        blocked: What the CRM writes into a 503 that is a block by hand and no limit; "" for a CRM without such.
     """
 
     def __init__(
@@ -106,6 +113,8 @@ class CrmHttp:
         on_state: Callable[[State], None],
         attempt_s: float = ATTEMPT_S,
         budget_s: float = BUDGET_S,
+        tokens_expire: bool = False,
+        blocked: str = "",
     ) -> None:
         self._session = session
         self._name = name
@@ -115,6 +124,8 @@ class CrmHttp:
         self._attempt_s = attempt_s
         self._budget_s = budget_s
         self._clock = clock
+        self._tokens_expire = tokens_expire
+        self._blocked = blocked
         self._on_state = on_state
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
         self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
@@ -140,6 +151,8 @@ class CrmHttp:
             on_state=lambda _: None,
             attempt_s=self._attempt_s,
             budget_s=self._budget_s,
+            tokens_expire=self._tokens_expire,
+            blocked=self._blocked,
         )
 
     def deadline(self) -> float:
@@ -153,6 +166,7 @@ class CrmHttp:
         interpret: Callable[[Answer], T],
         *,
         deadline: float,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> T:
         """Ask until there is a usable answer or no time is left; a GET may be repeated without harm.
 
@@ -161,6 +175,7 @@ class CrmHttp:
             query: Parameters in order, repeated names allowed.
             interpret: Pure; turns an answer into a result or raises CrmUnavailable, CrmRejected, CrmAuthFailed.
             deadline: On the event loop's clock.
+            headers: Of this request alone, such as a token that changes.
 
         Raises:
             CrmPaused: the breaker is open.
@@ -168,7 +183,9 @@ class CrmHttp:
             CrmRejected: as `interpret` says.
             CrmAuthFailed: the key is refused.
         """
-        request = _Request(method="GET", path=path, query=list(query), body={}, changes=False, repeatable=True)
+        request = _Request(
+            method="GET", path=path, query=list(query), body={}, headers=headers, changes=False, repeatable=True
+        )
         return await self._ask(request, interpret, deadline)
 
     async def send(
@@ -181,6 +198,7 @@ class CrmHttp:
         query: Iterable[tuple[str, str]] = (),
         form: Mapping[str, str] | None = None,
         json: object = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         repeatable: bool,
     ) -> T:
         """Change something in the CRM.
@@ -196,7 +214,9 @@ class CrmHttp:
             CrmRejected, CrmAuthFailed: as for `get`.
         """
         body: Mapping[str, Any] = {"data": form} if form is not None else {} if json is None else {"json": json}
-        request = _Request(method=method, path=path, query=list(query), body=body, changes=True, repeatable=repeatable)
+        request = _Request(
+            method=method, path=path, query=list(query), body=body, headers=headers, changes=True, repeatable=repeatable
+        )
         return await self._ask(request, interpret, deadline)
 
     async def _ask(self, request: _Request, interpret: Callable[[Answer], T], deadline: float) -> T:
@@ -248,13 +268,18 @@ class CrmHttp:
                     request.method,
                     self._base_url + request.path,
                     params=request.query,
-                    headers=self._headers,
+                    headers={**self._headers, **request.headers},
                     allow_redirects=False,
                     **request.body,
                 ) as response,
             ):
                 self._check_status(request, response)
-                return Answer(response.status, await self._read(request, response))
+                answer = Answer(response.status, await self._read(request, response))
+                if answer.status in (429, 503):
+                    if self._blocked and self._blocked.encode() in answer.body:
+                        raise CrmBlocked(f"has blocked this account by hand ({self._blocked}): ask its support")
+                    raise _Limited(f"asks to slow down ({answer.status})", _retry_after(response.headers))
+                return answer
         except aiohttp.ClientConnectorError as error:
             raise CrmUnavailable(f"{type(error).__name__}: {error}") from None
         except TimeoutError:
@@ -263,16 +288,17 @@ class CrmHttp:
             # `from None`: the text of aiohttp's errors may hold the URL, and a traceback would print it unmasked.
             raise _doubted(request, f"{type(error).__name__}: {error}") from None
 
-    @staticmethod
-    def _check_status(request: _Request, response: aiohttp.ClientResponse) -> None:
+    def _check_status(self, request: _Request, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in (429, 503):
-            raise _Limited(f"asks to slow down ({status})", _retry_after(response.headers))
+            return
         if status >= 500 or status == 408:  # noqa: PLR2004 - the classes of HTTP
             raise _doubted(request, f"answered {status}")
         if 300 <= status < 400:  # noqa: PLR2004 - as above
-            raise CrmUnavailable(f"answered {status}, a redirect: is the configured address right?")
-        if status == 401:  # noqa: PLR2004 - as above
+            where = _host(response.headers.get("Location", ""))
+            to = f" to {where}" if where else ""
+            raise CrmUnavailable(f"answered {status}, a redirect{to}: is the configured address right?")
+        if status == 401 and not self._tokens_expire:  # noqa: PLR2004 - as above
             raise CrmAuthFailed("refuses our key (401)")
 
     @staticmethod
@@ -344,7 +370,19 @@ def _pause(state: RetryCallState) -> float:
     return BACKOFF(state) + (error.pause_s if isinstance(error, _Limited) else 0.0)
 
 
+def _host(address: str) -> str:
+    """The host of an address that somebody else wrote, "" for what is none."""
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+    return host if HOST.fullmatch(host) else ""
+
+
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """`Retry-After` in seconds (RFC 9110 §10.2.3; the date form is not used by CRMs), bounded."""
+    """`Retry-After` in seconds (RFC 9110 §10.2.3; the date form is not used by CRMs), bounded; MoySklad's in ms."""
+    value = headers.get("X-Lognex-Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]) / 1000, MAX_PAUSE_S)
     value = headers.get("Retry-After", "").strip()
     return min(float(value), MAX_PAUSE_S) if value.isascii() and value.isdigit() else LIMITED_PAUSE_S

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from vochi_agent.errors import NotUnderstood
 
-__all__ = ["read_payload"]
+__all__ = ["read_json", "read_payload"]
 
 MAX_FIELDS: Final = 1000
 MAX_DEPTH: Final = 8
@@ -35,6 +35,21 @@ def read_payload(content_type: str, query: str, body: bytes) -> Mapping[str, obj
     if not fields:
         raise NotUnderstood("it is empty")
     return fields
+
+
+def read_json(body: bytes) -> Mapping[str, object]:
+    """The fields of a webhook that is JSON and nothing else, names as they are.
+
+    Raises:
+        NotUnderstood: it is no JSON object.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NotUnderstood("broken JSON") from None
+    if not isinstance(value, dict):
+        raise NotUnderstood("JSON, but no object")
+    return value
 
 
 def _json(body: bytes) -> dict[str, object]:

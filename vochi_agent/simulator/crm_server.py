@@ -1,12 +1,13 @@
 """What the stand-ins of all CRMs are built on: a real HTTP server that keeps its limit and is ill when told to be."""
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -35,26 +36,29 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CrmRequest:
-    """One request as it came: the path below the API's root and its parameters."""
+    """One request as it came: the path below the API's root and its parameters; `body` when it was JSON."""
 
     path: str
     query: Mapping[str, str]
+    method: str = "GET"
+    body: Any = field(default_factory=dict)
 
 
 class Rate:
-    """Counts the requests of the last second."""
+    """Counts the requests of the last second, or of as many as are given."""
 
-    def __init__(self, per_s: int) -> None:
-        self._per_s = per_s
+    def __init__(self, most: int, seconds: float = 1.0) -> None:
+        self._most = most
+        self._seconds = seconds
         self._recent: deque[float] = deque()
 
     def exceeded(self) -> bool:
         """Count one more; whether it is one too many."""
         now = asyncio.get_running_loop().time()
-        while self._recent and self._recent[0] <= now - 1.0:
+        while self._recent and self._recent[0] <= now - self._seconds:
             self._recent.popleft()
         self._recent.append(now)
-        return len(self._recent) > self._per_s
+        return len(self._recent) > self._most
 
 
 class CrmServer:
@@ -140,7 +144,8 @@ class CrmServer:
     async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """What every request meets before its method: the fault, then the account's own checks."""
         async with self._arrived:
-            self.requests.append(CrmRequest(request.path.removeprefix(self._prefix), dict(request.query)))
+            path, body = request.path.removeprefix(self._prefix), await _json(request)
+            self.requests.append(CrmRequest(path, dict(request.query), request.method, body))
             self._arrived.notify_all()
         broken = await self._broken(request) or self._check(request)
         if broken:
@@ -173,3 +178,11 @@ class CrmServer:
                 return await cut_short(request)
             case _:
                 return None
+
+
+async def _json(request: web.Request) -> Any:
+    """The body, an empty object for one that is no JSON."""
+    try:
+        return json.loads(await request.text() or "{}")
+    except ValueError:
+        return {}

@@ -107,8 +107,9 @@ async def _accept(request: web.Request, key: tuple[str, str], receiver: Receiver
         told = read(request.headers.get("Content-Type", ""), request.rel_url.raw_query_string, body)
         if isinstance(told, Click):
             receiver.click(told)
-        elif told is not None:
-            await receiver.take(told)
+        else:
+            for change in [told] if isinstance(told, Change) else told or ():
+                await receiver.take(change)
     except ForeignTenant as reason:
         log.warning("A webhook for %s/%s is refused: %s", *key, reason, extra={"action": "webhook_foreign"})
         raise web.HTTPNotFound from None
@@ -127,7 +128,7 @@ async def _accept(request: web.Request, key: tuple[str, str], receiver: Receiver
         # Kept nowhere, so not accepted: a sender that repeats does, and the next call asks the CRM anyway.
         message = {"error": "cannot be kept now, send it again"}
         return web.json_response(message, status=503, headers={"Retry-After": str(RETRY_AFTER_S)})
-    return web.json_response({"accepted": told is not None})
+    return web.json_response({"accepted": bool(told)})
 
 
 def _digest(secret: str) -> bytes:

@@ -1,0 +1,375 @@
+"""The Bitrix24 adapter against the sandbox, over real HTTP, by webhook and as an application."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support.calls import answered, missed
+from tests.support.cards import told
+from tests.support.crm import HandClock
+from vochi_agent.calls.model import Call, Direction, Phase, Reason
+from vochi_agent.change_ports import Change
+from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.bitrix24_changes import Bitrix24Events
+from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, TokenShop
+from vochi_agent.crm.examine import examine_crm
+from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.oauth import TokenKeeper
+from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
+from vochi_agent.ports import CallBook, CallScreen, Popup, Post
+from vochi_agent.simulator.bitrix24 import Bitrix24Sandbox, Fault
+
+PERSON, COMPANY, LEAD, STRANGER = "+79000000005", "+79000000010", "+79000000020", "+79000000099"
+SECRET = "hook-secret"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield session
+
+
+@pytest.fixture
+async def portal() -> AsyncIterator[Bitrix24Sandbox]:
+    async with Bitrix24Sandbox(webhook_secret=SECRET, bucket=10_000, silence_s=1.0) as portal:
+        portal.add_user("8", extension="151")
+        portal.add_user("9", extension="150")
+        portal.add_company("12", title='ООО "Макет, и Ко"', phones=[COMPANY], user="8")
+        portal.add_contact("77", last_name="Макетова", name="Мария", phones=["8 900 000-00-05"], user="8", company="12")
+        portal.add_lead("3", name="Лид", company_title="Новая фирма", phones=[LEAD])
+        yield portal
+
+
+def http(portal: Bitrix24Sandbox, session: aiohttp.ClientSession, path: str = "") -> CrmHttp:
+    return CrmHttp(
+        session, name="bitrix24", base_url=portal.url + path, headers={}, secrets=[SECRET], rps=1000.0,
+        clock=HandClock(), on_state=lambda _: None, attempt_s=0.5, budget_s=1.5, tokens_expire=True,
+        blocked=BLOCKED_BY_HAND,
+    )  # fmt: skip
+
+
+def by_webhook(portal: Bitrix24Sandbox, session: aiohttp.ClientSession, secret: str = SECRET) -> Bitrix24:
+    way = ByWebhook(http(portal, session, f"/rest/1/{secret}"))
+    url = "https://demo.bitrix24.example"
+    return Bitrix24(way, url=url, agents={}, default_user="", country="RU", clock=HandClock())
+
+
+def as_application(
+    portal: Bitrix24Sandbox,
+    session: aiohttp.ClientSession,
+    folder: Path,
+    *,
+    default_user: str = "",
+    clock: HandClock | None = None,
+    **agents: str,
+) -> Bitrix24:
+    client = http(portal, session)
+    shop = TokenShop(http(portal, session), client_id="app-id", client_secret="app-secret", portal=portal.url)
+    tokens = TokenKeeper(folder / "bitrix24.json", first="first-refresh", refresh=shop.buy, clock=clock or HandClock())
+    return Bitrix24(
+        ByApplication(client, tokens, shop), url="https://demo.bitrix24.example", default_user=default_user,
+        agents=agents or {"8": "151", "9": "150"}, country="RU", clock=HandClock(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def crm(portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path) -> Bitrix24:
+    return as_application(portal, session, tmp_path)
+
+
+def post(call: Call | None = None, **facts: Any) -> Post:
+    return Post(id=1, call=call or answered(phone=PERSON), customer=None, **facts)
+
+
+# ---------------------------------------------------------------- who is calling
+
+
+async def test_a_contact_with_his_company_and_manager_costs_two_requests(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    profile = await by_webhook(portal, session).profile(PERSON)
+
+    assert profile is not None
+    assert (profile.names.display, profile.names.person) == ('ООО "Макет, и Ко"', "Макетова Мария")
+    assert (profile.external_id, profile.company_id, profile.responsible) == ("77", "12", "151")
+    assert profile.url == "https://demo.bitrix24.example/crm/contact/details/77/"
+    assert portal.methods == ["batch", "batch"]
+
+
+async def test_a_company_and_a_lead(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:
+    crm = by_webhook(portal, session)
+    company, lead = await crm.profile(COMPANY), await crm.profile(LEAD)
+
+    assert company is not None
+    assert lead is not None
+    assert (company.names.person, company.external_id, company.company_id) == ("", "", "12")
+    assert (lead.names.display, lead.external_id, lead.company_id) == ("Новая фирма", "lead-3", "")
+
+
+async def test_a_stranger_costs_one_request_and_lists_nothing(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    assert await by_webhook(portal, session).profile(STRANGER) is None
+    assert len(portal.requests) == 1
+
+
+async def test_a_search_that_finds_whom_it_likes_names_nobody(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.fault = Fault.EVERYBODY
+    assert await by_webhook(portal, session).profile(STRANGER) is None
+
+
+async def test_by_id_a_contact_a_lead_or_nobody(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:
+    crm = by_webhook(portal, session)
+    contact, lead = await crm.person("77"), await crm.person("lead-3")
+
+    assert contact is not None
+    assert lead is not None
+    assert (contact.names.last_name, lead.external_id) == ("Макетова", "lead-3")
+    assert await crm.person("78") is None
+
+
+@pytest.mark.parametrize("fault", [Fault.HTML, Fault.CUT, Fault.REFUSE, Fault.ERROR, Fault.SILENCE, Fault.LIMIT])
+async def test_a_broken_answer_is_no_answer(
+    fault: Fault, portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.fault = fault
+    with pytest.raises(CrmUnavailable):
+        await by_webhook(portal, session).profile(PERSON)
+
+
+async def test_a_wrong_secret_is_told_and_not_shown(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:
+    with pytest.raises(CrmAuthFailed) as refusal:
+        await by_webhook(portal, session, "wrong-secret").profile(PERSON)
+    assert "wrong-secret" not in str(refusal.value)
+
+
+# ---------------------------------------------------------------- tokens
+
+
+async def test_an_expired_token_is_renewed_once_and_the_request_repeated(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    clock = HandClock()
+    crm = as_application(portal, session, tmp_path, clock=clock)
+    assert await crm.profile(PERSON) is not None
+    portal.token = "another"
+    clock.now += 3600
+    assert await crm.profile(PERSON) is not None
+    assert portal.pairs == 2
+    assert (tmp_path / "bitrix24.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_restarted_daemon_goes_on_with_the_pair_on_disk(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert await as_application(portal, session, tmp_path).profile(PERSON) is not None
+    assert portal.pairs == 1
+
+
+async def test_a_spent_token_is_said_so(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    portal.refresh_token = "spent elsewhere"
+    with pytest.raises(CrmAuthFailed, match="allow the application again"):
+        await as_application(portal, session, tmp_path).profile(PERSON)
+
+
+async def test_a_new_token_in_the_configuration_mends_a_dead_pair(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    (tmp_path / "bitrix24.json").write_text('{"access": "dead", "refresh": "dead too"}')
+    assert await as_application(portal, session, tmp_path).profile(PERSON) is not None
+
+
+async def test_a_portal_that_moved_is_said_once_in_the_log_and_in_doctor(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal.endpoint = "https://new-name.bitrix24.example"
+    clock = HandClock()
+    crm = as_application(portal, session, tmp_path, clock=clock)
+    for expired in ("first", "second"):
+        portal.token = expired
+        clock.now += 3600
+        assert await crm.profile(PERSON) is not None
+    findings = await examine_crm("0901", crm)
+
+    lines = [message for message in caplog.messages if "moved" in message]
+    assert lines == ["The Bitrix24 portal 127.0.0.1 has moved to new-name.bitrix24.example: configure its new url"]
+    assert any("moved to new-name.bitrix24.example" in each.sentence for each in findings)
+
+
+async def test_a_block_by_hand_is_asked_about_once_and_left_alone(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.overloaded = True
+    crm = by_webhook(portal, session)
+    with pytest.raises(CrmAuthFailed, match="OVERLOAD_LIMIT"):
+        await crm.profile(PERSON)
+    for _ in range(3):
+        with pytest.raises(CrmPaused):
+            await crm.profile(PERSON)
+
+    assert len(portal.requests) == 1
+
+
+async def test_doctor_says_what_a_webhook_and_missing_rights_cost(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    portal.scopes = ["crm"]
+    sentences = [each.sentence for each in await examine_crm("0901", by_webhook(portal, session))]
+
+    assert sentences[1:] == [
+        "we lack its rights telephony, user",
+        "calls are not listed and cards are not shown: a webhook may not touch telephony",
+    ]
+
+
+async def test_the_queue_of_events_is_read_from_the_present_on_and_dropped_when_stored(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    feed, now = Bitrix24Events(crm, period_s=60.0), datetime(2026, 11, 20, tzinfo=UTC)
+    assert await feed.present("events", now) == 0
+    for name, card in (("ONCRMCONTACTUPDATE", "77"), ("ONCRMCONTACTUPDATE", "77"), ("ONCRMCOMPANYADD", "12")):
+        portal.tell(name, card)
+    page = await feed.after("events", 0, now)
+    again = await Bitrix24Events(crm, period_s=60.0).after("events", 0, now)  # a daemon that died before it stored them
+    after = await feed.after("events", page.since_id, now)
+
+    assert page == again
+    assert page.changes == [Change(external_id="77"), Change(kind="company", external_id="12")]
+    assert (page.since_id, page.more, after.changes, portal.queue) == (3, False, [], [])
+    assert await feed.contacts("12") == ["company-12", "77"]
+
+
+# ---------------------------------------------------------------- calls
+
+
+async def test_a_call_is_registered_and_finished_by_who_talked_last(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    call = answered(phone=PERSON, last_agent="150", path=("151", "150"))
+    call_id = await crm.log_call(post(call), recording_url="https://pbx.example/r/1.mp3")
+
+    logged = portal.calls[call_id]
+    assert logged.fields["EXTERNAL_CALL_ID"] == "0901-1795165024.84"
+    assert (logged.fields["TYPE"], logged.fields["LINE_NUMBER"], logged.fields["SHOW"]) == (2, "0001701", 0)
+    assert logged.finished is not None
+    assert (logged.finished["USER_ID"], logged.finished["DURATION"], logged.finished["STATUS_CODE"]) == ("9", 62, "200")
+    assert logged.record == "https://pbx.example/r/1.mp3"
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [(Reason.NO_ANSWER, "304"), (Reason.BUSY, "486"), (Reason.REJECTED, "603"), (Reason.CANCELLED, "603-S")],
+)
+async def test_results_have_the_portals_codes(
+    reason: Reason, code: str, portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    call_id = await crm.log_call(post(missed(phone=PERSON, reason=reason)), recording_url="")
+
+    finished = portal.calls[call_id].finished
+    assert finished is not None
+    assert (finished["STATUS_CODE"], finished["DURATION"]) == (code, 0)
+
+
+async def test_two_calls_of_one_number_at_once_stay_two(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    for linkedid in ("1.1", "1.2"):
+        await crm.log_call(post(answered(phone=PERSON, linkedid=linkedid)), recording_url="")
+
+    assert len(portal.calls) == 2
+
+
+@pytest.mark.parametrize("requests_before", [1, 2])
+async def test_a_lost_answer_never_doubles_a_call(requests_before: int, portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    await crm.profile(STRANGER)  # has its token
+    known = await crm.log_call(post(answered(phone=PERSON, linkedid="1.0")), recording_url="")
+    del portal.calls[known]
+    call = answered(phone=PERSON)
+    if requests_before == 2:
+        await crm.show(Popup(progress=ringing("151"), customer=None, began=("151",)))
+    portal.fault = Fault.LOST
+    with pytest.raises((CrmUncertain, CrmUnavailable)):
+        await crm.log_call(post(call), recording_url="")
+    portal.fault = None
+    await crm.log_call(post(call, uncertain=True), recording_url="")
+
+    assert [logged.finished is not None for logged in portal.calls.values()] == [True]
+
+
+async def test_a_finish_that_had_arrived_is_not_an_error(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    call_id = await crm.log_call(post(), recording_url="")
+
+    assert await crm.log_call(post(uncertain=True), recording_url="") == call_id
+    with pytest.raises(CrmRejected):
+        await crm.log_call(post(), recording_url="")
+
+
+async def test_a_call_that_reached_nobody_wants_a_default_user(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    lost = missed(phone=PERSON, rung=(), reason=Reason.ABANDONED_GREETING)
+    with pytest.raises(CrmRejected, match="default_user"):
+        await as_application(portal, session, tmp_path).log_call(post(lost), recording_url="")
+    call_id = await as_application(portal, session, tmp_path, default_user="8").log_call(post(lost), recording_url="")
+    assert portal.calls[call_id].fields["USER_ID"] == "8"
+
+
+async def test_by_a_webhook_calls_are_refused_with_a_sentence(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    crm = by_webhook(portal, session)
+    with pytest.raises(CrmRejected, match="application"):
+        await crm.log_call(post(), recording_url="")
+    assert await crm.show(Popup(progress=ringing("151"), customer=None, began=("151",))) == ""
+
+
+# ---------------------------------------------------------------- cards on screens
+
+
+def ringing(*agents: str, phase: Phase = Phase.DIAL, direction: Direction = Direction.IN) -> Any:
+    return told(phase, direction, phone=PERSON, agents=agents)
+
+
+async def test_cards_open_where_phones_ring_and_close_on_the_others_at_the_answer(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    assert await crm.show(Popup(progress=ringing(phase=Phase.START), customer=None)) == ""
+    call_id = await crm.show(Popup(progress=ringing("151", "150"), customer=None, began=("151", "150")))
+    shown = set(portal.calls[call_id].screens)
+    talking = ringing("150", phase=Phase.BRIDGE)
+    await crm.show(Popup(progress=talking, customer=None, began=("150",), ended=("151",), remote_id=call_id))
+    left = set(portal.calls[call_id].screens)
+    call = answered(phone=PERSON, last_agent="150", path=("150",))
+    await crm.log_call(post(call, remote_id=call_id), recording_url="")
+
+    assert (shown, left) == ({"8", "9"}, {"9"})
+    assert len(portal.calls) == 1
+    assert portal.calls[call_id].screens == set()
+
+
+async def test_an_outbound_call_is_the_callers_own(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    progress = ringing("151", direction=Direction.OUT)
+    call_id = await crm.show(Popup(progress=progress, customer=None, began=("151",)))
+
+    assert (portal.calls[call_id].fields["TYPE"], portal.calls[call_id].screens) == (1, {"8"})
+
+
+def test_the_adapter_is_what_the_daemon_looks_for() -> None:
+    crm = Bitrix24.__new__(Bitrix24)
+    assert isinstance(crm, CallBook)
+    assert isinstance(crm, CallScreen)
+
+
+async def test_the_sandbox_keeps_the_portals_limit(session: aiohttp.ClientSession) -> None:
+    async with Bitrix24Sandbox(webhook_secret=SECRET, bucket=3) as portal:
+        url, statuses = f"{portal.url}/rest/1/{SECRET}/batch.json", []
+        for _ in range(5):
+            async with session.post(url, json={"cmd": {}}) as answer:
+                statuses.append(answer.status)
+    assert statuses[:3] == [200] * 3
+    assert statuses[-1] == 503

@@ -1,0 +1,287 @@
+"""amoCRM (Kommo) API v4: who is calling, popups, the call on the card of its contact.
+
+Who is calling costs one request, two with a company: the search wants the last digits without the country, because
+`+7…` and `8…` are different texts to it, and looks through every field. A call is attached by its number to the card
+that has it; for a number without a card there is nothing to attach it to: it is left out, or becomes an unsorted lead
+when `unsorted` says so. A listed call cannot be changed, and whether the server knows a repetition by `uniq` is not
+proven: after a lost answer the notes of the cards with the number, and the unsorted leads, are looked through first.
+Invariant: a card counts only when a number of it is the caller's. Source: the vendor's PHP client and documentation.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
+from vochi_agent.crm.amocrm_account import Account
+from vochi_agent.crm.fields import identifier, mapping, numbers, numeric_id, objects, same_number, search_digits, text
+from vochi_agent.customers.model import Names, Profile
+from vochi_agent.errors import CrmRejected
+from vochi_agent.ports import Popup, Post
+
+__all__ = ["AmoCrm", "choose", "to_profile"]
+
+SOURCE: Final = "amocrm"
+API: Final = "/api/v4"
+SERVICE: Final = "vochi-agent"
+PAGE: Final = "50"
+# Enough to tell people who share a number from each other.
+MOST_CARDS: Final = 5
+NOTES: Final = (
+    ("filter[note_type][]", "call_in"), ("filter[note_type][]", "call_out"), ("limit", "100"),
+    ("order[updated_at]", "desc"),
+)  # fmt: skip
+LEADS_PAGE: Final = "250"
+# Ids of companies and contacts are counted apart.
+COMPANY: Final = "company-"
+# 1 left a message, 3 not available, 4 talked, 5 wrong number, 6 no answer, 7 busy.
+CALL_STATUSES: Final[Mapping[Reason, int]] = {
+    Reason.TALKED: 4,
+    Reason.VOICEMAIL: 1,
+    Reason.BUSY: 7,
+    Reason.FAILED: 3,
+    Reason.UNREACHABLE: 3,
+}
+NO_ANSWER: Final = 6
+
+
+class AmoCrm:
+    """One account; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
+
+    Args:
+        url: The account's address, for links.
+        agents: User id -> extension; the API does not know extensions.
+        country: ISO 3166 code; how numbers without a country are read.
+        unsorted: An inbound call of a number without a card becomes an unsorted lead.
+    """
+
+    name = SOURCE
+
+    def __init__(self, account: Account, *, url: str, agents: Mapping[str, str], country: str, unsorted: bool) -> None:
+        self._account = account
+        self._calls = account.apart("calls")
+        self._behind = account.apart("changes")
+        self._country = country
+        self._url = url.rstrip("/")
+        self._agents = agents
+        self._users = {extension: user for user, extension in reversed(list(agents.items()))}
+        self._unsorted = unsorted
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether any extension is known to be a user's."""
+        return bool(self._users)
+
+    async def profile(self, phone: str) -> Profile | None:
+        """The person or company behind an E.164 number; see `ports.ProfileSource`."""
+        deadline = self._account.deadline()
+        contact = choose(await _found(self._account, "contacts", phone, deadline), phone)
+        if contact is not None:
+            return self._profile(contact, await _company_of(self._account, contact, deadline), phone)
+        company = choose(await _found(self._account, "companies", phone, deadline), phone)
+        return self._profile(None, company, phone) if company else None
+
+    async def person(self, external_id: str) -> Profile | None:
+        """The contact with this id; see `ports.ProfileSource`."""
+        deadline, company_id = self._behind.deadline(), external_id.removeprefix(COMPANY)
+        if company_id != external_id:
+            company = await _card(self._behind, "companies", company_id, deadline)
+            return self._profile(None, company, "") if company else None
+        contact = await _card(self._behind, "contacts", external_id, deadline)
+        return self._profile(contact, await _company_of(self._behind, contact, deadline), "") if contact else None
+
+    async def people(self, company_id: str) -> Sequence[str]:
+        """Ids for `person`: the company itself and its contacts. Raises as `ProfileSource.profile`."""
+        found = await _card(self._behind, "companies", company_id, self._behind.deadline(), also="contacts")
+        contacts = objects(mapping(found.get("_embedded")).get("contacts"))
+        ids = (numeric_id(each.get("id")) for each in contacts)
+        return [f"{COMPANY}{company_id}", *(each for each in ids if each)] if found else []
+
+    async def log_call(self, post: Post, *, recording_url: str) -> str:
+        """See `ports.CallBook`. A correction after the fact is beyond this API and left out."""
+        if post.corrects:
+            return post.remote_id
+        call, deadline = post.call, self._calls.deadline()
+        if post.uncertain and (known := await self._listed(call, deadline)):
+            return known
+        made = await self._calls.send("POST", f"{API}/calls", [self._entry(call, recording_url)], deadline=deadline)
+        listed = objects(mapping(made.get("_embedded")).get("calls"))
+        if listed:
+            return identifier(listed[0].get("id"))
+        problems = objects(made.get("errors"))
+        if problems and not _without_card(problems):
+            raise CrmRejected(text(problems[0].get("detail")) or text(problems[0].get("title")) or "refused")
+        if not self._unsorted or call.direction is not Direction.IN:
+            return ""
+        if not (post.uncertain and await self._is_unsorted(call, deadline)):
+            lead = [self._lead(call, recording_url)]
+            await self._calls.send("POST", f"{API}/leads/unsorted/sip", lead, deadline=deadline)
+        return ""
+
+    async def show(self, popup: Popup) -> str:
+        """See `ports.CallScreen`. What is shown cannot be closed by the API."""
+        users = [int(self._users[each]) for each in popup.began if self._users.get(each, "").isdecimal()]
+        if users and popup.progress.phone and popup.progress.phase is Phase.DIAL:
+            event = {"type": "phone_call", "phone_number": popup.progress.phone.lstrip("+"), "users": users}
+            # The one call that version 4 has no word for.
+            await self._calls.send("POST", "/api/v2/events", {"add": [event]}, deadline=self._calls.deadline())
+        return popup.remote_id
+
+    async def _listed(self, call: Call, deadline: float) -> str:
+        """The id of the note that an earlier request left on a card with the number; "" when there is none."""
+        for kind in ("contacts", "companies") if call.phone else ():
+            cards = [
+                card
+                for card in await _found(self._calls, kind, call.phone or "", deadline)
+                if _is_of(card, call.phone or "")
+            ]
+            for card in cards[:MOST_CARDS]:
+                path = f"{API}/{kind}/{identifier(card.get('id'))}/notes"
+                found = await self._calls.get(path, NOTES, deadline=deadline)
+                notes = objects(mapping(found.get("_embedded")).get("notes"))
+                known = (each for each in notes if mapping(each.get("params")).get("uniq") == _uniq(call))
+                if note := next(known, None):
+                    return identifier(note.get("id"))
+        return ""
+
+    async def _is_unsorted(self, call: Call, deadline: float) -> bool:
+        """Whether an earlier request made a lead of this call that nobody has looked at yet."""
+        query = [("filter[category][]", "sip"), ("order[created_at]", "desc"), ("limit", LEADS_PAGE)]
+        found = await self._calls.get(f"{API}/leads/unsorted", query, deadline=deadline)
+        leads = objects(mapping(found.get("_embedded")).get("unsorted"))
+        return any(each.get("source_uid") == _uniq(call) for each in leads)
+
+    def _profile(
+        self, contact: Mapping[str, object] | None, company: Mapping[str, object] | None, phone: str
+    ) -> Profile:
+        return to_profile(contact, company, phone=phone, url=self._url, agents=self._agents, country=self._country)
+
+    def _entry(self, call: Call, recording_url: str) -> dict[str, object]:
+        extension = call.last_agent or call.first_agent or next(iter(call.rung), "")
+        user = self._users.get(extension, "")
+        return {
+            "direction": "outbound" if call.direction is Direction.OUT else "inbound",
+            "uniq": _uniq(call),
+            "duration": round(call.talk_seconds),
+            "source": SERVICE,
+            "phone": (call.phone or call.raw_number).lstrip("+"),
+            "call_status": CALL_STATUSES.get(call.reason, NO_ANSWER),
+            "created_at": int(call.started_at.timestamp()),
+            **({"link": recording_url} if recording_url else {}),
+            **({"responsible_user_id": int(user), "call_responsible": int(user)} if user.isdecimal() else {}),
+        }
+
+    def _lead(self, call: Call, recording_url: str) -> dict[str, object]:
+        number, called_at = (call.phone or call.raw_number).lstrip("+"), int(call.started_at.timestamp())
+        talked = call.status is Status.ANSWERED
+        return {
+            "source_uid": _uniq(call),
+            "source_name": SERVICE,
+            "created_at": called_at,
+            "metadata": {
+                "uniq": _uniq(call),
+                "from": number,
+                "phone": call.last_agent or call.line or number,
+                "called_at": called_at,
+                "duration": round(call.talk_seconds),
+                "link": recording_url,
+                "service_code": SERVICE,
+                "is_call_event_needed": True,
+            },
+            "_embedded": {
+                "contacts": [{"name": number}],
+                "leads": [{"name": f"{'Входящий' if talked else 'Пропущенный'} звонок {number}"}],
+            },
+        }
+
+
+async def _found(account: Account, kind: str, phone: str, deadline: float) -> Sequence[Mapping[str, object]]:
+    """Cards in which these digits stand somewhere."""
+    query = [("query", search_digits(phone)[-1]), ("with", "leads"), ("limit", PAGE), ("order[updated_at]", "desc")]
+    found = await account.get(f"{API}/{kind}", query, deadline=deadline)
+    return objects(mapping(found.get("_embedded")).get(kind))
+
+
+async def _card(
+    account: Account, kind: str, card_id: str, deadline: float, *, also: str = "leads"
+) -> Mapping[str, object]:
+    """A card by its id; empty when there is none."""
+    if not numeric_id(card_id):
+        return {}
+    found = await account.get(f"{API}/{kind}/{card_id}", [("with", also)], deadline=deadline)
+    return found if identifier(found.get("id")) == card_id else {}
+
+
+async def _company_of(account: Account, contact: Mapping[str, object], deadline: float) -> Mapping[str, object] | None:
+    companies = objects(mapping(contact.get("_embedded")).get("companies"))
+    company_id = identifier(companies[0].get("id")) if companies else ""
+    return await _card(account, "companies", company_id, deadline) or None
+
+
+def choose(cards: Sequence[Mapping[str, object]], phone: str) -> Mapping[str, object] | None:
+    """The card that has this number: of several the one changed last."""
+    matching = [card for card in cards if _is_of(card, phone)]
+
+    def age(card: Mapping[str, object]) -> tuple[int, str]:
+        updated = card.get("updated_at")
+        return (updated if isinstance(updated, int) else 0, identifier(card.get("id")))
+
+    return max(matching, key=age, default=None)
+
+
+def to_profile(
+    contact: Mapping[str, object] | None,
+    company: Mapping[str, object] | None,
+    *,
+    phone: str,
+    url: str,
+    agents: Mapping[str, str],
+    country: str,
+) -> Profile:
+    """A contact and his company, or a company alone, as a profile."""
+    person, firm = contact or {}, company or {}
+    last_name, first_name = text(person.get("last_name")), text(person.get("first_name"))
+    contact_id, company_id = identifier(person.get("id")), identifier(firm.get("id"))
+    read = [numbers(each, country) for each in _numbers(contact or firm) if each]
+    kind, card_id = ("contacts", contact_id) if contact_id else ("companies", company_id)
+    manager = identifier(person.get("responsible_user_id")) or identifier(firm.get("responsible_user_id"))
+    return Profile(
+        source=SOURCE,
+        external_id=contact_id,
+        names=Names(
+            # Where the parts are empty, people have written everything into the one field.
+            last_name=last_name if last_name or first_name else text(person.get("name")),
+            first_name=first_name,
+            enterprise_name=text(firm.get("name")),
+        ),
+        company_id=company_id,
+        phones=tuple(dict.fromkeys(each for found in read for each in found if each != phone)),
+        # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
+        phones_complete=bool(contact_id) and all(read),
+        responsible=agents.get(manager, ""),
+        url=f"{url}/{kind}/detail/{card_id}",
+    )
+
+
+def _is_of(card: Mapping[str, object], phone: str) -> bool:
+    return (
+        bool(identifier(card.get("id")))
+        and card.get("is_deleted") is not True
+        and any(same_number(each, phone) for each in _numbers(card))
+    )
+
+
+def _numbers(card: Mapping[str, object]) -> Sequence[str]:
+    # `custom_fields_values` is null on a card without any.
+    fields = objects(card.get("custom_fields_values"))
+    phones = [field for field in fields if field.get("field_code") == "PHONE"]
+    return [text(value.get("value")) for field in phones for value in objects(field.get("values"))]
+
+
+def _uniq(call: Call) -> str:
+    return f"{call.enterprise_number}-{call.linkedid}"
+
+
+def _without_card(problems: Sequence[Mapping[str, object]]) -> bool:
+    """The number belongs to no card: an answer, not a failure. The error's code is UNCONFIRMED, so its words decide."""
+    words = (f"{text(each.get('title'))} {text(each.get('detail'))}".lower() for each in problems)
+    return any("not found" in each for each in words)

@@ -1,0 +1,218 @@
+"""Bitrix24 REST: the call's card on screens, the call in the CRM's telephony statistics, and who is calling.
+
+A call is registered under an id of ours, so a repetition is known again; what is finished stays as it is. Who finished
+it is responsible for it: the user who talked last. Source: the vendor's documentation of its REST API.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from vochi_agent.calls.model import Call, Direction, Phase, Reason
+from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, to_profile
+from vochi_agent.crm.bitrix24_portal import Portal
+from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
+from vochi_agent.customers.model import Profile
+from vochi_agent.errors import CrmRejected
+from vochi_agent.expiring import Expiring
+from vochi_agent.ports import Popup, Post
+
+__all__ = ["Bitrix24"]
+
+USERS_S: Final = 600.0
+MOST_USERS: Final = 1000
+OUTGOING, INCOMING = 1, 2
+STATUS_CODES: Final[Mapping[Reason, str]] = {
+    Reason.TALKED: "200",
+    Reason.BUSY: "486",
+    Reason.REJECTED: "603",
+    Reason.CANCELLED: "603-S",
+    Reason.FORBIDDEN: "403",
+    Reason.BLOCKED: "423",
+    Reason.FAILED: "503",
+    Reason.UNREACHABLE: "480",
+}
+MISSED: Final = "304"
+
+
+class Bitrix24:
+    """One portal; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
+
+    Args:
+        url: The portal's address, for links.
+        agents: User id -> extension; users that are not there are found by the extension in their own card.
+        default_user: User id that a call which reached no user is given; "" for none.
+        line: The external line that calls are shown under; "" for the line's own id.
+        country: ISO 3166 code; how numbers without a country are read.
+        clock: Monotonic seconds.
+    """
+
+    name = SOURCE
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        url: str,
+        agents: Mapping[str, str],
+        default_user: str,
+        line: str = "",
+        country: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._portal = portal
+        self._calls = portal.apart("calls")
+        self._behind = portal.apart("changes")
+        self._url = url.rstrip("/")
+        self._agents = agents
+        self._users = {extension: user for user, extension in reversed(list(agents.items()))}
+        self._default_user = default_user
+        self._line = line
+        self._country = country
+        self._found_users: Expiring[str, str] = Expiring(ttl_s=USERS_S, size=MOST_USERS, clock=clock)
+
+    @property
+    def portal(self) -> Portal:
+        """For the portal's other methods, with a breaker of their own."""
+        return self._behind
+
+    async def profile(self, phone: str) -> Profile | None:
+        """The person or company behind an E.164 number; see `ports.ProfileSource`."""
+        cards, who = await find_cards(self._portal, phone, self._portal.http.deadline())
+        return self._profile(cards, who, phone)
+
+    async def person(self, external_id: str) -> Profile | None:
+        """The contact, lead or company with this id; see `ports.ProfileSource`."""
+        prefix = next((each for each in KINDS if each and external_id.startswith(each)), "")
+        kind, number = KINDS[prefix], numeric_id(external_id.removeprefix(prefix))
+        cards = await cards_of(self._behind, {kind: [number]}, self._behind.http.deadline()) if number else []
+        return self._profile(cards, [], "")
+
+    async def scopes(self) -> Sequence[str]:
+        """What we may do in the portal, in its words: `crm`, `telephony`, `user`. Raises as `profile`."""
+        body = await self._behind.call("scope", {}, deadline=self._behind.http.deadline(), repeatable=True)
+        found = body.get("result")
+        return [text(each) for each in found] if isinstance(found, list) else []
+
+    async def log_call(self, post: Post, *, recording_url: str) -> str:
+        """See `ports.CallBook`. What is finished stays as it is: of a correction only a recording is added."""
+        if not self._portal.telephony:
+            raise CrmRejected("calls want an application (client_id, client_secret, refresh_token), not a webhook")
+        call, deadline = post.call, self._calls.http.deadline()
+        call_id = post.remote_id or await self._register(call, deadline)
+        if not post.corrects:
+            await self._finish(call, call_id, deadline, again=post.uncertain)
+        if recording_url:
+            await self._ask(
+                "telephony.externalCall.attachRecord",
+                {"CALL_ID": call_id, "FILENAME": f"{call.linkedid}.mp3", "RECORD_URL": recording_url},
+                deadline,
+            )
+        return call_id
+
+    async def show(self, popup: Popup) -> str:
+        """See `ports.CallScreen`. The portal hears of a call when the first phone rings; its end is `log_call`'s."""
+        progress = popup.progress
+        if not self._portal.telephony or progress.phone is None or progress.phase is Phase.HANGUP:
+            return popup.remote_id
+        deadline, call_id = self._calls.http.deadline(), popup.remote_id
+        began = [user for each in popup.began if (user := await self._user_of(each, deadline))]
+        if not call_id:
+            if not began:
+                return ""
+            facts = _registration(
+                phone=progress.phone,
+                outgoing=progress.direction is Direction.OUT,
+                started_at=datetime.fromtimestamp(progress.started_at, UTC),
+                line=self._line or progress.line,
+                external_id=_external_id(progress.enterprise_number, progress.linkedid),
+            )
+            result = await self._ask(
+                "telephony.externalcall.register", {**facts, "USER_ID": began[0], "SHOW": 1}, deadline
+            )
+            call_id, began = text(result.get("CALL_ID")), began[1:]
+        ended = [user for each in popup.ended if (user := await self._user_of(each, deadline))]
+        for method, users in (("show", began), ("hide", ended)):
+            if users and (progress.phase is Phase.DIAL or method == "hide"):
+                await self._ask(f"telephony.externalcall.{method}", {"CALL_ID": call_id, "USER_ID": users}, deadline)
+        return call_id
+
+    async def _register(self, call: Call, deadline: float) -> str:
+        facts = _registration(
+            phone=call.phone or call.raw_number,
+            outgoing=call.direction is Direction.OUT,
+            started_at=call.started_at,
+            line=self._line or call.line,
+            external_id=_external_id(call.enterprise_number, call.linkedid),
+        )
+        result = await self._ask(
+            "telephony.externalcall.register",
+            {**facts, "USER_ID": await self._whose(call, deadline), "SHOW": 0},
+            deadline,
+        )
+        return text(result.get("CALL_ID"))
+
+    async def _finish(self, call: Call, call_id: str, deadline: float, *, again: bool) -> None:
+        parameters = {
+            "CALL_ID": call_id,
+            "USER_ID": await self._whose(call, deadline),
+            "DURATION": round(call.talk_seconds),
+            "STATUS_CODE": STATUS_CODES.get(call.reason, MISSED),
+            "ADD_TO_CHAT": 0,
+        }
+        try:
+            await self._ask("telephony.externalcall.finish", parameters, deadline, repeatable=False)
+        except CrmRejected as refusal:
+            # A finished call is not found any more: our earlier request, whose answer was lost, had arrived.
+            if not again or "not found" not in str(refusal).lower():
+                raise
+
+    async def _whose(self, call: Call, deadline: float) -> str:
+        """The user it is written to: who talked last, else who placed it, else whose phone rang first."""
+        for extension in dict.fromkeys((call.last_agent or "", call.first_agent or "", *call.rung)):
+            if extension and (user := await self._user_of(extension, deadline)):
+                return user
+        if self._default_user:
+            return self._default_user
+        raise CrmRejected("no user of the portal has an extension of this call, and default_user is not configured")
+
+    async def _user_of(self, extension: str, deadline: float) -> str:
+        """The user with this inner number, "" when there is none."""
+        if extension in self._users:
+            return self._users[extension]
+        known = self._found_users.get(extension)
+        if known is None:
+            wanted = {"FILTER": {"UF_PHONE_INNER": extension, "ACTIVE": True}}
+            body = await self._calls.call("user.get", wanted, deadline=deadline, repeatable=True)
+            # A filter that is ignored would bring everybody.
+            users = [each for each in objects(body.get("result")) if text(each.get("UF_PHONE_INNER")) == extension]
+            known = identifier(users[0].get("ID")) if users else ""
+            self._found_users.put(extension, known)
+        return known
+
+    async def _ask(
+        self, method: str, parameters: Mapping[str, object], deadline: float, *, repeatable: bool = True
+    ) -> Mapping[str, object]:
+        body = await self._calls.call(method, parameters, deadline=deadline, repeatable=repeatable)
+        return mapping(body.get("result"))
+
+    def _profile(self, cards: Sequence[Card], who: Sequence[Mapping[str, object]], phone: str) -> Profile | None:
+        return to_profile(cards, who, phone=phone, url=self._url, agents=self._agents, country=self._country)
+
+
+def _registration(
+    *, phone: str, outgoing: bool, started_at: datetime, line: str | None, external_id: str
+) -> dict[str, object]:
+    return {
+        "PHONE_NUMBER": phone,
+        "TYPE": OUTGOING if outgoing else INCOMING,
+        "CALL_START_DATE": started_at.isoformat(timespec="seconds"),
+        "CRM_CREATE": 0,
+        # Without it two calls of one number within half an hour are taken for one.
+        "EXTERNAL_CALL_ID": external_id,
+        **({"LINE_NUMBER": line} if line else {}),
+    }
+
+
+def _external_id(enterprise_number: str, linkedid: str) -> str:
+    return f"{enterprise_number}-{linkedid}"

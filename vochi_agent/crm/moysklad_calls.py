@@ -1,0 +1,103 @@
+"""A call in the words of MoySklad's Phone API 1.0: how it begins, lives and ends. Pure.
+
+Times carry no zone and are Moscow's, durations are milliseconds. There is no field for a result: the comment says it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
+from vochi_agent.ports import Popup
+
+__all__ = ["PHONE", "beginning", "call_path", "ending", "events", "live", "remark"]
+
+PHONE: Final = "/api/phone/1.0"
+MOSCOW: Final = ZoneInfo("Europe/Moscow")
+REMARKS: Final[Mapping[Reason, str]] = {
+    Reason.BLOCKED: "Номер в чёрном списке",
+    Reason.FORBIDDEN: "Направление запрещено",
+    Reason.CLOSED: "Звонок в нерабочее время",
+    Reason.VOICEMAIL: "Оставлено голосовое сообщение",
+    Reason.ABANDONED_QUEUE: "Клиент не дождался в очереди",
+    Reason.QUEUE_TIMEOUT: "В очереди никто не ответил",
+    Reason.ABANDONED: "Клиент не дождался ответа",
+    Reason.ABANDONED_GREETING: "Клиент положил трубку во время приветствия",
+    Reason.REJECTED: "Звонок отклонён",
+    Reason.BUSY: "Занято",
+    Reason.NO_ANSWER: "Нет ответа",
+    Reason.UNREACHABLE: "Телефоны недоступны",
+    Reason.CANCELLED: "Звонок отменён",
+    Reason.FAILED: "Не удалось дозвониться",
+    Reason.UNKNOWN_END: "Конец звонка не виден",
+}
+
+
+def remark(call: Call) -> str:
+    """What the call's comment says: the Phone API has no field for a result."""
+    if call.status is Status.ANSWERED:
+        return f"Разговор: {', '.join(call.path)}" if call.path else "Разговор"
+    return REMARKS.get(call.reason, "Пропущен")
+
+
+def call_path(enterprise_number: str, linkedid: str) -> str:
+    """Where the call lives, by the id that we gave it."""
+    return f"{PHONE}/call/extid/{quote(_external_id(enterprise_number, linkedid), safe='')}"
+
+
+def _external_id(enterprise_number: str, linkedid: str) -> str:
+    return f"{enterprise_number}-{linkedid}"
+
+
+def beginning(call: Call) -> dict[str, object]:
+    """What makes a call."""
+    inbound = call.direction is not Direction.OUT
+    agent = call.last_agent or call.first_agent or next(iter(call.rung), "")
+    return {
+        "externalId": _external_id(call.enterprise_number, call.linkedid),
+        "number": call.phone or call.raw_number,
+        "isIncoming": inbound,
+        "startTime": _moscow(call.started_at),
+        **({"extension": agent} if agent else {}),
+    }
+
+
+def ending(call: Call, recording_url: str) -> dict[str, object]:
+    """What ends it, or corrects it afterwards."""
+    return {
+        # Without `endTime`: it wins over `duration`, and the ringing would count as talk.
+        "duration": round(call.talk_seconds * 1000),
+        "comment": remark(call),
+        **({"extension": call.last_agent} if call.last_agent else {}),
+        **({"recordUrl": [recording_url]} if recording_url else {}),
+    }
+
+
+def live(popup: Popup) -> dict[str, object]:
+    """What makes a call that goes on."""
+    progress = popup.progress
+    return {
+        "externalId": _external_id(progress.enterprise_number, progress.linkedid),
+        "number": progress.phone,
+        "isIncoming": progress.direction is not Direction.OUT,
+        "startTime": _moscow(datetime.fromtimestamp(progress.started_at, MOSCOW)),
+        **({"extension": popup.began[0]} if len(popup.began) == 1 else {}),
+    }
+
+
+def events(popup: Popup) -> Sequence[Mapping[str, str]]:
+    """What changes on which screen."""
+    match popup.progress.phase:
+        case Phase.HANGUP:
+            return [{"eventType": "HIDE_ALL"}]
+        case Phase.BRIDGE:
+            kinds = [("STARTTIME", each) for each in popup.began] + [("HIDE", each) for each in popup.ended]
+        case _:
+            kinds = [("SHOW", each) for each in popup.began] + [("HIDE", each) for each in popup.ended]
+    return [{"eventType": kind, "extension": extension} for kind, extension in kinds]
+
+
+def _moscow(moment: datetime) -> str:
+    return moment.astimezone(MOSCOW).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
