@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -36,7 +37,13 @@ def rules_of(account: Account, session: aiohttp.ClientSession, **keys: Any) -> l
     """The rules that a configuration switches on, as the daemon builds them."""
     config = account.config(agents={"7": "151"} if account.name == "retailcrm" else {"5": "151"}, **keys)
     source = CRMS[account.name](
-        config, enterprise_number="0901", country="BY", session=session, clock=HandClock(), on_state=[].append
+        config,
+        enterprise_number="0901",
+        country="BY",
+        session=session,
+        clock=HandClock(),
+        on_state=[].append,
+        state_dir=Path("/nonexistent"),
     )
     books = books_of(source, config, clock=HandClock())
     assert [book.name for book in books] == lists_of(account.name, config)
