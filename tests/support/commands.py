@@ -62,7 +62,10 @@ class Workplace:
         status, peak = Path(f"/proc/{process.pid}/status"), 0.0
         said = asyncio.create_task(process.communicate())
         while not said.done():
-            lines = status.read_text().splitlines()  # noqa: ASYNC240 - no disk stands behind it
+            try:
+                lines = status.read_text().splitlines()  # noqa: ASYNC240 - no disk stands behind it
+            except FileNotFoundError:
+                lines = []  # it has just ended
             peak = max([peak, *(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))])
             await asyncio.wait([said], timeout=0.05)
         out, err = said.result()
