@@ -214,7 +214,8 @@ async def test_the_daemon_looks_as_often_as_it_is_told_and_not_at_all_when_it_is
     async with office(tmp_path, dsn, store, primary="retailcrm", history_s=5) as at_work:
         at_work.retailcrm.add_customer(2002, last_name="Первая", phones=[PHONE])
         await looked(store, 0, "customers-corporate")
-        at_work.retailcrm.changed("customers", 2002)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")  # the daemon's clock is the real one
+        at_work.retailcrm.changed("customers", 2002, at=now)
         await renamed(store, "Первая")
         assert 4 <= len(at_work.retailcrm.requests) <= 8
 

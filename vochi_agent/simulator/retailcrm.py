@@ -216,13 +216,15 @@ class RetailCrmSandbox:
             **({"mainCompany": {"id": company_id + 2, "name": main_company}} if main_company else {}),
         }
 
-    def changed(self, history: str, entity_id: int, *, field: str = "first_name") -> int:
+    def changed(
+        self, history: str, entity_id: int, *, field: str = "first_name", at: str = "2026-11-20 12:00:00"
+    ) -> int:
         """Write a change of a customer (or of a company, `customers-corporate`) into the history; returns its id."""
         self._history_id += 1
         # [php] tests/src/ResourceGroup/CustomersCorporateTest.php: a company stands under `customer` too.
         record = {
             "id": self._history_id,
-            "createdAt": "2026-11-20 12:00:00",
+            "createdAt": at,
             "source": "user",
             "user": {"id": 27},
             "field": field,
