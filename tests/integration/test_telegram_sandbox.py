@@ -1,5 +1,6 @@
 """The sandbox Bot API on the wire: every answer has Telegram's form, every mistake Telegram's words."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -106,3 +107,38 @@ async def test_a_group_over_its_limit_is_told_how_long_to_wait(telegram: Caller)
     assert [answer["ok"] for answer in answers] == [True] * 5 + [False]
     assert answers[-1]["error_code"] == 429
     assert answers[-1]["parameters"]["retry_after"] >= 1
+
+
+async def test_updates_come_until_their_offset_confirms_them(telegram: Caller) -> None:
+    telegram.sandbox.add_chat(5)
+    first = telegram.sandbox.write(5, "/missed now", user_id=5)
+    second = telegram.sandbox.write(5, "привет", user_id=5)
+    (one, two) = (await telegram.ask("getUpdates"))["result"]
+    (left,) = (await telegram.ask("getUpdates", offset=second))["result"]
+
+    assert (one["update_id"], two["update_id"], left["update_id"]) == (first, second, second)
+    assert one["message"]["chat"] == {"id": 5, "type": "private", "first_name": "Продажи"}
+    assert one["message"]["entities"] == [{"type": "bot_command", "offset": 0, "length": 7}]
+    assert (await telegram.ask("getUpdates", offset=second + 1))["result"] == []
+
+
+async def test_a_held_request_is_answered_when_somebody_writes(telegram: Caller) -> None:
+    telegram.sandbox.add_chat(5)
+    held = asyncio.ensure_future(telegram.ask("getUpdates", timeout=30))
+    await telegram.sandbox.until(lambda: bool(telegram.sandbox.requests))
+    telegram.sandbox.write(5, "привет", user_id=5)
+
+    assert [each["message"]["text"] for each in (await held)["result"]] == ["привет"]
+
+
+async def test_a_second_reader_ends_the_first_and_a_webhook_both(telegram: Caller) -> None:
+    first = asyncio.ensure_future(telegram.ask("getUpdates", timeout=30))
+    await telegram.sandbox.until(lambda: bool(telegram.sandbox.requests))
+    await telegram.ask("getUpdates")
+    refused = await first
+    telegram.sandbox.mailbox.webhook = "https://other.example/hook"
+    hooked = await telegram.ask("getUpdates")
+
+    assert (refused["error_code"], hooked["error_code"]) == (409, 409)
+    assert refused["description"].startswith("Conflict: terminated by other getUpdates request")
+    assert hooked["description"].startswith("Conflict: can't use getUpdates method while webhook is active")

@@ -17,6 +17,7 @@ from aiohttp import web
 from .telegram_chats import Fault, SandboxChat, SandboxMessage, TelegramRequest
 from .telegram_html import MarkupError, shown_text
 from .telegram_limits import Limits
+from .telegram_updates import Mailbox, ReaderLost
 
 __all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest", "TelegramSandbox"]
 
@@ -47,6 +48,7 @@ class TelegramSandbox:
         limits: Those limits.
         refused: How many requests the limits refused.
         on_message: Told of every message as it is sent or edited.
+        mailbox: What people wrote to the bot.
         requests: Every request so far, oldest first, bounded.
     """
 
@@ -61,6 +63,7 @@ class TelegramSandbox:
         self._chats: dict[int, SandboxChat] = {}
         self._faults: list[tuple[Fault, int | None, int]] = []
         self.limits = Limits()
+        self.mailbox = Mailbox()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -107,13 +110,30 @@ class TelegramSandbox:
         return self._chats[chat_id]
 
     def say(self, chat_id: int, text: str) -> int:
-        """A person writes something; returns its id."""
+        """A person writes something that the bot does not get to read; returns its id."""
         chat = self._chats[chat_id]
         chat.last_id += 1
         chat.messages[chat.last_id] = SandboxMessage(
             chat_id, chat.last_id, text, text, silent=False, topic=0, by_people=True
         )
         return chat.last_id
+
+    def write(self, chat_id: int, text: str, *, user_id: int, name: str = "Анна", reply_to: int | None = None) -> int:
+        """A person writes something that the bot gets to read; returns the number of its update."""
+        chat = self._chats[chat_id]
+        content: dict[str, object] = {
+            "message_id": self.say(chat_id, text),
+            "from": {"id": user_id, "is_bot": False, "first_name": name, "language_code": "ru"},
+            "chat": chat.as_json(),
+            "date": STARTED_AT + chat.last_id,
+            "text": text,
+        }
+        if text.startswith("/"):
+            command = text.split(maxsplit=1)[0]
+            content["entities"] = [{"type": "bot_command", "offset": 0, "length": len(command)}]
+        if reply_to is not None:
+            content["reply_to_message"] = self._as_json(chat, chat.messages[reply_to])
+        return self.mailbox.put("message", content)
 
     def break_next(self, fault: Fault, *, chat_id: int | None = None, retry_after: int = 1, times: int = 1) -> None:
         """Let the next requests fail, those of one chat or of any."""
@@ -140,6 +160,10 @@ class TelegramSandbox:
         try:
             if request.match_info["token"] != self._token:
                 raise _Refused(401, "Unauthorized")
+            if name.lower() == "getupdates":
+                # Held for a minute, so faults meant for others must not end here.
+                await self._tell()
+                return _json(200, {"ok": True, "result": await self.mailbox.read(fields)})
             method = self._methods.get(name.lower())
             if method is None:
                 raise _Refused(404, "Not Found")
@@ -148,14 +172,19 @@ class TelegramSandbox:
                 return await self._fail(fault, retry_after, request)
             answer = _json(200, {"ok": True, "result": method(fields)})
             return await self._silence(request) if fault else answer
+        except ReaderLost as lost:
+            return _json(409, {"ok": False, "error_code": 409, "description": str(lost)})
         except _Refused as refused:
             description = {"ok": False, "error_code": refused.status, "description": str(refused)}
             return _json(
                 refused.status, description | ({"parameters": refused.parameters} if refused.parameters else {})
             )
         finally:
-            async with self._changed:
-                self._changed.notify_all()
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     def _next_fault(self, chat_id: str) -> tuple[Fault | None, int]:
         for index, (fault, only, retry_after) in enumerate(self._faults):
@@ -180,8 +209,7 @@ class TelegramSandbox:
                 return await self._silence(request)
 
     async def _silence(self, request: web.Request) -> web.StreamResponse:
-        async with self._changed:
-            self._changed.notify_all()
+        await self._tell()
         await self._closing.wait()
         return _reset(request)
 
@@ -238,9 +266,13 @@ class TelegramSandbox:
     def _shown(self, chat: SandboxChat, message: SandboxMessage) -> dict[str, object]:
         chat.messages[message.message_id] = message
         self.on_message(message)
+        return self._as_json(chat, message)
+
+    def _as_json(self, chat: SandboxChat, message: SandboxMessage) -> dict[str, object]:
+        """The Message object."""
         return {
             "message_id": message.message_id,
-            "from": self._get_me({}),
+            "from": {"id": 1, "is_bot": False, "first_name": "Анна"} if message.by_people else self._get_me({}),
             "chat": chat.as_json(),
             "date": STARTED_AT + message.message_id,
             "text": message.text,
