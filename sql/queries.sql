@@ -479,7 +479,9 @@ ORDER BY since LIMIT 1;
 -- Which of some messages of a chat our tables know. $1 chat, $2 message ids
 SELECT message_id FROM cards WHERE chat_id = $1 AND message_id = ANY ($2::bigint[])
 UNION
-SELECT message_id FROM card_leftovers WHERE chat_id = $1 AND message_id = ANY ($2::bigint[]);
+SELECT message_id FROM card_leftovers WHERE chat_id = $1 AND message_id = ANY ($2::bigint[])
+UNION
+SELECT message_id FROM bot_answers WHERE chat_id = $1 AND message_id = ANY ($2::bigint[]);
 
 -- name: doubt_settled
 -- A text was looked for. $1 enterprise, $2 chat, $3 text
@@ -504,6 +506,67 @@ ON CONFLICT (enterprise_number, chat_id) DO UPDATE SET closed_at = now(), closed
 -- A chat takes messages again. $1 enterprise, $2 chat
 UPDATE telegram_chats SET closed_at = NULL, closed_why = NULL
 WHERE enterprise_number = $1 AND chat_id = $2 AND closed_at IS NOT NULL;
+
+-- name: home_chat
+-- The chat of our configuration that became this one. $1 its id now
+SELECT chat_id FROM telegram_chats WHERE moved_to = $1 ORDER BY chat_id LIMIT 1;
+
+-- name: calls_of_message
+-- The calls that a message of ours is about. $1 enterprises, $2 chat, $3 message id
+SELECT enterprise_number, linkedid, phase FROM cards
+WHERE enterprise_number = ANY ($1::text[]) AND chat_id = $2 AND message_id = $3 AND kind = 'call' AND text <> ''
+ORDER BY id;
+
+-- name: note_answer
+-- A message of ours that is no card. What is older than a day nobody looks for. $1 chat, $2 message id
+WITH forgotten AS (
+    DELETE FROM bot_answers WHERE sent_at < now() - interval '1 day'
+)
+INSERT INTO bot_answers (chat_id, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: next_update
+-- From which update on a bot's updates are to be read; none when that is so long ago that Telegram may count anew.
+-- $1 bot
+SELECT next_update FROM bot_updates WHERE bot_id = $1 AND noted_at > now() - interval '6 days';
+
+-- name: take_update
+-- Notes that an update is about to be handled; no row when it was taken before. $1 bot, $2 update
+INSERT INTO bot_updates AS taken (bot_id, next_update) VALUES ($1, $2 + 1)
+ON CONFLICT (bot_id) DO UPDATE SET next_update = excluded.next_update, noted_at = now()
+WHERE taken.next_update < excluded.next_update OR taken.noted_at <= now() - interval '6 days'
+RETURNING bot_id;
+
+-- name: invite
+-- A new code for an extension; an earlier one is worth nothing any more. $1 enterprise, $2 extension, $3 hash,
+-- $4 how long it is good
+INSERT INTO invitations (enterprise_number, extension, code_hash, expires_at) VALUES ($1, $2, $3, now() + $4::interval)
+ON CONFLICT (enterprise_number, extension) DO UPDATE SET
+    code_hash = excluded.code_hash, expires_at = excluded.expires_at;
+
+-- name: use_invitation
+-- Takes a code away: of two who come with it one gets it. $1 enterprises, $2 hash
+DELETE FROM invitations WHERE enterprise_number = ANY ($1::text[]) AND code_hash = $2
+RETURNING enterprise_number, extension, expires_at > now() AS good;
+
+-- name: withdraw_invitation
+-- The code of an extension is worth nothing any more. $1 enterprise, $2 extension
+DELETE FROM invitations WHERE enterprise_number = $1 AND extension = $2 RETURNING extension;
+
+-- name: clear_extension
+-- Nobody has this extension any more. $1 enterprise, $2 extension
+DELETE FROM operators WHERE enterprise_number = $1 AND extension = $2 RETURNING user_id;
+
+-- name: sign_up
+-- A person has an extension, instead of the one he had. $1 enterprise, $2 Telegram user, $3 extension, $4 his name there
+INSERT INTO operators (enterprise_number, user_id, extension, name) VALUES ($1, $2, $3, $4)
+ON CONFLICT (enterprise_number, user_id) DO UPDATE SET
+    extension = excluded.extension, name = excluded.name, signed_up_at = now();
+
+-- name: operators_of
+-- What a Telegram user is in some enterprises. $1 enterprises, $2 user
+SELECT enterprise_number, user_id, extension, name FROM operators
+WHERE enterprise_number = ANY ($1::text[]) AND user_id = $2
+ORDER BY enterprise_number;
 
 -- name: post_call
 -- A finished call, or a corrected one, has to go to CRMs; one that ended too long ago stays out of them.

@@ -41,9 +41,11 @@ from vochi_agent.store.news import CustomerNews
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
-from vochi_agent.telegram.cards import CardSender
+from vochi_agent.telegram.cards import CardSender, Pace
+from vochi_agent.telegram.desk import Desk
 from vochi_agent.telegram.door import Bot
 from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
+from vochi_agent.telegram.intake import Intake
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
@@ -61,6 +63,7 @@ class Daemon:
     Attributes:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
+        intake: What people write to the bots.
         changes: What each CRM tells by itself.
         clicks: On phone numbers in each CRM.
         schema_ready: Set when the database has our schema.
@@ -77,6 +80,7 @@ class Daemon:
     call_log: CallLog
     caller_id: CallerId
     cards: CardSender
+    intake: Intake
     live_cards: LiveCards
     recorded_calls: RecordedCalls
     call_books: CallBooks
@@ -99,6 +103,7 @@ class Daemon:
         self.caller_id.use(layouts)
         self.call_log.use(_renderers(config, known, self.customers, self.recorded_calls))
         self.live_cards.use(_live_renderers(config))
+        self.intake.use(config)
         for number, (_, layout) in layouts.items():
             self.sites[number].watch.tracker.layout = layout
 
@@ -167,12 +172,14 @@ async def assembled(
         stack.push_async_callback(customers.aclose)
         news = CustomerNews(store.database, customers, enterprises=list(layouts))
         sites: dict[str, Site] = {}
+        intake = _intake(config, store, metrics, ours=lambda number: number in sites and sites[number].duty.ours)
         cards = CardSender(
             config,
             store.cards,
             metrics=metrics,
             bots=bots,
             ours=lambda number: number in sites and sites[number].duty.ours,
+            attend=intake.attend,
         )
         live_cards = LiveCards(store.cards, customers, renderers=_live_renderers(config), cards_changed=cards.wake)
         recorded_calls = RecordedCalls(
@@ -278,6 +285,7 @@ async def assembled(
             call_log=call_log,
             caller_id=caller_id,
             cards=cards,
+            intake=intake,
             call_books=call_books,
             call_screens=call_screens,
             live_cards=live_cards,
@@ -290,6 +298,21 @@ async def assembled(
             parts=parts,
             http_port=address.port,
         )
+
+
+def _intake(config: Config, store: PostgresStore, metrics: Metrics, *, ours: Callable[[str], bool]) -> Intake:
+    """What people write to the bots, and who answers it."""
+
+    def desk(enterprises: Callable[[], Sequence[Enterprise]]) -> Desk:
+        return Desk(
+            enterprises,
+            store.operators,
+            store.customers,
+            now=lambda: datetime.fromtimestamp(time.time(), UTC),
+            clock=time.monotonic,
+        )
+
+    return Intake(config, store.operators, store.operators, desk, metrics=metrics, pace=Pace(), ours=ours)
 
 
 Asked = Mapping[str, Sequence[CrmOfEnterprise]]

@@ -54,6 +54,7 @@ class Metrics:
         crm_phones_skipped: Phones of webhooks that are no phones.
         cards: Requests to Telegram about cards, by result.
         card_seconds: From a text in the table to Telegram's word that the chat shows it.
+        bot_messages: What people wrote to the bot, by result: answered, stranger, ignored, failed.
         chats_rushing: Chats in which a board stands for single cards.
     """
 
@@ -101,6 +102,7 @@ class Metrics:
         )
         self.cards = self._counter("cards", "Requests to Telegram about cards", *enterprise, "result")
         self.card_seconds = self._histogram("card_seconds", "Time until a chat shows a card", CARD_BUCKETS)
+        self.bot_messages = self._counter("bot_messages", "Messages of people to the bot", "result")
         self.chats_rushing = self._gauge("chats_rushing", "Chats with a board for single cards", *enterprise)
 
     def render(self) -> bytes:

@@ -15,6 +15,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.customers.model import Names, Profile
+from vochi_agent.desk_ports import Operator, Person
 
 # What commands say does not depend on the server's version; the store's own tests run on both.
 pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
@@ -372,3 +373,40 @@ async def test_outbox_names_the_calls_that_a_crm_refused_and_lets_them_be_tried_
     assert "no such manager" in shown.out
     assert (retried.code, retried.out) == (0, "1 calls are tried again.\n")
     assert [(each["waiting"], each["parked"]) for each in waiting.json()["crms"]] == [(1, 0)]
+
+
+async def test_invite_prints_a_link_that_signs_one_person_up(site: Site) -> None:
+    answer = await site.vochi("invite", "151")
+    link, _, code = answer.out.strip().partition("?start=")
+
+    assert (answer.code, link) == (0, "https://t.me/vochi_bot")
+    assert len(code) == 22
+    operator = await site.store.operators.redeem(code, Person(7, "Анна"), ["0901"])
+    assert operator == Operator(enterprise_number="0901", user_id=7, extension="151", name="Анна")
+    assert await site.store.operators.redeem(code, Person(8, "Борис"), ["0901"]) is None
+
+
+async def test_invite_without_telegram_prints_what_to_write(site: Site) -> None:
+    site.configure(telegram_url=f"http://127.0.0.1:{free_port()}")
+    answer = await site.vochi("invite", "151")
+    told = await site.vochi("invite", "151", "--json")
+
+    assert answer.code == told.code == 0
+    assert answer.out.startswith("/start ")
+    assert json.loads(told.out)["link"] == ""
+    assert await site.store.operators.redeem(answer.out.split()[1], Person(7, "Анна"), ["0901"]) is None
+    assert await site.store.operators.redeem(json.loads(told.out)["code"], Person(7, "Анна"), ["0901"])
+
+
+async def test_dismiss_signs_out_whoever_there_is(site: Site) -> None:
+    code = await site.store.operators.invite("0901", "151")
+    await site.store.operators.redeem(code, Person(7, "Анна"), ["0901"])
+
+    assert (await site.vochi("invite", "151", "--dismiss")).code == 0
+    assert await site.store.operators.operators(7, ["0901"]) == []
+    assert (await site.vochi("invite", "151", "--dismiss")).code == 1
+
+
+@pytest.mark.parametrize("extension", ["1", "123456", "PJSIP/151", ""])
+async def test_invite_takes_only_extensions(site: Site, extension: str) -> None:
+    assert (await site.vochi("invite", extension)).code == 2

@@ -31,6 +31,7 @@ COMMANDS = {
     "calls": "the ledger of calls",
     "call": "one call",
     "call-out": "ring an agent's phone, then call a number from it",
+    "invite": "a link by which a person signs up with the Telegram bot as an extension",
     "customer": "one customer with all numbers and counters",
     "phonebook": "import names from a CSV or vCard file",
     "audit": "compare the customers' counters with their calls; --fix mends them",

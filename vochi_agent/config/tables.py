@@ -96,12 +96,17 @@ class HttpConfig(Table):
 
 
 class TelegramConfig(Table):
-    """`[telegram]`; without a token (here or in an enterprise) no card is sent."""
+    """`[telegram]`; without a token (here or in an enterprise) no card is sent.
+
+    Attributes:
+        updates: How the bot learns what people write to it; `off`: it only speaks.
+    """
 
     token: v.BotToken = NO_SECRET
     api_url: v.HttpUrl = "https://api.telegram.org"
     proxy: v.ProxyUrl = Field(default="", repr=False)
     card: v.CardMode = "auto"
+    updates: v.UpdatesMode = "polling"
 
 
 class AsteriskConfig(Table):

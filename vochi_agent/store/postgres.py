@@ -8,6 +8,7 @@ store.calls      ports.CallStore: record; merge, refresh_cards
 store.customers  ports.CustomerDirectory: customer, enrich; person
 store.cards      the work of the Telegram chats: put_live, pending_chats, work, claim, sent, lost, …
 store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
+store.operators  people who talk with the bot: invite, redeem, operators, take_update, …
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
 store.phonebook  phonebook_import.Phonebook: put
@@ -25,6 +26,7 @@ from .database import Database
 from .directory import Customers
 from .ledger import CallLedger
 from .migrate import migrate, pending
+from .operators import Operators
 from .outbox import Outbox
 from .phonebook import PhonebookRows
 from .recount import Recount
@@ -42,6 +44,7 @@ class PostgresStore:
         self.calls = CallLedger(self.database)
         self.customers = Customers(self.database)
         self.cards = CardQueue(self.database, holder=secrets.token_hex(8))
+        self.operators = Operators(self.database)
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
         self.phonebook = PhonebookRows(self.database)

@@ -11,11 +11,12 @@ import aiohttp
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
-from aiogram.enums import ParseMode
+from aiogram.enums import ChatType, ParseMode
 from aiogram.exceptions import (
     AiogramError,
     TelegramAPIError,
     TelegramBadRequest,
+    TelegramConflictError,
     TelegramForbiddenError,
     TelegramMigrateToChat,
     TelegramNetworkError,
@@ -24,7 +25,9 @@ from aiogram.exceptions import (
     TelegramServerError,
     TelegramUnauthorizedError,
 )
-from aiogram.types import LinkPreviewOptions
+from aiogram.types import LinkPreviewOptions, Message, ReplyParameters
+
+from vochi_agent.desk_ports import Incoming, Person
 
 from .failures import (
     AnswerLost,
@@ -38,6 +41,7 @@ from .failures import (
     TelegramFailure,
     TokenRefused,
     TopicGone,
+    UpdatesTaken,
 )
 
 __all__ = ["TelegramBot"]
@@ -129,16 +133,78 @@ class TelegramBot:
             raise TelegramAway(str(lost)) from lost
         return False
 
+    async def answer(self, message: Incoming, text: str) -> int:
+        """A silent reply to what somebody wrote, Telegram HTML; returns its id."""
+        reply = ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True)
+        sent = await self._answer(
+            self._bot.send_message(
+                message.chat_id,
+                text,
+                message_thread_id=message.topic or None,
+                disable_notification=True,
+                parse_mode=ParseMode.HTML,
+                link_preview_options=NO_PREVIEW,
+                reply_parameters=None if message.private else reply,
+            )
+        )
+        return sent.message_id
+
+    async def username(self) -> str:
+        """Its name after the @."""
+        return (await self._answer(self._bot.get_me())).username or ""
+
+    @property
+    def id(self) -> int:
+        """Telegram's number of the bot, the first part of its token."""
+        return self._bot.id
+
+    async def updates(self, offset: int | None, *, wait_s: int) -> Sequence[tuple[int, Incoming | None]]:
+        """What people wrote from this update on, oldest first; with it Telegram forgets what came before.
+
+        Args:
+            wait_s: For how long Telegram may hold the request while there is nothing.
+
+        Returns:
+            Number and message of each update; None for one that is no text of a person.
+        """
+        request_s = wait_s + self._request_s
+        found = await self._answer(
+            self._bot.get_updates(
+                offset, timeout=wait_s, allowed_updates=["message"], request_timeout=int(request_s) + 1
+            ),
+            within_s=request_s,
+        )
+        return [(update.update_id, self._incoming(update.message)) for update in found]
+
+    def _incoming(self, message: Message | None) -> Incoming | None:
+        if message is None or message.from_user is None or message.from_user.is_bot or not message.text:
+            return None
+        if message.sender_chat is not None:
+            return None  # an anonymous administrator or a channel: nobody in particular
+        answered = message.reply_to_message
+        ours = answered is not None and answered.from_user is not None and answered.from_user.id == self.id
+        return Incoming(
+            chat_id=message.chat.id,
+            private=message.chat.type == ChatType.PRIVATE,
+            # A reply in the general topic carries a thread that is no topic.
+            topic=message.message_thread_id or 0 if message.is_topic_message else 0,
+            message_id=message.message_id,
+            person=Person(message.from_user.id, message.from_user.full_name),
+            text=message.text,
+            reply_to=answered.message_id if answered is not None and ours else None,
+        )
+
     async def close(self) -> None:
         """Close the connections."""
         await self._bot.session.close()
 
-    async def _answer(self, request: Awaitable[T]) -> T:
+    async def _answer(self, request: Awaitable[T], *, within_s: float | None = None) -> T:
+        within_s = within_s or self._request_s
         try:
-            async with asyncio.timeout(self._request_s):
+            async with asyncio.timeout(within_s):
                 return await request
         except TimeoutError as silence:
-            raise AnswerLost(f"no answer in {self._request_s:g} s") from silence
+            raise AnswerLost(f"no answer in {within_s:g} s") from silence
         except AiogramError as error:
             raise _failure(error) from error
 
@@ -153,6 +219,8 @@ def _failure(error: AiogramError) -> TelegramFailure:
             return ChatMoved(text, error.migrate_to_chat_id)
         case TelegramBadRequest():
             return _refusal(text)
+        case TelegramConflictError():
+            return UpdatesTaken(text)
         case TelegramForbiddenError():
             return ChatClosed(text)
         case TelegramUnauthorizedError() | TelegramNotFound():

@@ -6,8 +6,8 @@ in a thread, after the doors are open.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from vochi_agent.cards import CardQueue
 from vochi_agent.config import Config
@@ -16,23 +16,14 @@ from vochi_agent.metrics import Metrics
 from vochi_agent.supervisor import bulkhead
 
 from .aside import imported_aside
-from .budget import Window, bot_window
+from .budget import bot_window
 from .chat import ChatWorker, Outage, Pace
-from .door import Bot, ChatDoor
+from .door import Bot
+from .opened import OpenBot
 
 __all__ = ["CardSender", "Pace"]
 
 USUAL = Pace()
-
-
-@dataclass(slots=True)
-class _Open:
-    """A bot at work, and what its chats share."""
-
-    bot: Bot
-    window: Window
-    outage: Outage
-    doors: dict[int, ChatDoor] = field(default_factory=dict)
 
 
 class CardSender:
@@ -47,12 +38,14 @@ class CardSender:
         pace: Pace = USUAL,
         bots: Mapping[str, Bot] | None = None,
         ours: Callable[[str], bool] = lambda _: True,
+        attend: Callable[[OpenBot], Awaitable[None]] | None = None,
     ) -> None:
         """Open nothing yet.
 
         Args:
             bots: By token; those that are not in it speak with Telegram through aiogram.
             ours: Whether this daemon sends the cards of an enterprise now; another one sends the others'.
+            attend: What else is to be done with each bot as long as it is open.
         """
         self._telegram = config.telegram
         tokens = {enterprise.number: enterprise.telegram_token for enterprise in config.enterprises}
@@ -64,6 +57,7 @@ class CardSender:
         self._pace = pace
         self._bots = dict(bots or {})
         self._ours = ours
+        self._attend = attend
         self._changed = asyncio.Event()
         self._workers: dict[tuple[str, int], ChatWorker] = {}
 
@@ -80,6 +74,7 @@ class CardSender:
         async with contextlib.AsyncExitStack() as stack:
             bots = await self._open_bots(stack)
             async with asyncio.TaskGroup() as tasks:
+                self._begin_to_attend(tasks, bots)
                 while True:
                     self._changed.clear()
                     await self._wake_chats(tasks, bots)
@@ -87,15 +82,15 @@ class CardSender:
                         async with asyncio.timeout(self._pace.look_again):
                             await self._changed.wait()
 
-    async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, _Open]:
+    async def _open_bots(self, stack: contextlib.AsyncExitStack) -> Mapping[str, OpenBot]:
         """A bot for every token; enterprises that share a token share its limits."""
         module = await imported_aside("vochi_agent.telegram.bot")
-        by_token: dict[str, _Open] = {}
+        by_token: dict[str, OpenBot] = {}
         for number, token in self._tokens.items():
             if token not in by_token:
-                bot = self._bots.get(token)
+                bot, reader = self._bots.get(token), None
                 if bot is None:
-                    bot = module.TelegramBot(
+                    bot = reader = module.TelegramBot(
                         token,
                         api_url=self._telegram.api_url,
                         proxy=self._telegram.proxy,
@@ -103,10 +98,20 @@ class CardSender:
                     )
                     stack.push_async_callback(bot.close)
                 outage = Outage(f"the Telegram bot of {number}")
-                by_token[token] = _Open(bot, bot_window(minute=self._pace.minute), outage)
+                minute = self._pace.minute
+                by_token[token] = OpenBot(
+                    bot=bot, reader=reader, numbers=[], window=bot_window(minute=minute), outage=outage, minute=minute
+                )
+            by_token[token].numbers.append(number)
         return {number: by_token[token] for number, token in self._tokens.items()}
 
-    async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, _Open]) -> None:
+    def _begin_to_attend(self, tasks: asyncio.TaskGroup, bots: Mapping[str, OpenBot]) -> None:
+        for opened in {id(opened): opened for opened in bots.values()}.values():
+            if self._attend is not None:
+                name = f"the desk of the Telegram bot of {opened.numbers[0]}"
+                tasks.create_task(bulkhead(name, partial(self._attend, opened)), name=name)
+
+    async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, OpenBot]) -> None:
         try:
             chats = await self._queue.pending_chats()
         except StoreUnavailable:
@@ -115,15 +120,11 @@ class CardSender:
             if chat.enterprise_number in bots and self._ours(chat.enterprise_number):
                 self._worker(tasks, bots[chat.enterprise_number], chat.enterprise_number, chat.chat_id).wake()
 
-    def _worker(self, tasks: asyncio.TaskGroup, opened: _Open, number: str, chat_id: int) -> ChatWorker:
+    def _worker(self, tasks: asyncio.TaskGroup, opened: OpenBot, number: str, chat_id: int) -> ChatWorker:
         worker = self._workers.get((number, chat_id))
         if worker is None:
-            door = opened.doors.get(chat_id)
-            if door is None:
-                door = ChatDoor(opened.bot, chat_id, window=opened.window, minute=self._pace.minute)
-                opened.doors[chat_id] = door
             worker = ChatWorker(
-                door,
+                opened.door(chat_id),
                 self._queue,
                 enterprise_number=number,
                 chat_id=chat_id,

@@ -40,6 +40,7 @@ class Pace:
         request: One request.
         first: The first pause while Telegram is away; the next ones grow.
         longest: Up to this.
+        hold: Telegram's answer while nobody writes to the bot, whole seconds.
         closed: A chat that a person has to open again.
         refused: A bot whose token a person has to mend.
         look_again: Between looks at the table when nobody wakes us: for what a retry or another daemon left.
@@ -49,6 +50,7 @@ class Pace:
     request: float = 10.0
     first: float = 1.0
     longest: float = 30.0
+    hold: int = 25
     closed: float = 600.0
     refused: float = 60.0
     look_again: float = 5.0
@@ -58,8 +60,10 @@ class Pace:
 class Outage:
     """Says once that something is wrong and once that it is over. Shared by all chats of a bot, or a chat's own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, works: str = "takes cards", fails: str = "cards wait") -> None:
         self._name = name
+        self._works = works
+        self._fails = fails
         self._said: type[TelegramFailure] | None = None
 
     @property
@@ -70,13 +74,13 @@ class Outage:
     def begin(self, failure: TelegramFailure, *, level: int = logging.WARNING) -> None:
         """It failed; said when it is news."""
         if self._said is not type(failure):
-            log.log(level, "%s: %s; cards wait", self._name, failure, extra={"action": "telegram_lost"})
+            log.log(level, "%s: %s; %s", self._name, failure, self._fails, extra={"action": "telegram_lost"})
         self._said = type(failure)
 
     def end(self) -> None:
         """It worked."""
         if self._said is not None:
-            log.info("%s takes cards again", self._name, extra={"action": "telegram_back"})
+            log.info("%s %s again", self._name, self._works, extra={"action": "telegram_back"})
         self._said = None
 
 

@@ -7,9 +7,9 @@ form, and what was learned by that is kept for the next one.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from .budget import ChatBudget, Window
 from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TopicGone
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # The group moved, the topic is gone, the message is gone, the markup is refused: each once, and a last attempt.
 MAX_ATTEMPTS: Final = 5
+
+T = TypeVar("T")
 
 
 class Bot(Protocol):
@@ -136,6 +138,11 @@ class ChatDoor:
                 return not await self._bot.edit(self.address, message_id, text, markup=True)
         except (MarkupRefused, MessageGone, CardRefused):
             return False
+
+    async def pass_through(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Any other request to this chat, when the budget has room for it."""
+        async with self._request():
+            return await request()
 
     async def _put(self, text: str, attempt: _Attempt, silent: bool) -> Sent:
         shown = text if attempt.markup else plain(text)

@@ -12,7 +12,7 @@ import aiohttp
 from vochi_agent.config import Chat, TelegramConfig
 from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown
 
-__all__ = ["examine_bot"]
+__all__ = ["bot_username", "examine_bot"]
 
 TIMEOUT_S: Final = 5.0
 HTTP_PROXIES: Final = ("http://", "https://")
@@ -50,6 +50,19 @@ async def examine_bot(part: str, config: TelegramConfig, token: str, chats: Sequ
         found = [fine(part, f"the bot is @{_text(me, 'username')}")]
         ids = dict.fromkeys(chat.id for chat in chats)
         return [*found, *[await _chat(part, ask, chat, str(me.get("id", ""))) for chat in ids]]
+
+
+async def bot_username(config: TelegramConfig, token: str) -> str:
+    """What stands in `https://t.me/...`; "" when Telegram does not say or a SOCKS proxy stands between us."""
+    if config.proxy and not config.proxy.startswith(HTTP_PROXIES):
+        return ""
+    async with aiohttp.ClientSession() as session:
+        try:
+            return _text(
+                await _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}", config.proxy)("getMe"), "username"
+            )
+        except (_Refused, aiohttp.ClientError, OSError, ValueError):
+            return ""
 
 
 class _Asker:

@@ -5,6 +5,7 @@ TelegramFailure
 ├── ChatMoved      the group became a supergroup: the same message to the new id
 ├── ChatClosed     kicked, blocked, unknown chat, no right to write: the chat waits long, one warning
 ├── TokenRefused   the bot's token is not valid: everything waits long, one alarm
+├── UpdatesTaken   another program reads the bot's updates: wait, one warning
 ├── MarkupRefused  the HTML is not understood: the same as plain text
 ├── TopicGone      the forum topic is deleted or closed: the same without a topic
 ├── MessageGone    the message to edit is not there: a new message
@@ -27,6 +28,7 @@ __all__ = [
     "TelegramFailure",
     "TokenRefused",
     "TopicGone",
+    "UpdatesTaken",
 ]
 
 
@@ -56,6 +58,10 @@ class ChatClosed(TelegramFailure):
 
 class TokenRefused(TelegramFailure):
     """Telegram does not know the bot."""
+
+
+class UpdatesTaken(TelegramFailure):
+    """Another program polls the same bot, or a webhook is set."""
 
 
 class MarkupRefused(TelegramFailure):

@@ -1,0 +1,125 @@
+"""A bot that listens: sender, intake and desk between a real database and the sandbox Bot API."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any, Final
+
+from tests.support.calls import NOON
+from tests.support.chats import GROUP, OTHER, PERSON, QUICK
+from tests.support.company import no_cards
+from vochi_agent.calls.model import Call
+from vochi_agent.config import Config, Enterprise
+from vochi_agent.metrics import Metrics
+from vochi_agent.simulator.telegram import SandboxMessage, TelegramSandbox
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.cards import CardSender
+from vochi_agent.telegram.desk import Desk
+from vochi_agent.telegram.intake import Intake
+
+__all__ = ["ANNA", "BORIS", "Front", "listening"]
+
+# Telegram users; a private chat has its person's id.
+ANNA, BORIS = PERSON, 6
+PACE: Final = replace(QUICK, hold=1, request=2.0)
+NOW: Final = NOON + timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class Front:
+    """What a test speaks with."""
+
+    sandbox: TelegramSandbox
+    store: PostgresStore
+    intake: Intake
+    metrics: Metrics
+
+    def texts(self, chat_id: int) -> list[str]:
+        """What the bot said in a chat."""
+        return [message.text for message in self.sandbox.messages(chat_id)]
+
+    def counted(self, result: str) -> float:
+        """The metric of messages to the bot with this result."""
+        return self.metrics.registry.get_sample_value("vochi_bot_messages_total", {"result": result}) or 0.0
+
+    async def sign_up(self, user_id: int = ANNA, extension: str = "151") -> None:
+        """A person is an operator."""
+        code = await self.store.operators.invite("0901", extension)
+        await self.ask(f"/start {code}", user_id=user_id)
+
+    async def ask(self, text: str, *, user_id: int = ANNA, chat_id: int | None = None, **facts: Any) -> SandboxMessage:
+        """Write to the bot, privately unless a chat is given; its answer."""
+        chat_id = user_id if chat_id is None else chat_id
+        known = len(self.sandbox.messages(chat_id))
+        self.sandbox.write(chat_id, text, user_id=user_id, **facts)
+        await self.sandbox.until(lambda: len(self.sandbox.messages(chat_id)) > known)
+        return self.sandbox.messages(chat_id)[-1]
+
+    async def ignored(self, text: str, *, user_id: int = ANNA, chat_id: int | None = None, **facts: Any) -> None:
+        """Write to the bot, which says nothing."""
+        before = self.counted("ignored")
+        said = len(self.sandbox.messages(chat_id or user_id))
+        self.sandbox.write(chat_id or user_id, text, user_id=user_id, **facts)
+        async with asyncio.timeout(5):
+            while self.counted("ignored") == before:
+                await asyncio.sleep(0.01)
+        assert len(self.sandbox.messages(chat_id or user_id)) == said
+
+    async def stored(self, *calls: Call) -> None:
+        """Calls of the ledger."""
+        for call in calls:
+            await self.store.calls.record(call, no_cards)
+
+
+def configured(api_url: str, **telegram: Any) -> Config:
+    """A company whose group reads full numbers, and another chat that reads masked ones of one line only."""
+    enterprise = {
+        "number": "0901",
+        "name": "Ромашка",
+        "country": "BY",
+        "timezone": "Europe/Minsk",
+        "primary_source": "manual",
+        "telegram_token": "42:TEST",
+        "asterisk": {"ami": "127.0.0.1:5038", "ami_username": "vochi", "ami_secret": "x"},
+        "lines": [{"id": "0001701", "endpoint": "PJSIP/gsm1", "label": "МТС Центр"}],
+        "chats": [{"id": GROUP}, {"id": OTHER, "mask_phones": True, "lines": ["0009999"]}],
+    }
+    return Config.model_validate({"telegram": {"api_url": api_url, **telegram}, "enterprises": [enterprise]})
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    store: PostgresStore,
+    *,
+    sandbox: TelegramSandbox | None = None,
+    ours: Callable[[str], bool] = lambda _: True,
+    **telegram: Any,
+) -> AsyncIterator[Front]:
+    """A bot at work while the block runs, with a sandbox of its own unless given."""
+    await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
+    async with contextlib.AsyncExitStack() as stack:
+        if sandbox is None:
+            sandbox = await stack.enter_async_context(TelegramSandbox())
+            for chat_id in (GROUP, OTHER, ANNA, BORIS):
+                sandbox.add_chat(chat_id)
+        config, metrics = configured(sandbox.url, **telegram), Metrics()
+
+        def desk(enterprises: Callable[[], Sequence[Enterprise]]) -> Desk:
+            clock = asyncio.get_running_loop().time
+            return Desk(enterprises, store.operators, store.customers, now=_now, clock=clock)
+
+        intake = Intake(config, store.operators, store.operators, desk, metrics=metrics, pace=PACE, ours=ours)
+        sender = CardSender(config, store.cards, metrics=metrics, pace=PACE, ours=ours, attend=intake.attend)
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(sender.run(), name="sender under test")
+            try:
+                yield Front(sandbox, store, intake, metrics)
+            finally:
+                task.cancel()
+
+
+def _now() -> datetime:
+    return NOW

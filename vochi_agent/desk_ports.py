@@ -1,0 +1,120 @@
+"""What the bot's desk, where people write to it, needs of Telegram and of the database: values and protocols."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from vochi_agent.calls.model import Call
+from vochi_agent.customers.model import Customer
+
+__all__ = ["CallOfMessage", "DeskStore", "Incoming", "Names", "Operator", "Person", "UpdateQueue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who wrote: his id in Telegram, and the name he gave himself there (hostile)."""
+
+    user_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """What a person wrote where the bot reads it.
+
+    Attributes:
+        chat_id: Where, as Telegram numbers it now.
+        private: Nobody else is in the chat.
+        topic: `message_thread_id` of a forum topic, 0 for none.
+        reply_to: The message of this very bot that it answers; None when it answers none.
+    """
+
+    chat_id: int
+    private: bool
+    topic: int
+    message_id: int
+    person: Person
+    text: str
+    reply_to: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """A person of an enterprise: whose telephone is his."""
+
+    enterprise_number: str
+    user_id: int
+    extension: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOfMessage:
+    """A call that a card shows; `over`: it is a final card."""
+
+    enterprise_number: str
+    linkedid: str
+    over: bool
+
+
+class UpdateQueue(Protocol):
+    """How far a bot's updates were taken. Every method raises StoreUnavailable."""
+
+    async def next_update(self, bot_id: int) -> int | None:
+        """From which update on to read; None: from the oldest that Telegram still has."""
+        ...
+
+    async def take_update(self, bot_id: int, update_id: int) -> bool:
+        """Note that an update is about to be handled; False when it was taken before."""
+        ...
+
+
+class DeskStore(Protocol):
+    """What the desk reads and keeps. Every method raises StoreUnavailable."""
+
+    async def operators(self, user_id: int, enterprises: Sequence[str]) -> Sequence[Operator]:
+        """What a person is in some enterprises."""
+        ...
+
+    async def redeem(self, code: str, person: Person, enterprises: Sequence[str]) -> Operator | None:
+        """Make a person an operator, once a code; None when it is not good (any more)."""
+        ...
+
+    async def home_chat(self, chat_id: int) -> int:
+        """The configured id of a chat that Telegram numbers so now."""
+        ...
+
+    async def calls_of_message(
+        self, enterprises: Sequence[str], chat_id: int, message_id: int
+    ) -> Sequence[CallOfMessage]:
+        """The calls whose cards a message shows."""
+        ...
+
+    async def note_answer(self, chat_id: int, message_id: int) -> None:
+        """A message of ours in a chat of cards is no card."""
+        ...
+
+    async def calls_since(self, enterprise_number: str, since: datetime, *, limit: int) -> Sequence[Call]:
+        """The ledger, newest first."""
+        ...
+
+    async def call(self, enterprise_number: str, linkedid: str) -> Call | None:
+        """One call of the ledger."""
+        ...
+
+
+class Names(Protocol):
+    """The table of customers. Every method raises StoreUnavailable."""
+
+    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+        """The row of an E.164 number."""
+        ...
+
+    async def customers(self, enterprise_number: str, phones: Sequence[str]) -> Sequence[Customer]:
+        """The rows of some numbers, in no order."""
+        ...
+
+    async def edit(self, enterprise_number: str, phone: str, changes: Mapping[str, str | bool]) -> Customer:
+        """What a person says about a number stands; the row is made when missing."""
+        ...

@@ -1,0 +1,192 @@
+"""Reads what people write to a bot by long polling, and carries the answers of its desk.
+
+Invariants: one daemon reads, the one that sends the cards of the bot's first enterprise; an update is noted as taken
+before it is handled, so that none is handled twice, whatever dies meanwhile; no answer delays a card of another chat.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from vochi_agent.config import Config, Enterprise
+from vochi_agent.desk_ports import DeskStore, Incoming, UpdateQueue
+from vochi_agent.errors import StoreUnavailable
+from vochi_agent.metrics import Metrics
+from vochi_agent.supervisor import Backoff
+
+from .chat import Outage, Pace
+from .desk import Desk, Reply
+from .desk_text import LATER
+from .failures import FloodWait, TelegramFailure, TokenRefused, UpdatesTaken
+from .opened import OpenBot, Reader
+
+__all__ = ["DeskMaker", "Intake"]
+
+log = logging.getLogger(__name__)
+
+# Answers under way: a group in a rush lets its own wait, the others are not to.
+AT_ONCE: Final = 16
+
+DeskMaker = Callable[[Callable[[], Sequence[Enterprise]]], Desk]
+
+
+class Intake:
+    """What people write to all bots of the configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        queue: UpdateQueue,
+        store: DeskStore,
+        desk: DeskMaker,
+        *,
+        metrics: Metrics,
+        pace: Pace,
+        ours: Callable[[str], bool],
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            desk: Makes the desk of a bot from what tells its enterprises.
+            ours: Whether this daemon works for an enterprise now.
+        """
+        self._config = config
+        self._queue = queue
+        self._store = store
+        self._desk = desk
+        self._metrics = metrics
+        self._pace = pace
+        self._ours = ours
+
+    def use(self, config: Config) -> None:
+        """Answer by another configuration from now on."""
+        self._config = config
+
+    async def attend(self, opened: OpenBot) -> None:
+        """Read and answer for ever; returns at once when nobody is to listen."""
+        if opened.reader is None or self._config.telegram.updates == "off":
+            return
+        desk = self._desk(lambda: [each for each in self._config.enterprises if each.number in opened.numbers])
+        life = _Life(self, opened, opened.reader, desk)
+        async with asyncio.TaskGroup() as tasks:
+            await life.run(tasks)
+
+    async def next_updates(self, reader: Reader) -> Sequence[tuple[int, Incoming | None]]:
+        """What came, as soon as something has."""
+        offset = await self._queue.next_update(reader.id)
+        return await reader.updates(offset, wait_s=self._pace.hold)
+
+    async def take(self, reader: Reader, update_id: int) -> bool:
+        """Whether an update is ours to handle."""
+        return await self._queue.take_update(reader.id, update_id)
+
+    def reads(self, opened: OpenBot) -> bool:
+        """Whether this daemon reads this bot's updates now."""
+        return self._ours(opened.numbers[0])
+
+    async def carry(self, opened: OpenBot, reader: Reader, message: Incoming, text: str) -> None:
+        """Send an answer within the limits, so that the search for duplicates knows it. Raises TelegramFailure."""
+        home = await self._store.home_chat(message.chat_id)
+        carded = any(chat.id == home for each in self._config.enterprises for chat in each.chats)
+        door = opened.door(home, keep=carded)
+        async with door.lock:
+            message_id = await door.pass_through(lambda: reader.answer(message, text))
+            if carded:
+                await self._store.note_answer(home, message_id)
+
+    def count(self, result: str) -> None:
+        """A message was dealt with."""
+        self._metrics.bot_messages.labels(result).inc()
+
+    @property
+    def pace(self) -> Pace:
+        """How long what may take."""
+        return self._pace
+
+
+class _Life:
+    """One bot, as long as it is open."""
+
+    def __init__(self, intake: Intake, opened: OpenBot, reader: Reader, desk: Desk) -> None:
+        self._intake = intake
+        self._opened = opened
+        self._reader = reader
+        self._desk = desk
+        self._pace = intake.pace
+        self._outage = Outage(f"what people write to the Telegram bot of {opened.numbers[0]}", "is read", "it waits")
+        self._backoff = Backoff(self._pace.first, self._pace.longest)
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._username = ""
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            pause = await self._round(tasks) if self._intake.reads(self._opened) else self._pace.look_again
+            if pause:
+                await asyncio.sleep(pause)
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> float:
+        """Wait for updates once and begin to handle them; returns for how many seconds to leave Telegram alone."""
+        try:
+            self._username = self._username or await self._reader.username()
+            for update_id, message in await self._intake.next_updates(self._reader):
+                if not self._intake.reads(self._opened):
+                    return 0.0
+                if await self._intake.take(self._reader, update_id) and message is not None:
+                    await self._room.acquire()
+                    tasks.create_task(self._handle(message), name=f"answer to Telegram user {message.person.user_id}")
+        except StoreUnavailable:
+            return self._pace.look_again
+        except TelegramFailure as failure:
+            return self._fail(failure)
+        self._outage.end()
+        self._backoff.reset()
+        return 0.0
+
+    def _fail(self, failure: TelegramFailure) -> float:
+        match failure:
+            case FloodWait():
+                return failure.seconds
+            case TokenRefused():
+                self._outage.begin(failure, level=logging.ERROR)
+                return self._pace.refused
+            case UpdatesTaken():
+                # Telegram's words say whether it is a webhook or another program; both are for a person to end.
+                self._outage.begin(failure)
+                return self._pace.longest
+            case _:
+                self._outage.begin(failure)
+                return self._backoff.next_wait()
+
+    async def _handle(self, message: Incoming) -> None:
+        try:
+            self._intake.count(await self._answered(message))
+        except TelegramFailure as failure:
+            self._intake.count("failed")
+            log.info("an answer in Telegram chat %d: %s", message.chat_id, failure, extra={"action": "answer_failed"})
+        except StoreUnavailable:
+            self._intake.count("failed")
+        except Exception:
+            # The door of one message: whatever it is, the next one must not suffer.
+            log.exception("a message of Telegram user %d", message.person.user_id, extra={"action": "answer_failed"})
+            self._intake.count("failed")
+        finally:
+            self._room.release()
+
+    async def _answered(self, message: Incoming) -> str:
+        try:
+            reply = await self._desk.answer(message, username=self._username)
+        except StoreUnavailable:
+            if message.private:
+                await self._opened.door(message.chat_id, keep=False).pass_through(
+                    lambda: self._reader.answer(message, LATER)
+                )
+            return "failed"
+        if reply is None:
+            return "ignored"
+        await self._intake.carry(self._opened, self._reader, message, reply.text)
+        return _result(reply)
+
+
+def _result(reply: Reply) -> str:
+    return "stranger" if reply.stranger else "answered"
