@@ -12,10 +12,13 @@ import pytest
 from tests.support.calls import NOON, answered, missed
 from tests.support.card_table import CardTable
 from tests.support.chats import GROUP, OTHER
-from tests.support.desks import ANNA, BORIS, Front, listening
+from tests.support.desks import ANNA, BORIS, Front, configured, listening
+from vochi_agent.config import Enterprise
+from vochi_agent.desk_ports import Incoming, Person
 from vochi_agent.simulator.telegram import TelegramSandbox
 from vochi_agent.simulator.telegram_updates import WEBHOOK_SET
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.desk import Desk, Reply
 
 CALLER, OTHER_CALLER = "+375290000011", "+375290000012"
 
@@ -211,6 +214,50 @@ async def test_help_says_what_the_bot_can_do(front: Front) -> None:
 
     assert (await front.ask("/help")).text.startswith("Что я умею:")
     assert (await front.ask("что ты умеешь?")).text.startswith("Что я умею:")
+
+
+async def test_a_group_that_became_a_supergroup_is_the_same_chat(front: Front) -> None:
+    moved = -1001000000099
+    front.sandbox.add_chat(moved)
+    await front.store.cards.moved("0901", GROUP, moved)
+    await front.sign_up()
+
+    assert (await front.ask("/today", chat_id=moved)).text.startswith("📊 Сегодня")
+
+
+async def test_a_chat_that_the_configuration_no_longer_has_is_not_answered(front: Front) -> None:
+    await front.sign_up()
+    config = configured(front.sandbox.url)
+    front.intake.use(config.model_copy(update={"enterprises": (without_chats(config.enterprises[0]),)}))
+
+    await front.ignored("/today", chat_id=GROUP)
+    assert (await front.ask("/today")).text.startswith("📊 Сегодня")
+
+
+async def test_a_bot_of_two_enterprises_answers_for_those_in_which_somebody_is(store: PostgresStore) -> None:
+    first = without_chats(configured("http://127.0.0.1:1").enterprises[0])
+    second = first.model_copy(update={"number": "0902", "name": "<Василёк>"})
+    clock = asyncio.get_running_loop().time
+    desk = Desk(lambda: [first, second], store.operators, store.customers, now=lambda: NOON, clock=clock)
+    for number in ("0901", "0902"):
+        code = await store.operators.invite(number, "151")
+        await desk.answer(privately(f"/start {code}"), username="vochi_bot")
+    both = await desk.answer(privately("/missed"), username="vochi_bot")
+    await store.operators.dismiss("0901", "151")
+    one = await desk.answer(privately("/missed"), username="vochi_bot")
+
+    nobody = "✅ Сегодня всем ответили или перезвонили"
+    assert both == Reply(f"<b>Ромашка</b>\n{nobody}\n\n<b>&lt;Василёк&gt;</b>\n{nobody}")
+    assert one == Reply(nobody)
+
+
+def without_chats(enterprise: Enterprise) -> Enterprise:
+    return enterprise.model_copy(update={"chats": ()})
+
+
+def privately(text: str) -> Incoming:
+    anna = Person(ANNA, "Анна")
+    return Incoming(chat_id=ANNA, private=True, topic=0, message_id=1, person=anna, text=text, reply_to=None)
 
 
 # ---------------------------------------------------------------- naming a caller

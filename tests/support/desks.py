@@ -20,7 +20,7 @@ from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.desk import Desk
 from vochi_agent.telegram.intake import Intake
 
-__all__ = ["ANNA", "BORIS", "Front", "listening"]
+__all__ = ["ANNA", "BORIS", "Front", "configured", "listening"]
 
 # Telegram users; a private chat has its person's id.
 ANNA, BORIS = PERSON, 6
