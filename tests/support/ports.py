@@ -9,6 +9,7 @@ import fcntl
 import random
 import socket
 import tempfile
+from collections import deque
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,8 @@ SINGLE = 400
 ATTEMPTS = 200
 
 held: list[IO[str]] = []
+# Chosen lately and perhaps not bound yet.
+given: deque[int] = deque(maxlen=100)
 
 
 def free_port() -> int:
@@ -31,10 +34,12 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """That many different ones."""
     candidates = random.sample(range(_stretch(), _stretch() + SINGLE), ATTEMPTS + count)
-    found = [p for p in candidates if _is_free(p, socket.SOCK_STREAM) and _is_free(p, socket.SOCK_DGRAM)]
+    fresh = [port for port in candidates if port not in given]
+    found = [p for p in fresh if _is_free(p, socket.SOCK_STREAM) and _is_free(p, socket.SOCK_DGRAM)][:count]
     if len(found) < count:
         raise OSError("no free ports found")
-    return found[:count]
+    given.extend(found)
+    return found
 
 
 def free_udp_range(length: int) -> tuple[int, int]:
