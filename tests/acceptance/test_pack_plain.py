@@ -402,7 +402,7 @@ async def test_a_transfer_does_not_start_a_second_recording_and_gives_the_caller
     call = await company.record()
     assert told(call) == ("in", "answered", "talked", "0001701", ("106", "101"))
     assert [file.stem for file in company.recordings] == [call.linkedid]
-    assert asked == ["PJSIP/106,10,tki", "PJSIP/101,3,tki"]
+    assert asked == ["PJSIP/106,10,tkib(vochi^handset^1)", "PJSIP/101,3,tkib(vochi^handset^1)"]
 
 
 # ---------------------------------------------------------------- hostile
@@ -412,7 +412,7 @@ async def test_a_transfer_does_not_start_a_second_recording_and_gives_the_caller
 async def test_a_hostile_dialled_number_only_loses_its_signs(company: Company, did: str) -> None:
     asked = await dials(company, did)
 
-    assert asked[:1] == ["PJSIP/101,10,tki"]
+    assert asked[:1] == ["PJSIP/101,10,tkib(vochi^handset^1)"]
     assert [invite.number for invite in company.lines.invites()] == ["101"]
 
 
