@@ -1,7 +1,5 @@
 """`python -m vochi_agent` is `vochi-agent`."""
 
-import sys
+from vochi_agent.cli import entry
 
-from vochi_agent.cli import main
-
-sys.exit(main())
+entry()

@@ -8,15 +8,16 @@ import importlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from vochi_agent import __version__
 from vochi_agent.config import Config, load
 from vochi_agent.errors import ConfigError, NotReachable, PortTaken, VochiError
 
-__all__ = ["Command", "main"]
+__all__ = ["Command", "entry", "main"]
 
 NO, BAD, UNREACHABLE = 1, 2, 3
 
@@ -59,8 +60,21 @@ class Command(Protocol):
         ...
 
 
+def entry() -> NoReturn:
+    """The process: `main`, and an end that no thread can spoil."""
+    code = main()
+    if any(thread.daemon for thread in threading.enumerate()):
+        # A long import that nobody waits for (telegram/aside.py). Python would end its thread in the middle of native
+        # code, for which glibc aborts the whole process: leave before that.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """The entry point; returns the exit code."""
+    """Run the command that `argv` (the process's own arguments) names; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser, commands = _parser()
     chosen = next((word for word in arguments if word in COMMANDS), None)
