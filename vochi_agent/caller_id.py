@@ -151,6 +151,9 @@ class CallerId:
         """What can be said at once, waiting for nothing: the line and the shop."""
         caller = self._caller(request)
         variables = self._variables(caller, Known(), status) if caller else _NOTHING
+        if caller and caller.phone and variables[STATUS] == "timeout":
+            said_by = asyncio.get_running_loop().time() + SENDING_S
+            self._unnamed(UnnamedCall(caller.enterprise, request.uniqueid, caller.phone, caller.name(Names()), said_by))
         self._answered(variables[STATUS])
         return variables
 

@@ -127,4 +127,5 @@ async def test_a_late_name_is_there_for_telephones_that_ring_later(company: Comp
         world.crm.fault, world.crm.silence_s = Fault.SILENCE, SLOW_S
         await world.sipp.call("0000233", "80290000022", hold_s=0.1, patience_s=10)
 
-        assert shown(world, "103", "101") == ["MTS Tsentr | Salon 1", "Тестов Тест | МТС Центр | Салон 1"]
+        seen = shown(world, "103", "101")
+        assert seen == ["MTS Tsentr | Salon 1", "Тестов Тест | МТС Центр | Салон 1"], world.daemon.log.read_text()

@@ -86,7 +86,7 @@ async def test_asterisk_can_be_suspended_killed_and_started_again(asterisk: Aste
         await asyncio.sleep(0.7)
         assert sipp.invites() == []
         asterisk.resume()
-    assert (task.result().ringing_s or 0) > 0.6
+    assert (task.result().ringing_s or 0) > 0.3  # sipp itself takes some of it to start
 
     first = asterisk.pid
     await asterisk.kill()

@@ -217,6 +217,7 @@ async def test_the_daemon_looks_as_often_as_it_is_told_and_not_at_all_when_it_is
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")  # the daemon's clock is the real one
         at_work.retailcrm.changed("customers", 2002, at=now)
         await renamed(store, "Первая")
+        await at_work.settled("retailcrm")
         assert 4 <= len(at_work.retailcrm.requests) <= 8
 
     async with office(tmp_path, dsn, store, primary="retailcrm", history_s=0) as at_work:

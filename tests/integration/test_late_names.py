@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.crm import API_KEY, HandClock, MemoryDirectory, retailcrm_at
+from vochi_agent.caller_id import CallerId
+from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Enterprise, load
 from vochi_agent.customers.model import Names
 from vochi_agent.customers.names import CallerName
@@ -16,6 +19,7 @@ from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.errors import ActionFailed
 from vochi_agent.late_names import LateNames, UnnamedCall
 from vochi_agent.metrics import Metrics
+from vochi_agent.protocols.agi import AgiRequest
 from vochi_agent.simulator.retailcrm import Fault, RetailCrmSandbox
 
 CALLER = "+4930000022"
@@ -73,6 +77,10 @@ class World:
         await self.enrichment.profile("0901", CALLER, deadline=now + 0.05, linkedid=CHANNEL)
         name = CallerName(parts=parts, names=names or Names())
         self.late_names.expect(UnnamedCall(self.enterprise, CHANNEL, CALLER, name, now + answered_in))
+        await self.until_told()
+
+    async def until_told(self) -> None:
+        """Return when nothing more is waited for."""
         async with asyncio.timeout(5):
             while any(task.get_name().startswith("late name") for task in asyncio.all_tasks()):
                 await asyncio.sleep(0.01)
@@ -133,6 +141,27 @@ async def test_a_name_that_overtakes_our_own_answer_is_said_again_after_it(world
 
     assert world.pbx.set == 2 * (FOR_LATER + ON_PHONES)
     assert world.count("shown") == 1
+
+
+async def test_a_question_that_was_cut_off_is_followed_like_every_other(world: World) -> None:
+    """A machine too busy for the script itself answers with the line; the name comes later all the same."""
+    request = AgiRequest(
+        fields={"callerid": CALLER, "uniqueid": CHANNEL}, path=("callerid",), arguments=("0901", "0001701")
+    )
+    caller_id = CallerId(
+        {"0901": (world.enterprise, Layout(world.enterprise))},
+        customers=MemoryDirectory(),
+        lookups=world.enrichment,
+        now=lambda: datetime.now(UTC),
+        unnamed=world.late_names.expect,
+    )
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await caller_id.answer(request, asyncio.get_running_loop().time() + 10)
+
+    assert caller_id.fallback(request, "timeout")["VOCHI_STATUS"] == "timeout"
+    await world.until_told()
+    assert world.pbx.set[-len(FOR_LATER + ON_PHONES) :] == FOR_LATER + ON_PHONES
 
 
 async def test_a_telephone_that_has_gone_keeps_the_name_from_no_other(world: World) -> None:

@@ -192,7 +192,9 @@ class Sipp:
         scenario.write_text(text, errors="surrogateescape")
         target = f"127.0.0.1:{self.ports.sip}"
         piece = next(self._callers)
-        process = await self._start(label, scenario, piece, piece, "-m", "1", "-s", number, target)
+        # What arrives while he is just about to send (a 180 as his patience ends) must not end him half-way.
+        patient = ("-default_behaviors", "all,-abortunexp")
+        process = await self._start(label, scenario, piece, piece, *patient, "-m", "1", "-s", number, target)
         try:
             async with asyncio.timeout(hold_s + patience_s + SLACK_S):
                 await process.wait()
