@@ -20,8 +20,7 @@ demo: $(VENV)/.installed ## the whole product on this machine: calls, names, car
 
 test: check ## the checks, then every test, with a real PostgreSQL and a real Asterisk
 	-$(RUN)/python -m tests.support.fetch # what cannot be had is said again by the tests that need it
-	$(RUN)/python -m pytest -n 3 --dist loadfile -m 'not alone'; several=$$?; \
-	$(RUN)/python -m pytest -m alone && exit $$several # these measure, on a machine that does nothing else
+	$(RUN)/python -m tests
 
 unit: $(VENV)/.installed-dev ## the quick tests alone
 	$(RUN)/python -m pytest tests/unit

@@ -27,7 +27,7 @@ from vochi_agent.store.embedded import find_installation
 
 TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "60"))
 
-pytestmark = [pytest.mark.alone, pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
+pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
 
 
 @dataclass

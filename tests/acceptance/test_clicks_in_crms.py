@@ -70,7 +70,7 @@ class Office:
 async def office(pbx: Asterisk, lines: Sipp, postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Office]:
     async with (
         UonSandbox(api_key="uon-key") as uon,
-        world_around(pbx, lines, postgres, tmp_path, ari_port=pbx.ports.http, managers={"7": "101"}) as world,
+        world_around(pbx, lines, postgres, tmp_path, chats=(), ari_port=pbx.ports.http, managers={"7": "101"}) as world,
         aiohttp.ClientSession() as session,
     ):
         uon.add_user(1001, surname="Тестов", name="Тест", phones=[PHONE])

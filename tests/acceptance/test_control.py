@@ -84,7 +84,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk_at(pbx: Asterisk, lines: Sipp, postgres: PostgresServer, folder: Path) -> AsyncIterator[Desk]:
-    async with world_around(pbx, lines, postgres, folder, ari_port=pbx.ports.http) as world:
+    async with world_around(pbx, lines, postgres, folder, chats=(), ari_port=pbx.ports.http) as world:
         enterprise = load(world.daemon.config).enterprises[0]
         layout = Layout(enterprise)
         watch = PbxWatch(
