@@ -4,14 +4,15 @@ A number is *known as* one person of each source: the first id of that source on
 decides who is who when a number is on two cards of one CRM: the number stays with the first, the cards stay two people.
 
 - A profile joins the persons of its numbers: two uids of different sources turn out to be one person, and the uid of
-  the oldest row wins. Two cards of one CRM are two people by its own word; only a person at a keyboard joins them.
+  the oldest row wins. Two cards of one CRM are two people by its own word, under whatever uid their numbers stand by
+  now; only a person at a keyboard joins them.
 - A contact's person moves to the company, never back, never to another company, and only by the word of the CRM that
   knew the person, or of the primary one.
 - What a row was before it moved stays in `person_uid_was`, and what it was before that in `person_uids_before`.
 - What a complete list lets go takes no part in what the list joins.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 from vochi_agent.errors import LinkRefused
 
 from .identity import (
+    CORPORATE,
     MANUAL,
     canonical_source,
     ids_of,
@@ -144,11 +146,30 @@ def _union(
     oldest_first = list(dict.fromkeys(uid for row in rows if (uid := uid_of(row)) in uids))
     if is_corporate(own):
         return own, {uid for uid in oldest_first if primary or _source(uid) == source}
-    joined: dict[str, str] = {}
+    listed = [_with_card(row, card) if row.phone_e164 in numbers else row for row in rows]
+    joined: list[str] = []
+    known: dict[str, set[str]] = {}
     for uid in oldest_first:
-        joined.setdefault(_source(uid), uid)
-    target = next(iter(joined.values()), own)
-    return target, set(joined.values()) - {target}
+        cards = _cards(row for row in listed if uid_of(row) == uid)
+        if all(cards[each] == known[each] for each in cards.keys() & known.keys()):
+            joined.append(uid)
+            known |= cards
+    target = next(iter(joined), own)
+    return target, set(joined) - {target}
+
+
+def _with_card(row: Customer, card: Card | None) -> Customer:
+    return row if card is None else replace(row, meta=with_ids(row.meta, {card.source: card.external_id}))
+
+
+def _cards(rows: Iterable[Customer]) -> dict[str, set[str]]:
+    """By source the cards that the rows of one person are on; what people linked is none."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for source in {_source(uid_of(row)), *ids_of(row.meta)}:
+            if source != MANUAL and not source.endswith(CORPORATE):
+                found.setdefault(source, set()).add(_known_as(row, source) or uid_of(row).partition(":")[2])
+    return found
 
 
 def _source(uid: str) -> str:

@@ -80,6 +80,27 @@ def test_another_crm_does_not_make_one_of_two_cards() -> None:
     assert uids(rows) == ["retailcrm:2001", "retailcrm:2002"]
 
 
+def test_two_cards_stay_two_people_when_one_of_them_stands_under_another_uid() -> None:
+    """A second telling sees one of the two under the uid that it got by the first."""
+    rows = [
+        row(P1, "manual:+375290000011", {"manual": ["+375290000011"]}),
+        row(P2, "retailcrm:3", {"retailcrm": ["3"]}),
+        row(P3, "retailcrm:1", {"retailcrm": ["1"]}),
+    ]
+    known = after(rows, Profile(source="phonebook", external_id="2", names=Names(), phones=(P1, P2, P3)), primary=False)
+    assert uids(known) == ["manual:+375290000011"] * 2 + ["retailcrm:1"]
+
+    rows = [row(P1, "uon:1", {"uon": ["1"], "retailcrm": ["3"]}), row(P2, "uon:1", {"uon": ["1"]})]
+    known = after([*rows, row(P3, "retailcrm:2", {"retailcrm": ["2"]})], retail("2", P2, P3))
+    assert uids(known) == ["uon:1", "uon:1", "retailcrm:2"]
+
+
+def test_a_card_joins_what_people_linked_in_two_pairs() -> None:
+    rows = [row(phone, f"manual:{phone}", {"manual": [phone]}) for phone in (P1, P2)]
+
+    assert uids(after(rows, retail("2002", P1, P2))) == [f"manual:{P1}"] * 2
+
+
 def test_a_new_number_of_a_person_joins_him_under_whatever_uid_he_has() -> None:
     person = row(P1, "uon:5", {"uon": ["5"], "retailcrm": ["2002"]})
 
