@@ -5,17 +5,17 @@
     close(at)      -> updates        the stream is over
 
 A companion overhears a PBX and may join in the middle: an event out of order or for a channel never seen to start is
-counted in `anomalies`, marks the call `partial`, and never raises. Calls are groups of legs that share a linkedid;
-groups merge when a channel's linkedid changes, an event names channels of two of them, or they meet in a bridge.
+counted in `anomalies`, marks the call `partial`, and never raises. Which channels are one call, `groups` knows.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Final
 
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Event, Origin
+from vochi_agent.calls.groups import REMEMBER_S, Groups
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import Leg
 from vochi_agent.calls.live import LiveCall, LiveChannel
@@ -25,16 +25,12 @@ from vochi_agent.calls.verdict import customers_of, judge, placed_by
 
 __all__ = ["Tracker"]
 
-# How long a finished call waits for stragglers, and how many wait at most. What comes later is another call, or a
-# correction that recovery finds.
-REMEMBER_S = 30.0
-REMEMBER_CALLS = 2000
 # A channel that a snapshot does not list may have ended a moment before: its Hangup may still be on its way.
-MISSING_GRACE_S = 2.0
+MISSING_GRACE_S: Final = 2.0
 # A channel's age is told in whole seconds.
-AGE_STEP_S = 1.0
+AGE_STEP_S: Final = 1.0
 # A PBX never keeps a call for a day; a Hangup that was lost must not keep ours for ever.
-SILENT_CALL_S = 24 * 3600.0
+SILENT_CALL_S: Final = 24 * 3600.0
 
 
 class Tracker:
@@ -44,10 +40,7 @@ class Tracker:
         self.layout = layout
         self.source = source
         self.anomalies: Counter[str] = Counter()
-        self._calls: dict[str, LiveCall] = {}  # by linkedid; a merged call stands under each of its linkedids
-        self._call_of: dict[str, LiveCall] = {}  # by uniqueid
-        self._met: dict[str, str] = {}  # bridge -> uniqueid of who entered it last
-        self._remembered: OrderedDict[int, tuple[float, LiveCall]] = OrderedDict()
+        self._groups = Groups(self._merged)
         self._missing: dict[str, float] = {}  # uniqueids that the last snapshot did not list
         self._gone: dict[str, float] = {}  # uniqueids that ended without ever being seen to live
         self._updates: list[CallUpdate] = []
@@ -82,56 +75,54 @@ class Tracker:
         for uniqueid, since in list(self._missing.items()):
             if now - since >= MISSING_GRACE_S:
                 del self._missing[uniqueid]
-                call = self._call_of.get(uniqueid)
+                call = self._groups.of(uniqueid)
                 if call is not None and call.legs[uniqueid].ended is None:
                     self._end_unseen(call, [call.legs[uniqueid]], since)
-        for call in self._distinct():
+        for call in self._groups:
             if call.open and now - call.last_event >= SILENT_CALL_S:
                 self._end_unseen(call, call.legs.values(), call.last_event)
         self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
-        self._forget(now)
-        if not self._call_of:
-            for table in (self._call_of, self._calls, self._met, self._remembered):
-                table.clear()  # a dict that has become empty keeps the room of its busiest hour
+        self._groups.forget(now)
+        self._groups.shrink()
         return self._taken()
 
     @property
     def deadline(self) -> float | None:
         """When `expire` should be called next, None while nothing waits."""
         soon = [since + MISSING_GRACE_S for since in self._missing.values()]
-        if self._remembered:
-            soon.append(next(iter(self._remembered.values()))[0] + REMEMBER_S)
+        if (forgets_at := self._groups.forgets_at) is not None:
+            soon.append(forgets_at)
         return min(soon, default=None)
 
     def interrupted(self) -> None:
         """Events may have been lost from here to the next snapshot: every live call is partly known."""
-        for call in self._calls.values():
+        for call in self._groups:
             if call.open:
                 call.partial = True
 
     def close(self, at: float) -> list[CallUpdate]:
         """The stream is over: calls still open end here, unseen."""
-        for call in self._distinct():
+        for call in self._groups:
             if call.open:
                 self._end_unseen(call, call.legs.values(), max(at, call.last_event))
         return self._taken()
 
     def end_absent(self, alive: AbstractSet[str]) -> list[CallUpdate]:
         """After the fact: calls none of whose channels (uniqueids) lives ended, unseen, when last heard of."""
-        for call in self._distinct():
+        for call in self._groups:
             if call.open and alive.isdisjoint(uniqueid for uniqueid, leg in call.legs.items() if leg.ended is None):
                 self._end_unseen(call, call.legs.values(), call.last_event)
         return self._taken()
 
     def live(self) -> Iterator[CallProgress]:
         """The calls that go on now, as they were told last."""
-        for call in self._distinct():
+        for call in self._groups:
             if call.open and call.phase is not None:
                 yield progress(call, call.phase, call.last_event, call.told_agents)
 
     def unanswered(self, uniqueid: str) -> list[tuple[str, str]]:
         """Telephones that are dialled or ring now in the call of a channel: their own uniqueids and extensions."""
-        call = self._call_of.get(uniqueid)
+        call = self._groups.of(uniqueid)
         legs = call.legs.values() if call else ()
         return [
             (leg.uniqueid, leg.agent)
@@ -141,18 +132,17 @@ class Tracker:
 
     def channels_of(self, linkedid: str) -> list[LiveChannel]:
         """Everybody in a call that goes on, the one it is about first; [] for a call that is over or none of ours."""
-        call = self._calls.get(linkedid)
+        call = self._groups.under(linkedid)
         return call.channels() if call is not None else []
 
     def is_engaged(self, extension: str) -> bool:
         """Some phone of this agent rings or is in a call, his mobile as far as it was dialled by us."""
-        alive = (call.legs[uniqueid] for uniqueid, call in self._call_of.items())
-        return any(leg.agent == extension and leg.ended is None for leg in alive)
+        return any(leg.agent == extension and leg.ended is None for _, leg in self._groups.legs())
 
     @property
     def open_channels(self) -> int:
         """Channels alive now."""
-        return sum(1 for uniqueid, call in self._call_of.items() if call.legs[uniqueid].ended is None)
+        return sum(1 for _, leg in self._groups.legs() if leg.ended is None)
 
     # ------------------------------------------------------------ legs and groups
 
@@ -160,13 +150,9 @@ class Tracker:
         updates, self._updates = self._updates, []
         return updates
 
-    def _distinct(self) -> list[LiveCall]:
-        """Every call once; a merged one stands under several linkedids."""
-        return list({id(call): call for call in self._calls.values()}.values())
-
     def _leg(self, event: Any) -> Leg | None:
         """The living leg an event speaks of; met in mid-life when it was never seen to start."""
-        call = self._call_of.get(event.uniqueid)
+        call = self._groups.of(event.uniqueid)
         if call is None:
             if not event.uniqueid or not event.channel:
                 self.anomalies["channel never seen"] += 1
@@ -176,9 +162,10 @@ class Tracker:
             call.partial = True
             return leg
         call.last_event = event.at
-        if event.linkedid and event.linkedid != call.legs[event.uniqueid].linkedid:
-            call = self._relink(call, event.uniqueid, event.linkedid, event.at)
-        return call.legs[event.uniqueid]
+        leg = call.legs[event.uniqueid]
+        if event.linkedid and event.linkedid != leg.linkedid:
+            self._groups.relink(leg, event.linkedid, event.at)
+        return leg
 
     def _new_leg(self, event: Any, origin: Origin, exten: str = "", number: str = "") -> tuple[LiveCall, Leg]:
         linkedid = event.linkedid or event.uniqueid
@@ -198,61 +185,23 @@ class Tracker:
             exten=exten,
             number=number,
         )
-        call = self._calls.get(linkedid)
-        if call is None:
-            call = self._calls[linkedid] = LiveCall(self.layout, linkedids=[linkedid])
-        call.legs[event.uniqueid] = leg
+        call = self._groups.add(leg, self.layout)
         call.last_event = event.at
-        self._call_of[event.uniqueid] = call
         return call, leg
 
-    def _relink(self, call: LiveCall, uniqueid: str, linkedid: str, at: float) -> LiveCall:
-        """A channel carries another linkedid than before: its call became part of that one, without a word."""
-        call.legs[uniqueid].linkedid = linkedid
-        other = self._calls.get(linkedid)
-        if other is None:
-            self._calls[linkedid] = call
-            call.linkedids.append(linkedid)
-            return call
-        return self._merge(call, other, at)
-
-    def _merge(self, one: LiveCall, two: LiveCall, at: float) -> LiveCall:
-        """Make one call of two; the older one stays."""
-        if one is two:
-            return one
-        older, younger = sorted((one, two), key=lambda call: call.started)
-        older.absorb(younger)
-        older.last_event = at
-        for linkedid in younger.linkedids:
-            self._calls[linkedid] = older
-        for uniqueid in younger.legs:
-            self._call_of[uniqueid] = older
-        self._remembered.pop(id(younger), None)
+    def _merged(self, older: LiveCall, younger: LiveCall) -> None:
+        """Records told of the younger call that are none of the older one's are told to be its."""
         into = older.main_leg.first_linkedid
         told = set(younger.finished) | {younger.told_linkedid} - {""}
         records = {leg.first_linkedid for leg in customers_of(older.legs.values())}
         for linkedid in sorted(told - records - {into}):
             self._tell(CallMerged(enterprise_number=self.layout.enterprise_number, linkedid=linkedid, into=into))
         older.finished |= {linkedid: call for linkedid, call in younger.finished.items() if linkedid in records}
-        return older
-
-    def _meet(self, leg: Leg, at: float) -> LiveCall:
-        """Who talk in one bridge are in one call, however each came there.
-
-        Asterisk gives them one linkedid in the bridges of Dial() and Queue() only, not in a conference room, and in a
-        bridge of ARI only when the application names an originator (seen on 16.28 and 22.10).
-        """
-        call = self._call_of[leg.uniqueid]
-        other = self._call_of.get(self._met.get(leg.bridge, ""), call)
-        if other is not call and any(waiting.bridge == leg.bridge for waiting in other.legs.values()):
-            call = self._merge(call, other, at)
-        self._met[leg.bridge] = leg.uniqueid
-        return call
 
     # ------------------------------------------------------------ what the PBX said
 
     def _channel_started(self, event: ev.ChannelStarted) -> None:
-        known = self._call_of.get(event.uniqueid)
+        known = self._groups.of(event.uniqueid)
         if known is not None:
             # Repeated, or late because another event of the channel came first.
             leg = known.legs[event.uniqueid]
@@ -284,7 +233,7 @@ class Tracker:
         leg.dialled_by = event.source
         leg.dial_string = event.dial_string
         self._recognise_mobile(leg, dialled_digits(event.dial_string) or leg.number)
-        call = self._call_of[leg.uniqueid]
+        call = self._groups[leg]
         if leg.role is Role.TRUNK and not leg.agent and not customers_of(call.legs.values()):
             placed = placed_by(call.legs.values())
             agents = (placed.agent,) if placed else ()
@@ -309,7 +258,7 @@ class Tracker:
             return
         leg.rang = event.at
         if leg.agent and leg.origin is not Origin.ENTERED:
-            self._tell_ringing(self._call_of[leg.uniqueid], event.at)
+            self._tell_ringing(self._groups[leg], event.at)
 
     def _channel_up(self, event: ev.ChannelUp) -> None:
         leg = self._leg(event)
@@ -336,20 +285,20 @@ class Tracker:
                 leg.bridges[-1].left = event.at
             return
         leg.enter(leg.bridges, event.bridge, event.at)
-        self._tell_talking(self._meet(leg, event.at), event.at)
+        self._tell_talking(self._groups.meet(leg, event.at), event.at)
 
     def _bridge_left(self, event: ev.BridgeLeft) -> None:
         if leg := self._leg(event):
             leg.leave(leg.bridges, event.bridge, event.at)
 
     def _joined(self, event: ev.Joined) -> None:
-        calls = [self._call_of[uniqueid] for uniqueid in event.uniqueids if uniqueid in self._call_of]
+        calls = [call for uniqueid in event.uniqueids if (call := self._groups.of(uniqueid))]
         if not calls:
             self.anomalies["channel never seen"] += 1
             return
         call = calls[0]
         for other in calls[1:]:
-            call = self._merge(call, other, event.at)
+            call = self._groups.merge(call, other, event.at)
         for uniqueid in event.completed:
             if uniqueid in call.legs:
                 call.legs[uniqueid].completed = True
@@ -365,20 +314,20 @@ class Tracker:
 
     def _marked(self, event: ev.Marked) -> None:
         if leg := self._leg(event):
-            self._call_of[leg.uniqueid].marks.add(event.reason)
+            self._groups[leg].marks.add(event.reason)
 
     def _variable_set(self, event: ev.VariableSet) -> None:
         leg = self._leg(event)
         if leg is None:
             return
-        call = self._call_of[leg.uniqueid]
+        call = self._groups[leg]
         if event.name == "VOCHI_LINE":
             call.marked_line = event.value
         elif event.name == "DIALSTATUS" and event.value in ("CHANUNAVAIL", "CONGESTION"):
             call.dial_refused = True
 
     def _channel_ended(self, event: ev.ChannelEnded) -> None:
-        if event.uniqueid not in self._call_of:
+        if self._groups.of(event.uniqueid) is None:
             self.anomalies["channel never seen"] += 1
             self._gone[event.uniqueid] = event.at
             return
@@ -392,7 +341,7 @@ class Tracker:
         leg.end_unseen = False
         leg.cause = event.cause
         leg.end(event.at)
-        self._finish(self._call_of[leg.uniqueid], event.at)
+        self._finish(self._groups[leg], event.at)
 
     def _snapshot(self, event: ev.Snapshot) -> None:
         """Compare what lives with what we believed; the difference happened while nobody listened.
@@ -400,21 +349,20 @@ class Tracker:
         Live events go on while the list is under way, so its rows may be older than what is known: a channel that has
         ended since stays ended, one that began after the list was asked for is not missing from it.
         """
-        heard = {uniqueid: call.last_event for uniqueid, call in self._call_of.items()}
+        heard = {leg.uniqueid: call.last_event for call, leg in self._groups.legs()}
         rows = [row for row in event.channels if row.uniqueid not in self._gone]
         listed = {row.uniqueid for row in rows}
         for row in rows:
-            known = self._call_of.get(row.uniqueid)
+            known = self._groups.of(row.uniqueid)
             if known is None:
                 self._adopt(row, event.at)
             elif known.legs[row.uniqueid].ended is None:
                 self._correct(known.legs[row.uniqueid], row, event.at, heard.get(row.uniqueid, event.at))
-        for uniqueid, call in self._call_of.items():
-            leg = call.legs[uniqueid]
-            if uniqueid not in listed and leg.ended is None and leg.started < event.at:
-                self._missing.setdefault(uniqueid, event.at)
-        for call in {id(self._call_of[row.uniqueid]): self._call_of[row.uniqueid] for row in rows}.values():
-            if call.open:
+        for _, leg in self._groups.legs():
+            if leg.uniqueid not in listed and leg.ended is None and leg.started < event.at:
+                self._missing.setdefault(leg.uniqueid, event.at)
+        for call in self._groups:
+            if call.open and not listed.isdisjoint(call.legs):
                 self._tell_snapshot(call, event.at)
 
     def _adopt(self, row: ev.SnapshotChannel, at: float) -> None:
@@ -434,13 +382,13 @@ class Tracker:
     def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float, heard: float) -> None:
         """Believe the row: what it says anew happened since the leg was `heard` of, at the latest now."""
         if row.linkedid and row.linkedid != leg.linkedid:
-            self._relink(self._call_of[leg.uniqueid], leg.uniqueid, row.linkedid, at)
+            self._groups.relink(leg, row.linkedid, at)
         if row.up and leg.up is None:
             leg.up = at
         if row.bridge and not row.holding:
             # A conversation that began unheard is as old as its bridge, and no older than the silence.
             leg.enter(leg.bridges, row.bridge, at if row.bridge_made is None else min(at, max(row.bridge_made, heard)))
-            self._meet(leg, at)
+            self._groups.meet(leg, at)
         elif leg.bridges and leg.bridges[-1].left is None:
             leg.bridges[-1].left = at
 
@@ -491,24 +439,4 @@ class Tracker:
                 call.finished[record.linkedid] = record
                 self._tell(CallFinished(record))
         call.phase = Phase.HANGUP
-        self._remembered[id(call)] = (at, call)
-        self._remembered.move_to_end(id(call))
-        self._forget(at)
-
-    def _forget(self, now: float) -> None:
-        while self._remembered:
-            key, (since, call) = next(iter(self._remembered.items()))
-            if now - since < REMEMBER_S and len(self._remembered) <= REMEMBER_CALLS:
-                return
-            del self._remembered[key]
-            if call.open:
-                continue  # a straggler brought it back to life
-            for linkedid in call.linkedids:
-                if self._calls.get(linkedid) is call:
-                    del self._calls[linkedid]
-            for uniqueid, leg in call.legs.items():
-                self._call_of.pop(uniqueid, None)
-                self._missing.pop(uniqueid, None)
-                for stay in leg.bridges:
-                    if self._met.get(stay.place) in call.legs:
-                        del self._met[stay.place]
+        self._groups.over(call, at)

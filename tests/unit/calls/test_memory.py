@@ -7,9 +7,10 @@ from pathlib import Path
 
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Event, Origin
+from vochi_agent.calls.groups import REMEMBER_S
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished
-from vochi_agent.calls.tracker import REMEMBER_S, Tracker
+from vochi_agent.calls.tracker import Tracker
 from vochi_agent.config import load
 
 LAB = Path(__file__).parents[2] / "scenarios" / "lab.toml"

@@ -229,9 +229,9 @@ def test_finished_calls_are_forgotten():
 
     tracker.expire(1000.0)
 
-    assert not tracker._calls
-    assert not tracker._call_of
-    assert not tracker._remembered
+    assert not list(tracker._groups)
+    assert not list(tracker._groups.legs())
+    assert tracker.deadline is None
 
 
 def test_a_straggler_corrects_the_record():
@@ -324,7 +324,7 @@ def test_a_room_is_forgotten_with_its_calls():
 
     tracker.expire(1000.0)
 
-    assert set(tracker._met) == {"b"}
+    assert set(tracker._groups._met) == {"b"}
 
 
 # ---------------------------------------------------------------- snapshots
