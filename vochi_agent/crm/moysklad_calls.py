@@ -9,37 +9,14 @@ from typing import Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
+from vochi_agent.calls.model import Call, Direction, Phase
+from vochi_agent.crm.call_facts import remark
 from vochi_agent.ports import Popup
 
-__all__ = ["PHONE", "beginning", "call_path", "ending", "events", "live", "remark"]
+__all__ = ["PHONE", "beginning", "call_path", "ending", "events", "live"]
 
 PHONE: Final = "/api/phone/1.0"
 MOSCOW: Final = ZoneInfo("Europe/Moscow")
-REMARKS: Final[Mapping[Reason, str]] = {
-    Reason.BLOCKED: "Номер в чёрном списке",
-    Reason.FORBIDDEN: "Направление запрещено",
-    Reason.CLOSED: "Звонок в нерабочее время",
-    Reason.VOICEMAIL: "Оставлено голосовое сообщение",
-    Reason.ABANDONED_QUEUE: "Клиент не дождался в очереди",
-    Reason.QUEUE_TIMEOUT: "В очереди никто не ответил",
-    Reason.ABANDONED: "Клиент не дождался ответа",
-    Reason.ABANDONED_GREETING: "Клиент положил трубку во время приветствия",
-    Reason.REJECTED: "Звонок отклонён",
-    Reason.BUSY: "Занято",
-    Reason.NO_ANSWER: "Нет ответа",
-    Reason.UNREACHABLE: "Телефоны недоступны",
-    Reason.CANCELLED: "Звонок отменён",
-    Reason.FAILED: "Не удалось дозвониться",
-    Reason.UNKNOWN_END: "Конец звонка не виден",
-}
-
-
-def remark(call: Call) -> str:
-    """What the call's comment says: the Phone API has no field for a result."""
-    if call.status is Status.ANSWERED:
-        return f"Разговор: {', '.join(call.path)}" if call.path else "Разговор"
-    return REMARKS.get(call.reason, "Пропущен")
 
 
 def call_path(enterprise_number: str, linkedid: str) -> str:
@@ -69,7 +46,7 @@ def ending(call: Call, recording_url: str) -> dict[str, object]:
     return {
         # Without `endTime`: it wins over `duration`, and the ringing would count as talk.
         "duration": round(call.talk_seconds * 1000),
-        "comment": remark(call),
+        "comment": _comment(call),
         **({"extension": call.last_agent} if call.last_agent else {}),
         **({"recordUrl": [recording_url]} if recording_url else {}),
     }
@@ -97,6 +74,11 @@ def events(popup: Popup) -> Sequence[Mapping[str, str]]:
         case _:
             kinds = [("SHOW", each) for each in popup.began] + [("HIDE", each) for each in popup.ended]
     return [{"eventType": kind, "extension": extension} for kind, extension in kinds]
+
+
+def _comment(call: Call) -> str:
+    """What the call's comment says: the Phone API has no field for a result."""
+    return remark(call) or (f"Разговор: {', '.join(call.path)}" if call.path else "Разговор")
 
 
 def _moscow(moment: datetime) -> str:
