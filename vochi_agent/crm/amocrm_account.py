@@ -9,7 +9,7 @@ from typing import Final
 
 from vochi_agent.crm.fields import objects, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
-from vochi_agent.crm.oauth import TokenExpired, TokenKeeper, Tokens
+from vochi_agent.crm.oauth import ALLOW_AGAIN, TokenExpired, TokenKeeper, Tokens
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
 __all__ = ["Account", "buy_tokens", "interpret"]
@@ -144,6 +144,5 @@ def _pair(answer: Answer) -> Mapping[str, object]:
     body = json_object(answer)
     if text(body.get("access_token")) and text(body.get("refresh_token")):
         return body
-    raise CrmAuthFailed(
-        text(body.get("hint"))[:MAX_MESSAGE] or text(body.get("title")) or f"no tokens ({answer.status})"
-    )
+    reason = text(body.get("hint")) or text(body.get("title")) or f"no tokens ({answer.status})"
+    raise CrmAuthFailed(f"{reason[:MAX_MESSAGE]}: {ALLOW_AGAIN}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from vochi_agent.crm.fields import text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
-from vochi_agent.crm.oauth import TokenExpired, TokenKeeper, Tokens
+from vochi_agent.crm.oauth import ALLOW_AGAIN, TokenExpired, TokenKeeper, Tokens
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
 __all__ = ["BLOCKED_BY_HAND", "ByApplication", "ByWebhook", "Portal", "TokenShop", "interpret", "refusal"]
@@ -90,8 +90,8 @@ class ByApplication:
 
     @property
     def moved_to(self) -> str:
-        """See `Portal.moved_to`."""
-        return self._shop.moved_to
+        """See `Portal.moved_to`; known as long as the pair that came with the word is in use."""
+        return self._tokens.host if self._tokens.host != self._shop.portal else ""
 
     def apart(self, what: str) -> "ByApplication":
         """See `Portal.apart`."""
@@ -154,13 +154,16 @@ class TokenShop:
     Args:
         http: Of the vendor's own server.
         portal: The portal's configured address.
+
+    Attributes:
+        portal: Its host.
     """
 
     def __init__(self, http: CrmHttp, *, client_id: str, client_secret: str, portal: str) -> None:
         self._http = http
         self._client = [("client_id", client_id), ("client_secret", client_secret)]
-        self._portal = urlsplit(portal).hostname or ""
-        self.moved_to = ""
+        self.portal = urlsplit(portal).hostname or ""
+        self._moved_to = ""
 
     async def buy(self, refresh: str) -> Tokens:
         """A new pair for a refresh token.
@@ -174,26 +177,31 @@ class TokenShop:
         body = await self._http.send(
             "GET", "/oauth/token/", _pair, deadline=self._http.deadline(), query=query, repeatable=False
         )
-        self._notice(text(body.get("client_endpoint")))
-        return Tokens(access=text(body.get("access_token")), refresh=text(body.get("refresh_token")))
+        host = _host(text(body.get("client_endpoint")))
+        self._notice(host)
+        return Tokens(access=text(body.get("access_token")), refresh=text(body.get("refresh_token")), host=host)
 
-    def _notice(self, endpoint: str) -> None:
+    def _notice(self, host: str) -> None:
         """A portal may get another domain; its old address goes on for a while, or redirects."""
-        try:
-            host = urlsplit(endpoint).hostname or ""
-        except ValueError:
-            return
-        moved_to = host[:MAX_MESSAGE] if host != self._portal else ""
-        if moved_to and moved_to != self.moved_to:
+        moved_to = host if host != self.portal else ""
+        if moved_to and moved_to != self._moved_to:
             log.warning(
-                "The Bitrix24 portal %s has moved to %s: configure its new url", self._portal, moved_to,
+                "The Bitrix24 portal %s has moved to %s: configure its new url", self.portal, moved_to,
                 extra={"action": "crm_moved"},
             )  # fmt: skip
-        self.moved_to = moved_to
+        self._moved_to = moved_to
+
+
+def _host(endpoint: str) -> str:
+    try:
+        return (urlsplit(endpoint).hostname or "")[:MAX_MESSAGE]
+    except ValueError:
+        return ""
 
 
 def _pair(answer: Answer) -> Mapping[str, object]:
     body = json_object(answer)
     if text(body.get("access_token")) and text(body.get("refresh_token")):
         return body
-    raise CrmAuthFailed(text(body.get("error"))[:MAX_MESSAGE] or f"no tokens ({answer.status})")
+    reason = text(body.get("error")) or f"no tokens ({answer.status})"
+    raise CrmAuthFailed(f"{reason[:MAX_MESSAGE]}: {ALLOW_AGAIN}")

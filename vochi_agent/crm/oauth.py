@@ -21,10 +21,12 @@ from typing import Final
 
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
-__all__ = ["Refresh", "TokenExpired", "TokenKeeper", "Tokens", "read_tokens"]
+__all__ = ["ALLOW_AGAIN", "Refresh", "TokenExpired", "TokenKeeper", "Tokens", "read_tokens"]
 
 log = logging.getLogger(__name__)
 
+# What mends a refresh token that is not taken.
+ALLOW_AGAIN: Final = "allow the application again and configure its new token"
 PRIVATE: Final = 0o600
 # A token that is refused so soon after it was bought will not be mended by another one.
 FRESH_S: Final = 60.0
@@ -40,10 +42,15 @@ class TokenExpired(CrmRejected):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """A pair: `access` for requests, `refresh` for the next pair."""
+    """A pair: `access` for requests, `refresh` for the next pair.
+
+    Attributes:
+        host: Where the account lives, when the seller said so.
+    """
 
     access: str
     refresh: str
+    host: str = ""
 
 
 Refresh = Callable[[str], Awaitable[Tokens]]
@@ -72,6 +79,11 @@ class TokenKeeper:
         self._bought_at = -FRESH_S
         self._dead_until = 0.0
         self._under_way: set[asyncio.Task[str]] = set()
+
+    @property
+    def host(self) -> str:
+        """Where the account lives, as the seller of the pair in use said; "" when nobody did."""
+        return self._tokens.host if self._tokens else ""
 
     async def access(self) -> str:
         """The access token, bought when there is none yet.
@@ -108,7 +120,7 @@ class TokenKeeper:
         """What another process has bought meanwhile, else a pair of our own."""
         now = self._clock()
         if now < self._dead_until:
-            raise CrmAuthFailed("the refresh token was not taken: allow the application again, configure its new token")
+            raise CrmAuthFailed(f"the refresh token was not taken: {ALLOW_AGAIN}")
         if refused and now - self._bought_at < FRESH_S:
             raise CrmAuthFailed("a fresh token is refused: are the application's rights and the address right?")
         async with _alone(self._path.with_name(self._path.name + ".lock")):
@@ -135,15 +147,15 @@ class TokenKeeper:
             except CrmAuthFailed:
                 continue  # the one from the configuration may be younger
         self._dead_until = self._clock() + DEAD_S
-        raise CrmAuthFailed("the refresh token is not taken: allow the application again and configure its new token")
+        raise CrmAuthFailed(f"the refresh token is not taken: {ALLOW_AGAIN}")
 
 
 def read_tokens(path: Path) -> Tokens | None:
     """The pair on disk; None when there is none, or what is there is none."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Tokens(access=str(stored["access"]), refresh=str(stored["refresh"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Tokens(access=str(stored["access"]), refresh=str(stored["refresh"]), host=str(stored.get("host", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
