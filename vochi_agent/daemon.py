@@ -26,6 +26,7 @@ from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CRMS, CrmFactory, books_of, lists_of
+from vochi_agent.crm.clocks import Clocks
 from vochi_agent.crms import changes_of, clicks_in, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.late_names import LateNames
@@ -166,7 +167,9 @@ async def assembled(
         enter = stack.enter_async_context
         store, embedded = await enter(_database(config))
         # Cookies of one CRM account are not another's.
-        session = await enter(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        session = await enter(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[Clocks().trace()])
+        )
         spool = await enter(DiskSpool(config.daemon.state_dir / "spool", limit_bytes=config.daemon.spool_mb << 20))
         customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
         stack.push_async_callback(customers.aclose)

@@ -21,7 +21,8 @@ from vochi_agent.asterisk.examine_cel import examine_cel
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise, secret_values
 from vochi_agent.crm import CRMS
-from vochi_agent.crm.examine import examine_crm, examine_webhook
+from vochi_agent.crm.clocks import Clocks
+from vochi_agent.crm.examine import examine_clock, examine_crm, examine_webhook
 from vochi_agent.crm.http import mask
 from vochi_agent.customers.names import printable
 from vochi_agent.daemon import open_store
@@ -89,17 +90,15 @@ async def _examine(config: Config, listen_s: float) -> list[Finding]:
     found = [*examine_configuration(config), *examine_disk(config.daemon.state_dir), *examine_daemon(status)]
     for name, listen in (("fastagi", config.fastagi.listen), ("http", config.http.listen)):
         found += examine_listener(name, listen, runs=status is not None)
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_database(config), name="database")]
         for enterprise in config.enterprises:
-            for what, examination in _parts(config, enterprise, session, listen_s):
+            for what, examination in _parts(config, enterprise, listen_s):
                 tasks.append(group.create_task(examination, name=f"{what} {enterprise.number}"))
     return [*found, *(finding for task in tasks for finding in task.result())]
 
 
-def _parts(
-    config: Config, enterprise: Enterprise, session: aiohttp.ClientSession, listen_s: float
-) -> Iterator[tuple[str, Examination]]:
+def _parts(config: Config, enterprise: Enterprise, listen_s: float) -> Iterator[tuple[str, Examination]]:
     number, asterisk = enterprise.number, enterprise.asterisk
     yield "ami", examine_ami(number, asterisk, listen_s=listen_s)
     layout = Layout(enterprise)
@@ -109,7 +108,7 @@ def _parts(
     )
     yield "cel", asyncio.to_thread(examine_cel, number, asterisk)
     for name in enterprise.crm:
-        yield name, _crm(config, enterprise, name, session)
+        yield name, _crm(config, enterprise, name)
     token = enterprise.telegram_token.get_secret_value()
     yield "telegram", examine_bot(f"telegram {number}", config.telegram, token, enterprise.chats)
 
@@ -137,22 +136,25 @@ async def _database(config: Config) -> list[Finding]:
         return [closed("database", str(exc), "mend what the sentence names; until then finished calls wait in memory")]
 
 
-async def _crm(config: Config, enterprise: Enterprise, name: str, session: aiohttp.ClientSession) -> list[Finding]:
+async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Finding]:
     factory = CRMS.get(name)
     if factory is None:
         cure = f"take [enterprises.crm.{name}] out until a later version speaks it"
         return [warning(f"{name} {enterprise.number}", "this version does not speak with it", cure)]
-    source = factory(
-        enterprise.crm[name],
-        enterprise_number=enterprise.number,
-        country=enterprise.country,
-        session=session,
-        clock=time.monotonic,
-        on_state=lambda _state: None,
-        state_dir=config.daemon.state_dir,
-    )
+    clocks = Clocks()
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[clocks.trace()]) as session:
+        source = factory(
+            enterprise.crm[name],
+            enterprise_number=enterprise.number,
+            country=enterprise.country,
+            session=session,
+            clock=time.monotonic,
+            on_state=lambda _state: None,
+            state_dir=config.daemon.state_dir,
+        )
+        found = await examine_crm(enterprise.number, source)
     webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
-    return [*await examine_crm(enterprise.number, source), *webhook]
+    return [*found, *examine_clock(enterprise.number, name, clocks), *webhook]
 
 
 def _censored(finding: Finding, config: Config) -> Finding:

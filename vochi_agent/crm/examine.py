@@ -12,12 +12,13 @@ from vochi_agent.config.tables import (
 )
 from vochi_agent.crm.amocrm import AmoCrm
 from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.clocks import TOLERANCE_S, Clocks
 from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["examine_crm", "examine_webhook"]
+__all__ = ["examine_clock", "examine_crm", "examine_webhook"]
 
 # The country code 999 is assigned to nobody (ITU-T E.164).
 NOBODY: Final = "+999000000000"
@@ -82,6 +83,15 @@ async def _bitrix24(part: str, keys: str, source: Bitrix24) -> list[Finding]:
     if source.portal.moved_to:
         found.append(warning(part, f"the portal has moved to {source.portal.moved_to}", f"{keys}.url: its new address"))
     return found or [fine(part, "an application with the rights for telephony")]
+
+
+def examine_clock(enterprise_number: str, name: str, clocks: Clocks) -> list[Finding]:
+    """Whether this CRM's clock agrees with ours, after it was asked something; nothing when it does."""
+    offset = max(clocks.offsets.values(), key=abs, default=0.0)
+    if abs(offset) <= TOLERANCE_S:
+        return []
+    sentence = f"its clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} ours: calls are listed there"
+    return [warning(f"{name} {enterprise_number}", f"{sentence} at our times", "let this machine keep time by NTP")]
 
 
 def examine_webhook(enterprise_number: str, name: str, config: CrmConfig, public_url: str) -> list[Finding]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
@@ -74,6 +76,7 @@ class CrmServer:
     Attributes:
         fault: Set it at any time; holds for requests that come from then on.
         silence_s: Seconds of SILENCE.
+        ahead_s: Seconds that its clock is ahead of ours.
         requests: Every request so far, oldest first, bounded.
     """
 
@@ -91,6 +94,7 @@ class CrmServer:
     ) -> None:
         self.fault: Fault | None = None
         self.silence_s = silence_s
+        self.ahead_s = 0.0
         self.requests: deque[CrmRequest] = deque(maxlen=MAX_LOG)
         self._routes = list(routes)
         self._host = host
@@ -135,6 +139,10 @@ class CrmServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def now(self) -> float:
+        """Epoch seconds by its own clock."""
+        return time.time() + self.ahead_s
+
     async def wait_for_requests(self, count: int) -> None:
         """Returns as soon as so many requests have come."""
         async with self._arrived:
@@ -154,6 +162,7 @@ class CrmServer:
             answer = await handler(request)
         except web.HTTPNotFound:
             return self._unknown()
+        answer.headers.setdefault("Date", formatdate(self.now(), usegmt=True))
         return reset(request) if self.fault is Fault.LOST else answer
 
     async def _broken(self, request: web.Request) -> web.StreamResponse | None:
