@@ -81,6 +81,7 @@ class CallScreens:
             ]
             for number, of_enterprise in screens.items()
         }
+        self._note_remote_id = note_remote_id
         self._live: OrderedDict[tuple[str, str], _Live] = OrderedDict()
 
     def tell(self, update: CallUpdate) -> None:
@@ -92,6 +93,17 @@ class CallScreens:
             self._over(update.call.enterprise_number, update.call.linkedid, update.call)
         elif isinstance(update, CallMerged):
             self._over(update.enterprise_number, update.linkedid, None)
+
+    async def expect(self, enterprise_number: str, crm: str, linkedid: str, remote_id: str) -> None:
+        """A call is about to begin that a CRM has registered already, whether it shows live calls or not.
+
+        Raises:
+            StoreUnavailable: its record will be written under another id.
+        """
+        for screen in self._screens.get(enterprise_number, ()):
+            if screen.name == crm:
+                screen.expect(linkedid, remote_id)
+        await self._note_remote_id(enterprise_number, crm, linkedid, remote_id)
 
     async def run(self) -> None:
         """Show for ever; a bug in one CRM's adapter delays no other."""
@@ -136,6 +148,7 @@ class _Screen:
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
+        self.name = screen.name
         self.label = f"the popups of {screen.name} of {enterprise_number}"
         self._enterprise_number = enterprise_number
         self._screen = screen
@@ -151,6 +164,11 @@ class _Screen:
         lane = hash(popup.progress.linkedid) % LANES
         self._lanes[lane].append((self._clock(), popup))
         self._woken[lane].set()
+
+    def expect(self, linkedid: str, remote_id: str) -> None:
+        self._remote_ids[linkedid] = remote_id
+        if len(self._remote_ids) > MAX_LIVE:
+            self._remote_ids.popitem(last=False)
 
     async def run(self) -> None:
         """Show for ever."""
@@ -192,8 +210,6 @@ class _Screen:
             return None
 
     async def _remember(self, linkedid: str, remote_id: str) -> None:
-        self._remote_ids[linkedid] = remote_id
-        if len(self._remote_ids) > MAX_LIVE:
-            self._remote_ids.popitem(last=False)
+        self.expect(linkedid, remote_id)
         with contextlib.suppress(StoreUnavailable):
             await self._note_remote_id(self._enterprise_number, self._screen.name, linkedid, remote_id)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from vochi_agent.customers.model import Profile
 
@@ -13,6 +13,7 @@ __all__ = [
     "ChangeStore",
     "Click",
     "ClickReader",
+    "ClickRegistry",
     "HistoryMark",
     "HistoryPage",
     "PendingChange",
@@ -46,12 +47,14 @@ class Click:
         user: His id in the CRM, "" when it names none.
         extension: His extension, where the CRM names that.
         remote_id: The CRM's own id of the call, where it has registered one already.
+        age_s: Seconds since he clicked, by the CRM's own clock, where we had to fetch it.
     """
 
     phone: str
     user: str = ""
     extension: str = ""
     remote_id: str = ""
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,24 @@ class ClickReader(Protocol):
         ...
 
 
+@runtime_checkable
+class ClickRegistry(Protocol):
+    """A CRM that registers the call of a click by itself, and knows its users' extensions.
+
+    Every method raises CrmUnavailable, CrmAuthFailed, CrmRejected.
+    """
+
+    name: str
+
+    async def extension_of(self, user: str) -> str:
+        """The extension of a user, "" when he has none."""
+        ...
+
+    async def close_click(self, click: Click) -> None:
+        """No call follows this click: its card is closed and its call is over."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
     """Some changes in the order of the CRM's history.
@@ -150,11 +171,13 @@ class HistoryPage:
     Attributes:
         since_id: Where the next page begins; 0 while the history is empty.
         more: There is one already.
+        clicks: What the history tells of clicks.
     """
 
     changes: Sequence[Change]
     since_id: int
     more: bool
+    clicks: Sequence[Click] = ()
 
 
 class ChangeFeed(Protocol):

@@ -17,10 +17,18 @@ from typing import Final
 
 from aiolimiter import AsyncLimiter
 
-from vochi_agent.change_ports import Change, ChangeFeed, ChangeStore, PendingChange
+from vochi_agent.change_ports import Change, ChangeFeed, ChangeStore, Click, PendingChange
 from vochi_agent.customers.model import Profile
 from vochi_agent.enrichment import OnProfile
-from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, StoreRefused, StoreUnavailable
+from vochi_agent.errors import (
+    CrmAuthFailed,
+    CrmRejected,
+    CrmUnavailable,
+    NotPossible,
+    StoreRefused,
+    StoreUnavailable,
+    TooOften,
+)
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import ProfileSource
 from vochi_agent.supervisor import keep_running
@@ -64,6 +72,7 @@ class Changes:
         primary: bool,
         on_profile: OnProfile,
         forget: Callable[[str, str], None],
+        click: Callable[[Click], None] | None = None,
         asks_per_s: float,
         ours: Callable[[], bool],
         ready: asyncio.Event,
@@ -77,6 +86,7 @@ class Changes:
             primary: Its names win over what other sources say.
             on_profile: Keeps a profile of one number.
             forget: Told that "nobody" no longer holds for a number.
+            click: Takes a click that a history tells of. Raises NotPossible, TooOften.
             asks_per_s: Requests a second that changes may cost; a part of what the CRM allows.
             ours: Whether this daemon, not another one, looks at the histories.
             ready: Set when the database has our schema.
@@ -90,6 +100,7 @@ class Changes:
         self._primary = primary
         self._on_profile = on_profile
         self._forget = forget
+        self._click = click
         self._pace = AsyncLimiter(1, 1 / asks_per_s)
         self._ours = ours
         self._ready = ready
@@ -250,6 +261,20 @@ class Changes:
             if page.changes or since_id != mark.since_id:
                 await self._store.advance(self.enterprise_number, self.source, history, since_id, page.changes)
                 self._taken(page.changes)
+            for click in page.clicks:
+                self._clicked(click)
+
+    def _clicked(self, click: Click) -> None:
+        """Only after the mark was moved on: a click that is read twice would ring twice."""
+        if self._click is None:
+            return
+        try:
+            self._click(click)
+        except (NotPossible, TooOften) as reason:
+            log.warning(
+                "A click in %s/%s calls nobody: %s", self.enterprise_number, self.source, reason,
+                extra={"action": "click_refused"},
+            )  # fmt: skip
 
     def _taken(self, changes: Sequence[Change]) -> None:
         if not changes:

@@ -1,20 +1,23 @@
 """A click on a phone number in a CRM becomes a call: the phone of who clicked rings first, then the number is called.
 
 What comes from a browser rings telephones and costs money, so nothing of it is taken on trust: who clicked has to be a
-colleague of the configuration, the number one that may be called, and nobody clicks without end. A click is never kept
-and never repeated: one that finds the PBX away is over, and its sender was answered before anything rang.
+colleague of the configuration or of the CRM, the number one that may be called, and nobody clicks without end. A click
+is never kept and never repeated: one that finds the PBX away is over, and its sender was answered before anything rang.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+from vochi_agent.calls.model import CallUpdate
 from vochi_agent.calls.outward import outward
 from vochi_agent.change_ports import Click
-from vochi_agent.errors import NotPossible, TooOften, VochiError
+from vochi_agent.errors import NotPossible, NotReachable, TooOften, VochiError
 from vochi_agent.metrics import Metrics
+from vochi_agent.registered_calls import RegisteredCalls
 
 __all__ = ["Clicks", "Placing"]
 
@@ -26,17 +29,40 @@ MINUTE_S: Final = 60.0
 MOST_A_MINUTE: Final = 10
 MOST_WAITING: Final = 20
 WORKERS: Final = 4
-# Whoever clicked has long picked up his telephone himself.
+# Whoever clicked has long picked up his telephone himself: while it waited here, and on its way to us.
 FRESH_S: Final = 10.0
+LATE_S: Final = 15.0
 CALL_LIMIT_S: Final = 10.0
+NOBODY: Final = "who clicked has no extension here (agents)"
 
 
 class Placing(Protocol):
     """Places a call; `control.ClickToCall.call_out` is one."""
 
-    def __call__(self, extension: str, phone: str) -> Awaitable[str]:
-        """Ring the extension, then call the number; returns the linkedid. Raises VochiError."""
+    def __call__(
+        self, extension: str, phone: str, *, begins: Callable[[str], Awaitable[None]] | None = None
+    ) -> Awaitable[str]:
+        """Ring the extension, then call the number; returns the linkedid, of which `begins` was told before.
+
+        Raises VochiError.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A click that is to ring a phone.
+
+    Attributes:
+        who: Whose it is, for the limits.
+        extension: "" when the CRM has to be asked for it.
+    """
+
+    at: float
+    who: str
+    extension: str
+    phone: str
+    click: Click
 
 
 class Clicks:
@@ -46,6 +72,7 @@ class Clicks:
         agents: CRM user's id -> extension.
         country: ISO 3166 code of the enterprise.
         prefixes: See `calls.outward.outward`.
+        registered: What becomes of the calls that the CRM registers by itself; None for a CRM that does not.
         clock: Monotonic seconds.
     """
 
@@ -58,6 +85,7 @@ class Clicks:
         country: str,
         prefixes: Sequence[str],
         place: Placing,
+        registered: RegisteredCalls | None = None,
         clock: Callable[[], float],
         metrics: Metrics,
     ) -> None:
@@ -67,10 +95,11 @@ class Clicks:
         self._country = country
         self._prefixes = prefixes
         self._place = place
+        self._registered = registered
         self._clock = clock
         self._count = metrics.crm_clicks.labels
-        self._waiting: asyncio.Queue[tuple[float, str, str]] = asyncio.Queue(MOST_WAITING)
-        self._recent: deque[tuple[float, str, str]] = deque()
+        self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(MOST_WAITING)
+        self._recent: deque[_Taken] = deque()
 
     def take(self, click: Click) -> None:
         """Take a click; the telephone rings soon after. A repetition of the last seconds is taken once.
@@ -79,23 +108,38 @@ class Clicks:
             NotPossible: nobody here clicked, or that number is not called.
             TooOften: this colleague, or everybody together, clicks too much.
         """
+        self._forget_old()
+        if click.remote_id and any(each.click.remote_id == click.remote_id for each in self._recent):
+            return
         try:
+            if click.age_s > LATE_S:
+                raise NotPossible("it came too late")
             extension = self._extension(click)
             phone = outward(click.phone, country=self._country, prefixes=self._prefixes)
-            if self._is_repeated(extension, phone):
+            taken = _Taken(self._clock(), extension or f"user {click.user}", extension, phone, click)
+            if self._is_repeated(taken):
+                self._refused(click)
                 return
-            self._admit(extension)
+            self._admit(taken)
         except (NotPossible, TooOften):
             self._counted("refused")
+            self._refused(click)
             raise
-        self._recent.append((self._clock(), extension, phone))
-        self._waiting.put_nowait((self._clock(), extension, phone))
+        self._recent.append(taken)
+        self._waiting.put_nowait(taken)
+
+    def tell(self, update: CallUpdate) -> None:
+        """Take an update of a call; never waits."""
+        if self._registered:
+            self._registered.tell(update)
 
     async def run(self) -> None:
         """Place calls for ever."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(WORKERS):
                 tasks.create_task(self._work(), name=f"clicks in {self.source} {number}")
+            if self._registered:
+                tasks.create_task(self._registered.run(), name=f"calls registered by {self.source}")
 
     def _extension(self, click: Click) -> str:
         if extension := self._agents.get(click.user):
@@ -103,39 +147,75 @@ class Clicks:
         # Some CRMs name the extension themselves; where colleagues are configured it has to be one of theirs.
         if click.extension and (not self._agents or click.extension in self._agents.values()):
             return click.extension
-        raise NotPossible("who clicked has no extension here (agents)")
+        if click.user and self._registered:
+            return ""
+        raise NotPossible(NOBODY)
 
-    def _is_repeated(self, extension: str, phone: str) -> bool:
+    def _forget_old(self) -> None:
         now = self._clock()
-        while self._recent and self._recent[0][0] <= now - MINUTE_S:
+        while self._recent and self._recent[0].at <= now - MINUTE_S:
             self._recent.popleft()
-        return any(each[1:] == (extension, phone) and each[0] > now - REPETITION_S for each in self._recent)
 
-    def _admit(self, extension: str) -> None:
-        if sum(each[1] == extension for each in self._recent) >= MOST_A_MINUTE or self._waiting.full():
+    def _is_repeated(self, taken: _Taken) -> bool:
+        since = taken.at - REPETITION_S
+        return any((each.who, each.phone) == (taken.who, taken.phone) and each.at > since for each in self._recent)
+
+    def _admit(self, taken: _Taken) -> None:
+        if sum(each.who == taken.who for each in self._recent) >= MOST_A_MINUTE or self._waiting.full():
             raise TooOften("too many clicks, wait a minute")
 
     async def _work(self) -> None:
         while True:
-            taken_at, extension, phone = await self._waiting.get()
-            if self._clock() - taken_at > FRESH_S:
+            taken = await self._waiting.get()
+            if self._clock() - taken.at > FRESH_S:
                 self._counted("failed")
+                self._refused(taken.click)
                 continue
             try:
                 async with asyncio.timeout(CALL_LIMIT_S):
-                    linkedid = await self._place(extension, phone)
+                    extension = taken.extension or await self._asked_for(taken.click)
+                    linkedid = await self._ring(extension, taken)
             except (VochiError, TimeoutError) as failure:
                 self._counted("failed")
-                log.warning(
-                    "A click in %s of %s rang no phone: %s", self.source, self.enterprise_number, failure,
-                    extra={"action": "click_failed"},
-                )  # fmt: skip
+                self._failed(taken.click, failure)
             else:
                 self._counted("placed")
                 log.info(
                     "A click in %s of %s rings %s", self.source, self.enterprise_number, extension,
                     extra={"action": "click", "linkedid": linkedid},
                 )  # fmt: skip
+
+    async def _asked_for(self, click: Click) -> str:
+        extension = await self._registered.extension_of(click.user) if self._registered else ""
+        if not extension:
+            raise NotPossible(NOBODY)
+        return extension
+
+    async def _ring(self, extension: str, taken: _Taken) -> str:
+        registered = self._registered
+        if registered is None:
+            return await self._place(extension, taken.phone)
+
+        async def begins(linkedid: str) -> None:
+            await registered.begins(linkedid, taken.click)
+
+        return await self._place(extension, taken.phone, begins=begins)
+
+    def _failed(self, click: Click, failure: Exception) -> None:
+        why = str(failure) or "no answer in time"
+        log.warning(
+            "A click in %s of %s rang no phone: %s", self.source, self.enterprise_number, why,
+            extra={"action": "click_failed"},
+        )  # fmt: skip
+        if self._registered and isinstance(failure, NotReachable | TimeoutError):
+            self._registered.doubtful(click)
+        else:
+            self._refused(click)
+
+    def _refused(self, click: Click) -> None:
+        # Of an older one we would not know any more whether it rang: its call may go on.
+        if self._registered and click.age_s < MINUTE_S:
+            self._registered.refused(click)
 
     def _counted(self, result: str) -> None:
         self._count(self.enterprise_number, self.source, result).inc()

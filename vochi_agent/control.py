@@ -6,7 +6,7 @@ whose answer was lost may have been carried out, and a telephone must not ring t
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -113,12 +113,21 @@ class ClickToCall:
         self._primary_source = primary_source
         self._clock = clock
 
-    async def call_out(self, extension: str, phone: str, *, line: str = "", ring_s: float = RING_S) -> str:
+    async def call_out(
+        self,
+        extension: str,
+        phone: str,
+        *,
+        line: str = "",
+        ring_s: float = RING_S,
+        begins: Callable[[str], Awaitable[None]] | None = None,
+    ) -> str:
         """Begin a call from an extension to a number; returns its linkedid as soon as the agent's phone rings.
 
         Args:
             phone: As people write it.
             line: The id of the line to call through, "" when the dialplan may choose.
+            begins: Told the linkedid before anything rings.
 
         Raises:
             NotPossible: no such extension, number or line.
@@ -137,6 +146,8 @@ class ClickToCall:
         name = await self._name(layout.enterprise_number, number, linkedid)
         shown = {"name": name or number, "number": number}
         digits = number.removeprefix("+")
+        if begins is not None:
+            await begins(linkedid)
         await self._dialler.call_out(endpoint, digits, uniqueid=linkedid, shown=shown, line=line, ring_s=ring_s)
         return linkedid
 

@@ -11,13 +11,14 @@ from typing import Final
 
 import aiohttp
 
-from vochi_agent.change_ports import ChangeStore
+from vochi_agent.change_ports import ChangeStore, Click, ClickRegistry
 from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks, Placing
 from vochi_agent.config import Enterprise
 from vochi_agent.crm import CRMS, CrmFactory, State, clicks_of, feed_of, webhook_of
 from vochi_agent.enrichment import CrmOfEnterprise, OnProfile
 from vochi_agent.metrics import Metrics
+from vochi_agent.registered_calls import NoteCall, RegisteredCalls
 from vochi_agent.web.webhooks import Receiver
 
 __all__ = ["changes_of", "clicks_in", "crms_of", "receivers_of"]
@@ -64,6 +65,7 @@ def changes_of(
     *,
     on_profile: OnProfile,
     forget: Callable[[str, str], None],
+    clicks: Iterable[Clicks],
     ours: Callable[[str], bool],
     ready: asyncio.Event,
     metrics: Metrics,
@@ -72,8 +74,10 @@ def changes_of(
 
     Args:
         crms: Of each enterprise, by its number.
+        clicks: What takes the clicks that a CRM's history tells of.
         ours: Whether this daemon writes an enterprise's calls.
     """
+    clicked = _takers(clicks)
     return [
         Changes(
             each.number,
@@ -83,6 +87,7 @@ def changes_of(
             primary=crm.primary,
             on_profile=on_profile,
             forget=forget,
+            click=clicked[each.number, crm.source.name],
             asks_per_s=each.crm[crm.source.name].rps * CHANGES_SHARE,
             ours=partial(ours, each.number),
             ready=ready,
@@ -99,6 +104,8 @@ def clicks_in(
     crms: Mapping[str, Sequence[CrmOfEnterprise]],
     place: Mapping[str, Placing],
     *,
+    note: NoteCall,
+    ours: Callable[[str], bool],
     metrics: Metrics,
 ) -> list[Clicks]:
     """What takes clicks on phone numbers, for each CRM.
@@ -106,6 +113,8 @@ def clicks_in(
     Args:
         crms: Of each enterprise, by its number.
         place: What places a call of an enterprise.
+        note: Keeps the id of a call that a CRM has registered by itself.
+        ours: Whether this daemon writes an enterprise's calls.
     """
     return [
         Clicks(
@@ -115,6 +124,9 @@ def clicks_in(
             country=each.country,
             prefixes=each.click_prefixes,
             place=place[each.number],
+            registered=RegisteredCalls(each.number, crm.source, note=note, ours=partial(ours, each.number))
+            if isinstance(crm.source, ClickRegistry)
+            else None,
             clock=time.monotonic,
             metrics=metrics,
         )
@@ -128,16 +140,20 @@ def receivers_of(
 ) -> dict[tuple[str, str], Receiver]:
     """Where webhooks come in: only for CRMs that have a secret and whose messages we read."""
     by_number = {each.number: each for each in enterprises}
-    clicked = {(each.enterprise_number, each.source): each.take for each in clicks}
+    clicked = _takers(clicks)
     found = {}
     for each in changes:
         enterprise = by_number[each.enterprise_number]
         key, table = (enterprise.number, each.source), enterprise.crm[each.source]
         secret, read = table.webhook_secret.get_secret_value(), webhook_of(table, country=enterprise.country)
-        read_click = clicks_of(each.source, table)
+        read_click = clicks_of(table)
         if secret and (read or read_click):
             found[key] = Receiver(secret=secret, read=read, take=each.take, read_click=read_click, click=clicked[key])
     return found
+
+
+def _takers(clicks: Iterable[Clicks]) -> dict[tuple[str, str], Callable[[Click], None]]:
+    return {(each.enterprise_number, each.source): each.take for each in clicks}
 
 
 def _show_breaker(metrics: Metrics, enterprise_number: str, crm: str, state: State) -> None:

@@ -259,21 +259,30 @@ async def assembled(
         )
         fastagi = await enter(_fastagi(config, caller_id, metrics))
         call_log.stored = partial(_stored, sites, call_books)
+        watches = {number: site.watch for number, site in sites.items()}
+        parts = _parts(store, fastagi, watches)
+        seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
+        placing = {number: site.click_to_call.call_out for number, site in sites.items()}
+        clicks = clicks_in(
+            config.enterprises,
+            asked,
+            placing,
+            note=call_screens.expect,
+            ours=lambda number: sites[number].duty.ours,
+            metrics=metrics,
+        )
+        call_log.listeners += [each.tell for each in clicks]
         changes = changes_of(
             config.enterprises,
             asked,
             store.changes,
             on_profile=call_log.learned,
             forget=enrichment.forget,
+            clicks=clicks,
             ours=lambda number: sites[number].duty.ours,
             ready=schema_ready,
             metrics=metrics,
         )
-        watches = {number: site.watch for number, site in sites.items()}
-        parts = _parts(store, fastagi, watches)
-        seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
-        placing = {number: site.click_to_call.call_out for number, site in sites.items()}
-        clicks = clicks_in(config.enterprises, asked, placing, metrics=metrics)
         hooks = webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics)
         routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks, *recorded_calls.routes()]
         address = await enter(serving(config.http.listen, routes))

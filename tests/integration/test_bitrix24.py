@@ -1,6 +1,7 @@
 """The Bitrix24 adapter against the sandbox, over real HTTP, by webhook and as an application."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from tests.support.calls import answered, missed
 from tests.support.cards import told
 from tests.support.crm import HandClock
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
-from vochi_agent.change_ports import Change
+from vochi_agent.change_ports import Change, Click
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_changes import Bitrix24Events
+from vochi_agent.crm.bitrix24_handlers import bind
 from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, TokenShop
 from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import CrmHttp
@@ -244,8 +246,127 @@ async def test_the_queue_of_events_is_read_from_the_present_on_and_dropped_when_
 
     assert page == again
     assert page.changes == [Change(external_id="77"), Change(kind="company", external_id="12")]
-    assert (page.since_id, page.more, after.changes, portal.queue) == (3, False, [], [])
+    assert (page.since_id, page.more, after.changes, portal.events.queue) == (3, False, [], [])
     assert await feed.contacts("12") == ["company-12", "77"]
+
+
+# ---------------------------------------------------------------- clicks
+
+
+async def test_a_click_in_the_queue_names_the_call_that_the_portal_registered(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    portal.ahead_s = 3600.0  # whose clock is wrong is no matter
+    feed, now = Bitrix24Events(crm, period_s=5.0), datetime(2026, 11, 20, tzinfo=UTC)
+    await feed.present("events", now)
+    form = portal.click("8", "8 900 000-00-05")
+    page = await feed.after("events", 0, now)
+
+    (click,) = page.clicks
+    assert click.age_s < 5
+    assert replace(click, age_s=0) == Click(phone="+89000000005", user="8", remote_id=form["data[CALL_ID]"])
+    assert (page.changes, page.since_id) == ([], 1)
+
+
+async def test_how_long_a_click_lay_in_the_queue_is_said_by_the_portals_clock(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    feed, now = Bitrix24Events(crm, period_s=5.0), datetime(2026, 11, 20, tzinfo=UTC)
+    await feed.present("events", now)
+    portal.click("8", PERSON)
+    portal.ahead_s = 30.0
+    page = await feed.after("events", 0, now)
+
+    assert 29 < page.clicks[0].age_s < 35
+
+
+async def test_who_looks_too_seldom_is_not_told_of_clicks(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    await Bitrix24Events(crm, period_s=60.0).present("events", datetime(2026, 11, 20, tzinfo=UTC))
+
+    assert "ONEXTERNALCALLSTART" not in [each["event"] for each in portal.events.handlers]
+
+
+async def test_without_rights_for_telephony_the_queue_still_tells_of_cards(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    portal.scopes = ["crm"]
+    feed, now = Bitrix24Events(crm, period_s=5.0), datetime(2026, 11, 20, tzinfo=UTC)
+    await feed.present("events", now)
+    portal.tell("ONCRMCONTACTUPDATE", "77")
+
+    assert (await feed.after("events", 0, now)).changes == [Change(external_id="77")]
+    assert "ONEXTERNALCALLSTART" not in [each["event"] for each in portal.events.handlers]
+
+
+async def test_a_queue_with_nothing_new_costs_one_request(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    feed, now = Bitrix24Events(crm, period_s=5.0), datetime(2026, 11, 20, tzinfo=UTC)
+    await feed.present("events", now)
+    portal.tell("ONCRMCONTACTUPDATE", "77")
+    page = await feed.after("events", 0, now)
+    await feed.after("events", page.since_id, now)
+    asked = len(portal.methods)
+    await feed.after("events", page.since_id, now)
+
+    assert portal.methods[asked:] == ["event.offline.list"]
+
+
+async def test_the_call_of_a_click_is_the_one_that_is_finished(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    call_id = portal.click("8", PERSON)["data[CALL_ID]"]
+    progress = ringing(phase=Phase.START, direction=Direction.OUT)
+    assert await crm.show(Popup(progress=progress, customer=None, began=("151",), remote_id=call_id)) == call_id
+    call = answered(phone=PERSON, direction=Direction.OUT, linkedid="vochi-1.1")
+    await crm.log_call(post(call, remote_id=call_id), recording_url="")
+
+    assert list(portal.calls) == [call_id]
+    finished = portal.calls[call_id].finished
+    assert finished is not None
+    assert (finished["USER_ID"], finished["STATUS_CODE"], finished["DURATION"]) == ("8", "200", 62)
+
+
+async def test_a_click_that_no_call_follows_is_over_in_the_portal_too(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    call_id = portal.click("8", PERSON)["data[CALL_ID]"]
+    await crm.close_click(Click(phone=PERSON, user="8", remote_id=call_id))
+
+    call = portal.calls[call_id]
+    assert call.finished is not None
+    assert (call.finished["STATUS_CODE"], call.finished["DURATION"], call.screens) == ("603-S", 0, set())
+
+
+async def test_who_clicked_is_known_by_the_configuration_or_by_his_card(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    portal.add_user("10", extension="102")
+    crm = as_application(portal, session, tmp_path, **{"8": "151"})
+
+    assert [await crm.extension_of(user) for user in ("8", "10", "11")] == ["151", "102", ""]
+
+
+async def test_events_are_bound_to_our_address_once_and_an_older_secret_is_let_go(
+    portal: Bitrix24Sandbox, crm: Bitrix24
+) -> None:
+    address = "https://pbx.example/webhooks/0901/bitrix24/"
+    first = await bind(crm.portal, address + "old")
+    second = await bind(crm.portal, address + "new")
+    third = await bind(crm.portal, address + "new")
+
+    assert first.anew == second.anew == first.events
+    assert "ONEXTERNALCALLSTART" in first.events
+    assert third.anew == []
+    assert {each["handler"] for each in portal.events.handlers} == {address + "new"}
+
+
+async def test_a_webhook_binds_nothing_and_says_so(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:
+    with pytest.raises(CrmRejected, match="application"):
+        await bind(by_webhook(portal, session).portal, "https://pbx.example/webhooks/0901/bitrix24/x")
+
+
+async def test_doctor_says_when_no_click_can_reach_us(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    before = [each.sentence for each in await examine_crm("0901", crm)]
+    await bind(crm.portal, "https://pbx.example/webhooks/0901/bitrix24/x")
+    after = [each.sentence for each in await examine_crm("0901", crm)]
+
+    assert before[1:] == ["a click on a phone rings nobody: the portal tells us of none"]
+    assert after[1:] == ["an application with the rights for telephony"]
 
 
 # ---------------------------------------------------------------- calls

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -13,10 +13,10 @@ from tests.support.audit import audit
 from tests.support.calls import answered
 from tests.support.company import no_cards
 from tests.support.polling import until
-from vochi_agent.change_ports import Change
+from vochi_agent.change_ports import Change, Click, HistoryPage
 from vochi_agent.changes import Changes
 from vochi_agent.customers.model import Names, Profile
-from vochi_agent.errors import CrmRejected, CrmUnavailable
+from vochi_agent.errors import CrmRejected, CrmUnavailable, NotPossible
 from vochi_agent.metrics import Metrics
 from vochi_agent.store.changes import CrmChanges
 from vochi_agent.store.database import Database
@@ -51,18 +51,50 @@ class Scripted:
         return answer
 
 
+class Queue:
+    """A history that tells of these clicks and of a person, once."""
+
+    histories = ("events",)
+    period_s = 0.02
+
+    def __init__(self, *clicks: Click) -> None:
+        self._clicks = clicks
+
+    async def present(self, history: str, now: datetime) -> int:
+        """Empty."""
+        return 0
+
+    async def after(self, history: str, since_id: int, started_at: datetime) -> HistoryPage:
+        """As the class says."""
+        if since_id:
+            return HistoryPage(changes=[], since_id=since_id, more=False)
+        return HistoryPage(changes=[Change(external_id="1")], since_id=7, more=False, clicks=self._clicks)
+
+    async def contacts(self, company_id: str) -> list[str]:
+        """Nobody asks."""
+        raise NotImplementedError(company_id)
+
+
 @asynccontextmanager
-async def working(crm: Scripted, store: PostgresStore, *, metrics: Metrics | None = None) -> AsyncIterator[Changes]:
+async def working(
+    crm: Scripted,
+    store: PostgresStore,
+    *,
+    metrics: Metrics | None = None,
+    feed: Queue | None = None,
+    click: Callable[[Click], None] | None = None,
+) -> AsyncIterator[Changes]:
     ready = asyncio.Event()
     ready.set()
     changes = Changes(
         "0901",
         crm,
-        None,
+        feed,
         store.changes,
         primary=True,
         on_profile=store.customers.enrich,
         forget=lambda *_: None,
+        click=click,
         asks_per_s=1000,
         ours=lambda: True,
         ready=ready,
@@ -157,6 +189,30 @@ async def test_a_bug_and_a_refusal_cost_one_change_each_and_the_next_is_done(
     assert [outcome(metrics, name) for name in ("taken", "merged", "given_up", "retried")] == [6, 1, 1, 2]
     assert (await store.customers.customer("0901", PHONE)).names.last_name == "Четвёртая"
     assert "KeyError" in caplog.text
+    assert PHONE not in caplog.text
+
+
+async def test_clicks_of_a_history_are_taken_once_and_one_that_is_refused_stops_nothing(
+    store: PostgresStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = list[str]()
+
+    def take(click: Click) -> None:
+        taken.append(click.user)
+        if click.user == "8":
+            raise NotPossible("who clicked has no extension here")
+
+    async def renamed() -> bool:
+        row = await store.customers.customer("0901", PHONE)
+        return row is not None and row.names.last_name == "Первая"
+
+    queue = Queue(Click(phone=PHONE, user="8"), Click(phone=PHONE, user="9"))
+    async with working(Scripted({"1": person("1", "Первая", PHONE)}), store, feed=queue, click=take):
+        await until(renamed, within=10)
+        await until(lambda: asyncio.sleep(0, len(taken) == 2), within=10)
+
+    assert taken == ["8", "9"]
+    assert "A click in 0901/uon calls nobody: who clicked has no extension here" in caplog.text
     assert PHONE not in caplog.text
 
 

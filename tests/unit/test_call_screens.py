@@ -113,6 +113,19 @@ async def test_the_crms_own_id_comes_back_in_later_phases_and_is_kept_for_the_re
     assert stage.noted == [("0901", "bitrix24", LINKEDID, "remote-1")]
 
 
+async def test_a_call_that_the_crm_registered_itself_is_shown_under_its_id_from_the_first_phase_on() -> None:
+    screen = Screen()
+    stage = Stage(screen)
+    others = [("0901", "another", LINKEDID, "remote-2"), ("0902", "bitrix24", LINKEDID, "remote-3")]
+    for expected in (("0901", "bitrix24", LINKEDID, "remote-1"), *others):
+        await stage.screens.expect(*expected)
+    async with running(stage):
+        stage.screens.tell(live(Phase.START))
+
+    assert [popup.remote_id for popup in screen.shown] == ["remote-1"]
+    assert stage.noted == [("0901", "bitrix24", LINKEDID, "remote-1"), *others]
+
+
 async def test_a_popup_that_waited_too_long_is_dropped_but_the_end_still_closes() -> None:
     screen = Screen()
     stage = Stage(screen)

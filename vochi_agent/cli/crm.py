@@ -1,28 +1,33 @@
-"""`vochi-agent crm register retailcrm`: what has to be set up once inside a CRM."""
+"""`vochi-agent crm register CRM`: what has to be set up once inside a CRM."""
 
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 
-from vochi_agent.config import Config, Enterprise, RetailCrmConfig
-from vochi_agent.crm.factories import retailcrm
-from vochi_agent.crm.retailcrm_module import Registered, register
+from vochi_agent.config import Config, CrmConfig, Enterprise, RetailCrmConfig
+from vochi_agent.crm.bitrix24_handlers import bind
+from vochi_agent.crm.factories import bitrix24, retailcrm
+from vochi_agent.crm.retailcrm_module import register
 from vochi_agent.errors import ConfigError
-from vochi_agent.web.webhooks import click_address
+from vochi_agent.web.webhooks import click_address, webhook_address
 
 from .presentation import add_json, print_json, print_table
 from .selection import add_enterprise, enterprise_of
 
+CRMS: Final = ("retailcrm", "bitrix24")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to do, and in which CRM."""
-    parser.add_argument("action", choices=["register"], help="register: the telephony module, so that a click calls")
-    parser.add_argument("crm", choices=["retailcrm"])
+    help_text = "register: the telephony module, the addresses of events; then a click calls"
+    parser.add_argument("action", choices=["register"], help=help_text)
+    parser.add_argument("crm", choices=CRMS)
     add_enterprise(parser)
     add_json(parser)
 
@@ -31,29 +36,21 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     """0 when the CRM took it."""
     loaded = config()
     enterprise = enterprise_of(loaded, args.enterprise)
-    table = _table(loaded, enterprise)
-    registered = asyncio.run(_register(enterprise, table, loaded.http.public_url, loaded.daemon.state_dir))
-    if args.json:
-        print_json(asdict(registered))
-        return 0
-    print(f"Module {registered.code} is {'up to date' if registered.renewed else 'registered'}.")
-    if registered.code != table.module:
-        print(f'Now write module = "{registered.code}" into [enterprises.crm.retailcrm] and restart the daemon.')
-    if registered.extensions:
-        print()
-        print_table(("user", "extension"), registered.extensions)
+    table = _table(loaded, enterprise, args.crm)
+    registering = _in_bitrix24 if args.crm == "bitrix24" else _in_retailcrm
+    asyncio.run(registering(loaded, enterprise, table, as_json=args.json))
     return 0
 
 
-def _table(config: Config, enterprise: Enterprise) -> RetailCrmConfig:
+def _table(config: Config, enterprise: Enterprise, crm: str) -> CrmConfig:
     """The CRM's table; everything that is missing for a click to reach us is said at once."""
-    table = enterprise.crm.get("retailcrm")
-    keys = f"enterprises[{enterprise.number}].crm.retailcrm"
-    if not isinstance(table, RetailCrmConfig):
+    table = enterprise.crm.get(crm)
+    keys = f"enterprises[{enterprise.number}].crm.{crm}"
+    if table is None:
         raise ConfigError([f"{keys} is missing; needed: the account"])
     problems = []
     if not config.http.public_url:
-        problems.append("http.public_url is missing; needed: the address under which RetailCRM reaches us")
+        problems.append("http.public_url is missing; needed: the address under which the CRM reaches us")
     if not table.webhook_secret.get_secret_value():
         problems.append(f"{keys}.webhook_secret_file is missing; needed: the last part of that address")
     if problems:
@@ -61,21 +58,49 @@ def _table(config: Config, enterprise: Enterprise) -> RetailCrmConfig:
     return table
 
 
-async def _register(enterprise: Enterprise, table: RetailCrmConfig, public_url: str, state_dir: Path) -> Registered:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        adapter = retailcrm(
-            table,
-            enterprise_number=enterprise.number,
-            country=enterprise.country,
-            session=session,
-            clock=time.monotonic,
-            on_state=lambda _: None,
-            state_dir=state_dir,
-        )
-        return await register(
-            adapter.http,
+async def _in_retailcrm(config: Config, enterprise: Enterprise, table: CrmConfig, *, as_json: bool) -> None:
+    assert isinstance(table, RetailCrmConfig)  # noqa: S101 - the name decides the class
+    public_url, secret = config.http.public_url, table.webhook_secret.get_secret_value()
+    async with _building(config, enterprise) as facts:
+        registered = await register(
+            retailcrm(table, **facts).http,
             code=table.module or f"vochi-{enterprise.number}",
             public_url=public_url,
-            call_url=click_address(public_url, enterprise.number, "retailcrm", table.webhook_secret.get_secret_value()),
+            call_url=click_address(public_url, enterprise.number, "retailcrm", secret),
             agents=table.agents,
         )
+    if as_json:
+        print_json(asdict(registered))
+        return
+    print(f"Module {registered.code} is {'up to date' if registered.renewed else 'registered'}.")
+    if registered.code != table.module:
+        print(f'Now write module = "{registered.code}" into [enterprises.crm.retailcrm] and restart the daemon.')
+    if registered.extensions:
+        print()
+        print_table(("user", "extension"), registered.extensions)
+
+
+async def _in_bitrix24(config: Config, enterprise: Enterprise, table: CrmConfig, *, as_json: bool) -> None:
+    secret = table.webhook_secret.get_secret_value()
+    async with _building(config, enterprise) as facts:
+        address = webhook_address(config.http.public_url, enterprise.number, "bitrix24", secret)
+        bound = await bind(bitrix24(table, **facts).portal, address)
+    if as_json:
+        print_json(asdict(bound))
+        return
+    since = [(event, "from now on" if event in bound.anew else "as before") for event in bound.events]
+    print_table(("event", "sent to us"), since)
+
+
+@asynccontextmanager
+async def _building(config: Config, enterprise: Enterprise) -> AsyncIterator[dict[str, Any]]:
+    """What the factory of an adapter wants besides its table."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield {
+            "enterprise_number": enterprise.number,
+            "country": enterprise.country,
+            "session": session,
+            "clock": time.monotonic,
+            "on_state": lambda _: None,
+            "state_dir": config.daemon.state_dir,
+        }

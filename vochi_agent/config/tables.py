@@ -266,7 +266,7 @@ class Bitrix24Config(CrmConfig):
         application_token: What outbound webhooks and events carry; a message without it is refused.
         member_id: The portal's id; messages of another one are refused. "" accepts any.
         events_s: Seconds between two looks at the portal's queue of events, for a daemon that the portal cannot reach;
-            0: changes come by webhook only.
+            0: changes and clicks come by webhook only.
     """
 
     user_id: v.UserId = ""

@@ -16,6 +16,7 @@ from vochi_agent.config.tables import (
 )
 from vochi_agent.crm.amocrm import AmoCrm
 from vochi_agent.crm.amocrm_changes import AmoCrmContacts, AmoCrmWebhook
+from vochi_agent.crm.amocrm_clicks import AmoCrmClicks
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_changes import Bitrix24Events, Bitrix24Webhook
 from vochi_agent.crm.breaker import State
@@ -93,11 +94,17 @@ def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
     return AmoCrmContacts(source) if isinstance(source, AmoCrm) else None
 
 
-def clicks_of(name: str, config: CrmConfig) -> ClickReader | None:
+def clicks_of(config: CrmConfig) -> ClickReader | None:
     """What reads the clicks of a CRM that has an address for them alone; None for one that has none."""
-    if isinstance(config, RetailCrmConfig):
-        return RetailCrmClicks(config)
-    return moysklad_click if name == "moysklad" else None
+    match config:
+        case RetailCrmConfig():
+            return RetailCrmClicks(config)
+        case MoySkladConfig():
+            return moysklad_click
+        case AmoCrmConfig():
+            return AmoCrmClicks(config)
+        case _:
+            return None
 
 
 def webhook_of(config: CrmConfig, *, country: str) -> WebhookReader | None:

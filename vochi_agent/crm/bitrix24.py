@@ -1,7 +1,8 @@
 """Bitrix24 REST: the call's card on screens, the call in the CRM's telephony statistics, and who is calling.
 
 A call is registered under an id of ours, so a repetition is known again; what is finished stays as it is. Who finished
-it is responsible for it: the user who talked last. Source: the vendor's documentation of its REST API.
+it is responsible for it: the user who talked last. The call of a click is the one that the portal registered itself.
+Source: the vendor's documentation of its REST API.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
+from vochi_agent.change_ports import Click
 from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, to_profile
 from vochi_agent.crm.bitrix24_portal import Portal
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
@@ -36,7 +38,7 @@ MISSED: Final = "304"
 
 
 class Bitrix24:
-    """One portal; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
+    """One portal; fulfils `ports.ProfileSource`, `ports.CallBook`, `ports.CallScreen`, `change_ports.ClickRegistry`.
 
     Args:
         url: The portal's address, for links.
@@ -136,6 +138,22 @@ class Bitrix24:
             if users and (progress.phase is Phase.DIAL or method == "hide"):
                 await self._ask(f"telephony.externalcall.{method}", {"CALL_ID": call_id, "USER_ID": users}, deadline)
         return call_id
+
+    async def extension_of(self, user: str) -> str:
+        """See `change_ports.ClickRegistry`: the inner number in the user's card."""
+        if user in self._agents:
+            return self._agents[user]
+        wanted = {"FILTER": {"ID": user, "ACTIVE": True}}
+        body = await self._calls.call("user.get", wanted, deadline=self._calls.http.deadline(), repeatable=True)
+        found = (each for each in objects(body.get("result")) if identifier(each.get("ID")) == user)
+        return text(next(found, {}).get("UF_PHONE_INNER"))
+
+    async def close_click(self, click: Click) -> None:
+        """See `change_ports.ClickRegistry`: a call that was cancelled, as the portal's own statistics have it."""
+        if self._portal.telephony:
+            facts = {"CALL_ID": click.remote_id, "USER_ID": click.user, "DURATION": 0, "ADD_TO_CHAT": 0}
+            cancelled = {**facts, "STATUS_CODE": STATUS_CODES[Reason.CANCELLED]}
+            await self._ask("telephony.externalcall.finish", cancelled, self._calls.http.deadline(), repeatable=False)
 
     async def _register(self, call: Call, deadline: float) -> str:
         facts = _registration(

@@ -3,12 +3,14 @@
 An event is a form with brackets and holds the card's id only. It is proved by `auth[application_token]`; `member_id`
 and `domain` say which portal it comes from. A daemon that the portal cannot reach fetches the same events from the
 portal's queue of offline events, which an application has to bind once: `event.offline.list` reads it without changing
-it, and what we have stored is dropped from it by `event.offline.get`, so that a crash in between loses nothing.
+it, and what we have stored is dropped from it by `event.offline.get`, so that a crash in between loses nothing. Clicks
+come the same two ways; a public telephony module takes them from the queue.
 Source: the vendor's documentation of its REST API and events.
 """
 
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,19 +19,21 @@ from vochi_agent.change_ports import Change, Click, HistoryPage
 from vochi_agent.config.tables import Bitrix24Config
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_cards import COMPANY, LEAD
+from vochi_agent.crm.bitrix24_clicks import CLICK, click_of, seconds_ago
 from vochi_agent.crm.fields import mapping, numeric_id, objects, text
 from vochi_agent.crm.payload import read_payload
 from vochi_agent.errors import CrmRejected, ForeignTenant, NotUnderstood
 
-__all__ = ["Bitrix24Events", "Bitrix24Webhook", "change_of", "click_of"]
+__all__ = ["EVENTS", "Bitrix24Events", "Bitrix24Webhook", "change_of"]
 
 EVENTS: Final[Mapping[str, str]] = {
     f"ONCRM{card}{what}": card for card in ("CONTACT", "COMPANY", "LEAD") for what in ("ADD", "UPDATE")
 }
-CLICK: Final = "ONEXTERNALCALLSTART"
 PREFIX: Final = "ON"
 QUEUE: Final = "events"
 PAGE: Final = 50  # of a list method
+# With longer pauses every click would come too late.
+CLICK_PERIOD_S: Final = 10.0
 
 
 class Bitrix24Webhook:
@@ -40,13 +44,13 @@ class Bitrix24Webhook:
         self._member_id = config.member_id
         self._host = (urlsplit(config.url).hostname or "").lower()
 
-    def __call__(self, content_type: str, query: str, body: bytes) -> Change | None:
+    def __call__(self, content_type: str, query: str, body: bytes) -> Change | Click | None:
         """See `change_ports.WebhookReader`."""
         fields = read_payload(content_type, query, body)
         self._check_portal(mapping(fields.get("auth")))
         event = text(fields.get("event")).upper()
         if event == CLICK:
-            raise NotUnderstood("clicks on a phone number are not served yet")
+            return click_of(mapping(fields.get("data")))
         if not event.startswith(PREFIX):
             raise NotUnderstood("it names no event")
         return change_of(event, mapping(mapping(fields.get("data")).get("fields")).get("id"))
@@ -68,31 +72,36 @@ class Bitrix24Events:
     histories: Sequence[str] = (QUEUE,)
 
     def __init__(self, crm: Bitrix24, *, period_s: float) -> None:
+        self._crm = crm
         self._portal = crm.portal
         self.period_s = period_s
         self._bound = False
+        self._dropped = 0
 
     async def present(self, history: str, now: datetime) -> int:
         """See `change_ports.ChangeFeed`. What is in the queue already is before our time."""
         del history, now
         await self._bind()
-        found = await self._list({}, "DESC")
+        found = objects((await self._list({}, "DESC")).get("result"))
         return _number(found[0]) if found else 0
 
     async def after(self, history: str, since_id: int, started_at: datetime) -> HistoryPage:
         """See `change_ports.ChangeFeed`. That we are asked for what is behind `since_id` says that it is stored."""
         del history, started_at
         await self._bind()
-        if since_id:
+        if since_id > self._dropped:
             await self._ask("event.offline.get", {"filter": {"<=ID": since_id}, "limit": PAGE, "clear": 1})
-        events = [each for each in await self._list({">ID": since_id}, "ASC") if _number(each) > since_id]
+            self._dropped = since_id
+        body = await self._list({">ID": since_id}, "ASC")
+        events = [each for each in objects(body.get("result")) if _number(each) > since_id]
         found = [change for each in events if (change := _offline(each))]
+        clicks = [click for each in events if (click := _clicked(each, mapping(body.get("time")).get("start")))]
         newest = max(map(_number, events), default=since_id)
-        return HistoryPage(changes=list(dict.fromkeys(found)), since_id=newest, more=len(events) >= PAGE)
+        return HistoryPage(changes=list(dict.fromkeys(found)), since_id=newest, more=len(events) >= PAGE, clicks=clicks)
 
     async def contacts(self, company_id: str) -> Sequence[str]:
         """See `change_ports.ChangeFeed`."""
-        found = objects(await self._ask("crm.company.contact.items.get", {"id": company_id}))
+        found = objects((await self._ask("crm.company.contact.items.get", {"id": company_id})).get("result"))
         ids = (numeric_id(each.get("CONTACT_ID")) for each in found)
         return [f"{COMPANY}{company_id}", *(each for each in ids if each)]
 
@@ -100,7 +109,11 @@ class Bitrix24Events:
         """Ask for the events, once a life; that they are bound already is how it should be."""
         if self._bound:
             return
-        for event in EVENTS:
+        wanted = list(EVENTS)
+        # An application without rights for telephony may still tell of cards.
+        if self.period_s <= CLICK_PERIOD_S and "telephony" in await self._crm.scopes():
+            wanted.append(CLICK)
+        for event in wanted:
             try:
                 await self._ask("event.bind", {"event": event, "event_type": "offline"})
             except CrmRejected as refusal:
@@ -108,14 +121,12 @@ class Bitrix24Events:
                     raise
         self._bound = True
 
-    async def _list(self, condition: Mapping[str, object], order: str) -> Sequence[Mapping[str, object]]:
-        found = await self._ask("event.offline.list", {"filter": condition, "order": {"ID": order}, "start": 0})
-        return objects(found)
+    async def _list(self, condition: Mapping[str, object], order: str) -> Mapping[str, object]:
+        return await self._ask("event.offline.list", {"filter": condition, "order": {"ID": order}, "start": 0})
 
-    async def _ask(self, method: str, parameters: Mapping[str, object]) -> object:
+    async def _ask(self, method: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
         deadline = self._portal.http.deadline()
-        body = await self._portal.call(method, parameters, deadline=deadline, repeatable=True)
-        return body.get("result")
+        return await self._portal.call(method, parameters, deadline=deadline, repeatable=True)
 
 
 def change_of(event: str, card_id: object) -> Change | None:
@@ -134,26 +145,20 @@ def change_of(event: str, card_id: object) -> Change | None:
     return Change(external_id=number if kind == "CONTACT" else f"{LEAD}{number}")
 
 
-def click_of(data: Mapping[str, object]) -> Click:
-    """Who clicked on which number: the portal has registered the call already. `EXTENSION` is not the user's own.
-
-    Args:
-        data: Of `ONEXTERNALCALLSTART`, names in lower case.
-
-    Raises:
-        NotUnderstood: it names no number or no user.
-    """
-    phone = text(data.get("phone_number_international")) or text(data.get("phone_number"))
-    user = numeric_id(data.get("user_id"))
-    if not phone or not user:
-        raise NotUnderstood("a click without a number or a user")
-    return Click(phone=phone, user=user, remote_id=text(data.get("call_id")))
-
-
 def _offline(event: Mapping[str, object]) -> Change | None:
     data = mapping(mapping(event.get("EVENT_DATA")).get("FIELDS"))
     try:
         return change_of(text(event.get("EVENT_NAME")).upper(), data.get("ID"))
+    except NotUnderstood:
+        return None
+
+
+def _clicked(event: Mapping[str, object], now: object) -> Click | None:
+    if text(event.get("EVENT_NAME")).upper() != CLICK:
+        return None
+    data = {name.lower(): value for name, value in mapping(event.get("EVENT_DATA")).items()}
+    try:
+        return replace(click_of(data), age_s=seconds_ago(event.get("TIMESTAMP_X"), now))
     except NotUnderstood:
         return None
 

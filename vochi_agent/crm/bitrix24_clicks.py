@@ -1,31 +1,50 @@
-"""What Bitrix24 sends when a user clicks on a phone: the event ONEXTERNALCALLSTART of an application. Pure.
+"""What Bitrix24 tells when a user clicks on a phone: the event ONEXTERNALCALLSTART of an application. Pure.
 
-A form with brackets, by the official page of the event. The portal has registered the call already, as `data[CALL_ID]`.
-`data[EXTENSION]` is "an additional number" there and empty in its sample: who clicked is `data[USER_ID]` alone.
+By the event's page the portal has registered the call already, as `CALL_ID`: that one is to be finished, and none is to
+be registered beside it. Who clicked is `USER_ID`; `EXTENSION` is "an additional number" there and empty in its sample.
 """
 
-import hmac
+from collections.abc import Mapping
+from datetime import datetime
+from math import inf
+from typing import Final
 
 from vochi_agent.change_ports import Click
-from vochi_agent.crm.fields import mapping, numeric_id, text
-from vochi_agent.crm.payload import read_payload
-from vochi_agent.errors import ForeignTenant, NotUnderstood
+from vochi_agent.crm.fields import numeric_id, text
+from vochi_agent.errors import NotUnderstood
 
-__all__ = ["EVENT", "bitrix24_click"]
+__all__ = ["CLICK", "click_of", "seconds_ago"]
 
-EVENT = "ONEXTERNALCALLSTART"
+CLICK: Final = "ONEXTERNALCALLSTART"
 
 
-def bitrix24_click(content_type: str, query: str, body: bytes, *, application_token: str) -> Click:
-    """See `change_ports.ClickReader`; `application_token`: the portal's, which every event carries."""
-    fields = read_payload(content_type, query, body)
-    if text(fields.get("event")).upper() != EVENT:
-        raise NotUnderstood("it is no click on a phone")
-    token = text(mapping(fields.get("auth")).get("application_token"))
-    if not application_token or not hmac.compare_digest(token.encode(), application_token.encode()):
-        raise ForeignTenant("the application's token is another one")
-    data = mapping(fields.get("data"))
+def click_of(data: Mapping[str, object]) -> Click:
+    """Who clicked on which number.
+
+    Args:
+        data: Of the event, names in lower case.
+
+    Raises:
+        NotUnderstood: it names no number or no user.
+    """
     phone = text(data.get("phone_number_international")) or text(data.get("phone_number"))
-    if not phone:
-        raise NotUnderstood("it names no phone")
-    return Click(phone=phone, user=numeric_id(data.get("user_id")), remote_id=text(data.get("call_id")))
+    user = numeric_id(data.get("user_id"))
+    if not phone or not user:
+        raise NotUnderstood("a click without a number or a user")
+    return Click(phone=phone, user=user, remote_id=text(data.get("call_id")))
+
+
+def seconds_ago(timestamp: object, now: object) -> float:
+    """How old an event of the queue is, both times as the portal says them; without end when it does not.
+
+    Args:
+        timestamp: Of the event, `2024-07-18T12:32:31+02:00`.
+        now: When the portal began its answer, in epoch seconds. Our own clock may be an hour off.
+    """
+    try:
+        at = datetime.fromisoformat(text(timestamp))
+    except ValueError:
+        return inf
+    if at.tzinfo is None or isinstance(now, bool) or not isinstance(now, int | float):
+        return inf
+    return now - at.timestamp()

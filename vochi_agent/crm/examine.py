@@ -12,6 +12,7 @@ from vochi_agent.config.tables import (
 )
 from vochi_agent.crm.amocrm import AmoCrm
 from vochi_agent.crm.bitrix24 import Bitrix24
+from vochi_agent.crm.bitrix24_handlers import clicks_come
 from vochi_agent.crm.clocks import TOLERANCE_S, Clocks
 from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
@@ -80,6 +81,9 @@ async def _bitrix24(part: str, keys: str, source: Bitrix24) -> list[Finding]:
     if not source.portal.telephony:
         sentence = "calls are not listed and cards are not shown: a webhook may not touch telephony"
         found.append(warning(part, sentence, f"{keys}.client_id, an application: docs/bitrix24.md"))
+    elif not await clicks_come(source.portal):
+        sentence = "a click on a phone rings nobody: the portal tells us of none"
+        found.append(warning(part, sentence, "vochi-agent crm register bitrix24, or events_s: docs/bitrix24.md"))
     if source.portal.moved_to:
         found.append(warning(part, f"the portal has moved to {source.portal.moved_to}", f"{keys}.url: its new address"))
     return found or [fine(part, "an application with the rights for telephony")]

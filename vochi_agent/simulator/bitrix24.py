@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from vochi_agent.simulator.bitrix24_events import Parameters, PortalEvents, Refused
 from vochi_agent.simulator.crm_server import CrmServer, Fault
 
 __all__ = ["Bitrix24Sandbox", "ExternalCall", "Fault"]
@@ -25,14 +26,15 @@ APPLICATION_ONLY: Final = (  # [b24]
     "telephony.externalcall.register",
     "telephony.externalcall.finish",
     "event.bind",
+    "event.get",
+    "event.unbind",
     "event.offline.get",
     "event.offline.list",
 )
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+CLICK: Final = "ONEXTERNALCALLSTART"
 AREAS: Final = ("crm", "telephony", "user")
 REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
-
-Parameters = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -50,12 +52,6 @@ class ExternalCall:
     record: str = ""
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, description: str) -> None:
-        super().__init__(code)
-        self.status, self.code, self.description = status, code, description
-
-
 class Bitrix24Sandbox(CrmServer):
     """One portal and the vendor's token server.
 
@@ -66,7 +62,7 @@ class Bitrix24Sandbox(CrmServer):
         endpoint: Where the portal says that it lives; "" for here.
         scopes: What the application or the webhook may do.
         overloaded: The vendor has blocked the portal by hand.
-        queue: Offline events that nobody has taken yet.
+        events: Who is told of what.
     """
 
     def __init__(
@@ -96,9 +92,7 @@ class Bitrix24Sandbox(CrmServer):
         self.endpoint = ""
         self.scopes = ["crm", "telephony", "user"]
         self.overloaded = False
-        self.queue: list[dict[str, Any]] = []
-        self._bound: set[str] = set()
-        self._events = 0
+        self.events = PortalEvents(self.now)
         self._webhook_secret = webhook_secret
         self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
         self._users: dict[str, str] = {}
@@ -137,11 +131,30 @@ class Bitrix24Sandbox(CrmServer):
 
     def tell(self, event: str, card_id: str) -> None:
         """Something changed: an offline event, when somebody has asked for such."""
-        if event in self._bound:
-            self._events += 1
-            # [b24] offline-events; ids are strings like everywhere.
-            data = {"FIELDS": {"ID": card_id}}
-            self.queue.append({"ID": str(self._events), "EVENT_NAME": event, "EVENT_DATA": data, "PROCESS_ID": ""})
+        self.events.tell(event, {"FIELDS": {"ID": card_id}})
+
+    def change(self, event: str, card_id: str) -> dict[str, str]:
+        """The same as the form that a handler of the event is sent."""
+        return self.events.form(event, {"data[FIELDS][ID]": card_id}, url=self.url)
+
+    def click(self, user: str, phone: str) -> dict[str, str]:
+        """A user clicks on a number: the portal registers the call, shows its card and tells of it.
+
+        Returns the form that handlers are sent; who has asked for offline events finds it in the queue.
+        """
+        number = "+" + re.sub(r"\D", "", phone)
+        # [b24] on-external-call-start: registered already, so that it is only to be finished.
+        call = ExternalCall(
+            f"externalCall.click.{len(self.calls) + 1}", {"PHONE_NUMBER": number, "TYPE": 1, "USER_ID": user}, {user}
+        )
+        self.calls[call.id] = call
+        data = {
+            "PHONE_NUMBER": phone, "PHONE_NUMBER_INTERNATIONAL": number, "EXTENSION": "", "USER_ID": user,
+            "CALL_LIST_ID": "0", "LINE_NUMBER": "7", "IS_MOBILE": "0", "CALL_ID": call.id, "CRM_ENTITY_TYPE": "CONTACT",
+            "CRM_ENTITY_ID": "77",
+        }  # fmt: skip
+        self.events.tell(CLICK, data)
+        return self.events.form(CLICK, {f"data[{name}]": value for name, value in data.items()}, url=self.url)
 
     async def _by_application(self, request: web.Request) -> web.StreamResponse:
         parameters = await request.json()
@@ -189,9 +202,10 @@ class Bitrix24Sandbox(CrmServer):
                 result: object = self._batch(parameters, application=application)
             else:
                 result = self._call(method, parameters, application=application)
-        except _Refused as refusal:
+        except Refused as refusal:
             return _error(refusal.status, refusal.code, refusal.description)
-        return web.json_response({"result": result, "time": {"operating": 0.05}}, dumps=ENCODE)
+        time = {"start": self.now(), "operating": 0.05}
+        return web.json_response({"result": result, "time": time}, dumps=ENCODE)
 
     def _over_limit(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -203,16 +217,16 @@ class Bitrix24Sandbox(CrmServer):
         """[b24] one after another; later commands may name earlier results; the whole is 200 whatever failed."""
         commands = parameters.get("cmd", {})
         if len(commands) > MOST_COMMANDS:
-            raise _Refused(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
+            raise Refused(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
         results: dict[str, Any] = {}
         errors: dict[str, Any] = {}
         for name, command in commands.items():
             method, _, query = _resolve(command, results).partition("?")
             if method.lower() == "batch":
-                raise _Refused(405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "Method is not allowed for batch usage")
+                raise Refused(405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "Method is not allowed for batch usage")
             try:
                 results[name] = self._call(method, dict(parse_qsl(query)), application=application)
-            except _Refused as refusal:
+            except Refused as refusal:
                 errors[name] = {"error": refusal.code, "error_description": refusal.description}
         # [b24] an empty map arrives as a list.
         return {"result": results or [], "result_error": errors or [], "result_total": [], "result_next": []}
@@ -220,16 +234,14 @@ class Bitrix24Sandbox(CrmServer):
     def _call(self, method: str, parameters: Parameters, *, application: bool) -> object:
         name = method.lower()
         if name in APPLICATION_ONLY and not application:
-            raise _Refused(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
+            raise Refused(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
         area = name.partition(".")[0]
         if area in AREAS and area not in self.scopes:
-            raise _Refused(403, "insufficient_scope", "The request requires higher privileges")
+            raise Refused(403, "insufficient_scope", "The request requires higher privileges")
         methods: dict[str, Callable[[Parameters], object]] = {
             "user.get": self._find_users,
             "scope": lambda _: self.scopes,
-            "event.bind": self._bind,
-            "event.offline.list": self._queued,
-            "event.offline.get": self._fetched,
+            **self.events.methods,
             "crm.company.contact.items.get": self._contacts_of,
             "crm.duplicate.findbycomm": self._find,
             "telephony.externalcall.searchcrmentities": self._who,
@@ -243,7 +255,7 @@ class Bitrix24Sandbox(CrmServer):
             "crm.lead.get": lambda given: self._get("LEAD", given),
         }
         if name not in methods:
-            raise _Refused(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
+            raise Refused(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
         return methods[name](parameters)
 
     def _matching(self, values: Sequence[str]) -> dict[str, list[str]]:
@@ -281,12 +293,12 @@ class Bitrix24Sandbox(CrmServer):
     def _get(self, kind: str, parameters: Parameters) -> object:
         card = self._cards[kind].get(str(parameters.get("id", "")))
         if card is None:
-            raise _Refused(400, "", "Not found")  # [b24] the code is empty
+            raise Refused(400, "", "Not found")  # [b24] the code is empty
         return card
 
     def _register(self, parameters: Parameters) -> object:
         if not parameters.get("PHONE_NUMBER") or not parameters.get("TYPE"):
-            raise _Refused(400, "ERROR_ARGUMENT", "Phone number is not specified")
+            raise Refused(400, "ERROR_ARGUMENT", "Phone number is not specified")
         self._user(parameters)
         external = parameters.get("EXTERNAL_CALL_ID")
         # [b24] issues: the same id of ours is the same call; without one, so are two calls of one number.
@@ -314,7 +326,7 @@ class Bitrix24Sandbox(CrmServer):
         call = self._known(parameters)
         self._user(parameters)
         if call.finished is not None:
-            raise _Refused(400, "", "Call is not found (call should be registered prior to finishing")  # [b24] issues
+            raise Refused(400, "", "Call is not found (call should be registered prior to finishing")  # [b24] issues
         call.finished = dict(parameters)
         call.screens.clear()
         return {"CALL_ID": call.id, "CALL_DURATION": parameters.get("DURATION"), "CRM_ACTIVITY_ID": 1}
@@ -325,31 +337,9 @@ class Bitrix24Sandbox(CrmServer):
         return {"FILE_ID": 1}
 
     def _find_users(self, parameters: Parameters) -> object:
-        wanted = parameters.get("FILTER", {}).get("UF_PHONE_INNER")
-        return [{"ID": user, "UF_PHONE_INNER": inner} for user, inner in self._users.items() if inner == wanted]
-
-    def _bind(self, parameters: Parameters) -> object:
-        event = str(parameters.get("event", "")).upper()
-        if event in self._bound:
-            # The words are UNCONFIRMED.
-            raise _Refused(400, "ERROR_EVENT_BINDING_EXISTS", "Unable to set event handler: Handler already binded")
-        self._bound.add(event)
-        return True
-
-    def _queued(self, parameters: Parameters) -> object:
-        """[b24] event.offline.list: the queue stays as it is."""
-        beyond = int((parameters.get("filter") or {}).get(">ID", 0))
-        found = [each for each in self.queue if int(each["ID"]) > beyond]
-        newest_first = parameters.get("order", {}).get("ID") == "DESC"
-        return sorted(found, key=lambda each: int(each["ID"]), reverse=newest_first)[:50]
-
-    def _fetched(self, parameters: Parameters) -> object:
-        """[b24] event.offline.get: what is fetched with `clear` is gone."""
-        until = int(parameters.get("filter", {}).get("<=ID", 10**9))
-        found = [each for each in self.queue if int(each["ID"]) <= until][: int(parameters.get("limit", 50))]
-        if int(parameters.get("clear", 1)):
-            self.queue = [each for each in self.queue if each not in found]
-        return {"process_id": None, "events": found}
+        wanted = {key: value for key, value in parameters.get("FILTER", {}).items() if key != "ACTIVE"}
+        users = [{"ID": user, "UF_PHONE_INNER": inner} for user, inner in self._users.items()]
+        return [each for each in users if each | wanted == each]
 
     def _contacts_of(self, parameters: Parameters) -> object:
         company = str(parameters.get("id", ""))
@@ -359,7 +349,7 @@ class Bitrix24Sandbox(CrmServer):
     def _known(self, parameters: Parameters) -> ExternalCall:
         call = self.calls.get(str(parameters.get("CALL_ID", "")))
         if call is None:
-            raise _Refused(400, "", "Call is not found (call should be registered prior to finishing")
+            raise Refused(400, "", "Call is not found (call should be registered prior to finishing")
         return call
 
     def _user(self, parameters: Parameters) -> str:
@@ -367,7 +357,7 @@ class Bitrix24Sandbox(CrmServer):
         inner = parameters.get("USER_PHONE_INNER")
         found = user if user in self._users else next((each for each, code in self._users.items() if code == inner), "")
         if not found:
-            raise _Refused(400, "ERROR_USER_NOT_FOUND", "USER_ID or USER_PHONE_INNER should be set")  # text UNCONFIRMED
+            raise Refused(400, "ERROR_USER_NOT_FOUND", "USER_ID or USER_PHONE_INNER should be set")  # text UNCONFIRMED
         return found
 
 

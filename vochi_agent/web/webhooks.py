@@ -23,7 +23,7 @@ from vochi_agent.change_ports import Change, Click, ClickReader, WebhookReader
 from vochi_agent.errors import ForeignTenant, NotPossible, NotUnderstood, StoreUnavailable, TooOften
 from vochi_agent.metrics import Metrics
 
-__all__ = ["Receiver", "click_address", "webhook_routes"]
+__all__ = ["Receiver", "click_address", "webhook_address", "webhook_routes"]
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,14 @@ class Receiver:
     click: Callable[[Click], None]
 
 
+def webhook_address(public_url: str, enterprise_number: str, crm: str, secret: str) -> str:
+    """Where a CRM sends what it has to tell."""
+    return f"{public_url.rstrip('/')}/webhooks/{enterprise_number}/{crm}/{quote(secret, safe='')}"
+
+
 def click_address(public_url: str, enterprise_number: str, crm: str, secret: str) -> str:
     """Where a CRM sends clicks on phone numbers, when it wants an address for these alone."""
-    return f"{public_url.rstrip('/')}/webhooks/{enterprise_number}/{crm}/{quote(secret, safe='')}/call"
+    return f"{webhook_address(public_url, enterprise_number, crm, secret)}/call"
 
 
 def webhook_routes(receivers: Mapping[tuple[str, str], Receiver], metrics: Metrics) -> Sequence[web.AbstractRouteDef]:

@@ -1,12 +1,15 @@
-"""What four CRMs send when somebody clicks on a phone, and from whom it is not taken."""
+"""What five CRMs send when somebody clicks on a phone, and from whom it is not taken."""
 
 import json
+from math import inf
 
 import pytest
 
 from vochi_agent.change_ports import Click
-from vochi_agent.config.tables import RetailCrmConfig, UonConfig
-from vochi_agent.crm.bitrix24_clicks import bitrix24_click
+from vochi_agent.config.tables import AmoCrmConfig, Bitrix24Config, RetailCrmConfig, UonConfig
+from vochi_agent.crm.amocrm_clicks import AmoCrmClicks
+from vochi_agent.crm.bitrix24_changes import Bitrix24Webhook
+from vochi_agent.crm.bitrix24_clicks import seconds_ago
 from vochi_agent.crm.moysklad_clicks import moysklad_click
 from vochi_agent.crm.retailcrm_clicks import RetailCrmClicks
 from vochi_agent.crm.uon_webhook import UonWebhook
@@ -56,11 +59,52 @@ def test_moysklad_names_the_extension_itself() -> None:
 
 
 def test_bitrix24_names_the_user_and_its_own_id_of_the_call() -> None:
-    assert bitrix24_click(FORM, "", BITRIX, application_token="Tok") == Click(
-        phone="+375290000022", user="8", remote_id="externalCall.1.2"
-    )
-    for token in ("Other", ""):
-        with pytest.raises(ForeignTenant):
-            bitrix24_click(FORM, "", BITRIX, application_token=token)
+    read = Bitrix24Webhook(Bitrix24Config(url="https://demo", application_token="Tok"))
+
+    assert read(FORM, "", BITRIX) == Click(phone="+375290000022", user="8", remote_id="externalCall.1.2")
+    with pytest.raises(ForeignTenant):
+        read(FORM, "", BITRIX.replace(b"=Tok", b"=Other"))
     with pytest.raises(NotUnderstood):
-        bitrix24_click(FORM, "", BITRIX.replace(b"CALLSTART", b"CALLBACKSTART"), application_token="Tok")
+        read(FORM, "", BITRIX.replace(b"data[USER_ID]=8", b"data[USER_ID]=../8"))
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "now", "age"),
+    [
+        ("2026-11-21T12:00:00+03:00", 1_795_251_610.5, 10.5),
+        ("2026-11-21T12:00:00", 1_795_251_610.5, inf),
+        ("yesterday", 1_795_251_610.5, inf),
+        (None, 1_795_251_610.5, inf),
+        ("2026-11-21T12:00:00+03:00", "1795251610", inf),
+        ("2026-11-21T12:00:00+03:00", True, inf),
+    ],
+)
+def test_how_old_a_click_is_says_the_portal_alone(timestamp: object, now: object, age: float) -> None:
+    assert seconds_ago(timestamp, now) == age
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("phone=%2B375290000022&user=900&account=demo", b""),
+        ("", b"phone=%2B375290000022&user=900"),
+        ("", b'{"phone": "+375290000022", "user": 900, "account": 100500}'),
+    ],
+)
+def test_a_widget_in_amocrm_names_user_and_phone(query: str, body: bytes) -> None:
+    read = AmoCrmClicks(AmoCrmConfig(url="https://demo.amocrm.example", api_key="k", account_id="100500"))
+
+    assert read(FORM, query, body) == Click(phone="+375290000022", user="900")
+
+
+@pytest.mark.parametrize("query", ["user=900", "phone=375290000022", "phone=375290000022&user=me"])
+def test_a_widget_that_does_not_say_who_clicked_on_what_is_not_understood(query: str) -> None:
+    with pytest.raises(NotUnderstood):
+        AmoCrmClicks(AmoCrmConfig(url="https://demo.amocrm.example", api_key="k"))(FORM, query, b"")
+
+
+def test_a_widget_of_another_account_is_foreign() -> None:
+    with pytest.raises(ForeignTenant):
+        AmoCrmClicks(AmoCrmConfig(url="https://demo.amocrm.example", api_key="k"))(
+            FORM, "phone=375290000022&user=900&account=another", b""
+        )

@@ -9,7 +9,8 @@ import pytest
 from vochi_agent.change_ports import Change, Click
 from vochi_agent.config.tables import AmoCrmConfig, Bitrix24Config, MoySkladConfig
 from vochi_agent.crm.amocrm_changes import AmoCrmWebhook
-from vochi_agent.crm.bitrix24_changes import Bitrix24Webhook, click_of
+from vochi_agent.crm.bitrix24_changes import Bitrix24Webhook
+from vochi_agent.crm.bitrix24_clicks import click_of
 from vochi_agent.crm.moysklad_changes import MoySkladWebhook
 from vochi_agent.errors import ForeignTenant, NotUnderstood
 
