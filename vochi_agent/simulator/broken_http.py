@@ -1,8 +1,13 @@
 """Answers of a web server that is ill, the same for every stand-in of a CRM."""
 
+from typing import Final
+
 from aiohttp import web
 
-__all__ = ["cut_short", "failed", "reset", "web_page"]
+__all__ = ["cut_short", "endless", "failed", "reset", "web_page"]
+
+HUGE: Final = 50 << 20
+PIECE: Final = 1 << 16
 
 
 def web_page() -> web.Response:
@@ -23,6 +28,15 @@ async def cut_short(request: web.Request) -> web.StreamResponse:
     await response.write(b'{"success":true,"customers":[{"id":1,"firstName":"')
     if request.transport:
         request.transport.close()
+    return response
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    """Fifty megabytes of nothing, as far as somebody reads them."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    for _ in range(HUGE // PIECE):
+        await response.write(b" " * PIECE)
     return response
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from vochi_agent.simulator.broken_http import cut_short, failed, reset, web_page
+from vochi_agent.simulator.broken_http import cut_short, endless, failed, reset, web_page
 
 __all__ = ["CrmRequest", "CrmServer", "Fault", "Rate"]
 
@@ -29,6 +29,7 @@ class Fault(StrEnum):
     HTML = "html"  # a web page in place of JSON: an unknown account or host
     LIMIT = "503"  # over the limit
     CUT = "cut"  # the connection ends in the middle of the promised body
+    HUGE = "huge"  # fifty megabytes
     REFUSE = "refuse"  # the connection is reset before any answer
     ERROR = "500"  # the server fails before it does anything
     LOST = "lost"  # it does what was asked, and the connection is reset before the answer
@@ -185,6 +186,8 @@ class CrmServer:
                 return self._unsuccessful()
             case Fault.CUT:
                 return await cut_short(request)
+            case Fault.HUGE:
+                return await endless(request)
             case _:
                 return None
 
