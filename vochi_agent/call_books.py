@@ -2,7 +2,8 @@
 
 The ledger leaves a post for every CRM in the transaction that stores the call; here a worker a CRM takes them in order.
 A CRM that is away is waited for with everything behind it; a call that it refuses is parked, and the next one goes on.
-One call that alone fails again and again steps aside for a while, so that the others pass.
+A call that fails again and again goes last for a moment: when others pass then, it alone is to blame and steps aside
+for long; when none does, it is the CRM that is away, and the order stays.
 """
 
 import asyncio
@@ -24,19 +25,24 @@ __all__ = ["CallBooks", "Pace", "PostQueue"]
 
 log = logging.getLogger(__name__)
 
-# After so many failures in a row it is the call, not the CRM, that is to blame.
+# After so many failures in a row it may be the call, not the CRM, that is to blame.
 STUBBORN: Final = 8
 MAX_REASON: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: between looks at the queue, after a failure (growing), after a refused key, for a stubborn call."""
+    """Seconds: between looks at the queue, after a failure (growing), after a refused key, for a stubborn call.
+
+    Attributes:
+        let_pass: What a call that may be stubborn leaves to another one, beyond the wait.
+    """
 
     look_again: float = 10.0
     first_wait: float = 1.0
     longest_wait: float = 60.0
     refused_key: float = 300.0
+    let_pass: float = 1.0
     step_aside: float = 900.0
 
 
@@ -152,6 +158,9 @@ class _Worker:
         self._pace = pace
         self._backoff = Backoff(pace.first_wait, pace.longest_wait)
         self._woken = asyncio.Event()
+        # Calls that went last to see whether others pass, and those that others have passed.
+        self._suspects: dict[int, Post] = {}
+        self._passed: set[int] = set()
 
     def wake(self) -> None:
         self._woken.set()
@@ -174,9 +183,13 @@ class _Worker:
             # The CRM's client said so already; every further try would only be counted against the account.
             await self._wait_with(post, self._pace.refused_key, uncertain=False)
         except CrmUncertain as doubt:
-            await self._wait_with(post, self._backoff.next_wait(), uncertain=True, settles_s=doubt.settles_s)
+            wait = self._backoff.next_wait()
+            # One that only time can tell of steps aside for so long.
+            aside = doubt.settles_s or self._aside_s(post, wait)
+            await self._wait_with(post, wait, uncertain=True, aside_s=aside)
         except CrmUnavailable:
-            await self._wait_with(post, self._backoff.next_wait(), uncertain=False)
+            wait = self._backoff.next_wait()
+            await self._wait_with(post, wait, uncertain=False, aside_s=self._aside_s(post, wait))
         except CrmRejected as refusal:
             await self._park(post, str(refusal))
         except Exception:
@@ -187,17 +200,35 @@ class _Worker:
             self._backoff.reset()
             await self._queue.sent(post, remote_id)
             self._results("sent").inc()
+            await self._call_back_suspects(post)
 
-    async def _wait_with(self, post: Post, seconds: float, *, uncertain: bool, settles_s: float = 0.0) -> None:
-        """The call is first in the queue again after the wait, unless it has been there too often.
-
-        One that only time can tell of steps aside for so long.
-        """
+    async def _wait_with(self, post: Post, seconds: float, *, uncertain: bool, aside_s: float = 0.0) -> None:
+        """The call is first in the queue again after the wait, unless it steps aside for longer."""
         self._results("failed").inc()
-        stubborn = post.failures + 1 >= STUBBORN
-        aside_s = self._pace.step_aside if stubborn else settles_s
         await self._queue.failed(post, timedelta(seconds=aside_s), uncertain=uncertain)
         await asyncio.sleep(seconds)
+
+    def _aside_s(self, post: Post, wait_s: float) -> float:
+        """For how long a call that has failed again lets others pass: not yet, for one attempt of theirs, or for long.
+
+        An absence of the CRM makes every call fail as often, so the number of failures alone proves nothing.
+        """
+        if post.failures + 1 < STUBBORN:
+            return 0.0
+        if post.id in self._passed:
+            self._passed.discard(post.id)
+            return self._pace.step_aside
+        self._suspects[post.id] = post
+        return 2 * wait_s + self._pace.let_pass
+
+    async def _call_back_suspects(self, passed_by: Post) -> None:
+        """The CRM takes calls: those that went last are first again, once."""
+        self._passed.discard(passed_by.id)
+        self._suspects.pop(passed_by.id, None)
+        for suspect in self._suspects.values():
+            await self._queue.failed(suspect, timedelta(0), uncertain=False)
+            self._passed.add(suspect.id)
+        self._suspects.clear()
 
     async def _park(self, post: Post, reason: str) -> None:
         self._results("parked").inc()
