@@ -130,3 +130,20 @@ async def test_a_refusal_is_final(
     with pytest.raises(error):
         await change(client(session, url), repeatable=True)
     assert len(crm.asked) == 1
+
+
+async def test_a_secret_of_one_request_is_masked_in_its_errors(
+    server: tuple[Server, str], session: aiohttp.ClientSession
+) -> None:
+    """A token that was bought an hour ago is in no configuration."""
+    server[0].answers = [200]
+
+    def refuse(_: Answer) -> None:
+        raise CrmRejected("bought-token has no rights")
+
+    crm = client(session, server[1])
+    with pytest.raises(CrmRejected, match=r"\*\*\* has no rights"):
+        await crm.send(
+            "POST", "/x", refuse, deadline=crm.deadline(), json={"auth": "bought-token"}, hide=["bought-token"],
+            repeatable=False,
+        )  # fmt: skip

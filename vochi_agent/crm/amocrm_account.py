@@ -15,7 +15,7 @@ from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 __all__ = ["Account", "buy_tokens", "interpret"]
 
 MAX_MESSAGE: Final = 200
-Ask = Callable[[Mapping[str, str]], Awaitable[Mapping[str, object]]]
+Ask = Callable[[str], Awaitable[Mapping[str, object]]]
 
 BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND = 400, 401, 402, 403, 404
 
@@ -46,37 +46,40 @@ class Account:
         """The answer's body, an empty one for nothing found. Raises as `CrmHttp.get`."""
         parameters = list(query)
 
-        async def ask(headers: Mapping[str, str]) -> Mapping[str, object]:
-            return await self._http.get(path, parameters, interpret, deadline=deadline, headers=headers)
+        async def ask(token: str) -> Mapping[str, object]:
+            return await self._http.get(
+                path, parameters, interpret, deadline=deadline, headers=_bearing(token), hide=[token]
+            )
 
         return await self._with_token(ask)
 
     async def send(self, method: str, path: str, body: object, *, deadline: float) -> Mapping[str, object]:
         """The answer's body. Raises as `CrmHttp.send`."""
 
-        async def ask(headers: Mapping[str, str]) -> Mapping[str, object]:
+        async def ask(token: str) -> Mapping[str, object]:
             return await self._http.send(
-                method, path, interpret, deadline=deadline, json=body, headers=headers, repeatable=False
-            )
+                method, path, interpret, deadline=deadline, json=body, headers=_bearing(token), hide=[token],
+                repeatable=False,
+            )  # fmt: skip
 
         return await self._with_token(ask)
 
     async def _with_token(self, ask: Ask) -> Mapping[str, object]:
         token = await self._tokens.access() if self._tokens else self._token
         try:
-            return await _asked(ask, token)
+            return await ask(token)
         except TokenExpired as refusal:
             if self._tokens is None:
                 raise CrmAuthFailed(str(refusal)) from None
             token = await self._tokens.renew(token)
         try:
-            return await _asked(ask, token)
+            return await ask(token)
         except TokenExpired as refusal:
             raise CrmAuthFailed(f"a fresh token is refused: {refusal}") from None
 
 
-async def _asked(ask: Ask, token: str) -> Mapping[str, object]:
-    return await ask({"Authorization": f"Bearer {token}"})
+def _bearing(token: str) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def interpret(answer: Answer) -> Mapping[str, object]:
@@ -126,7 +129,7 @@ async def buy_tokens(http: CrmHttp, *, client_id: str, client_secret: str, redir
     }
     # Not repeated: the first request may have spent the token.
     found = await http.send(
-        "POST", "/oauth2/access_token", _pair, deadline=http.deadline(), json=body, repeatable=False
+        "POST", "/oauth2/access_token", _pair, deadline=http.deadline(), json=body, hide=[refresh], repeatable=False
     )
     return Tokens(access=text(found.get("access_token")), refresh=text(found.get("refresh_token")))
 

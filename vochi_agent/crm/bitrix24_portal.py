@@ -116,7 +116,7 @@ class ByApplication:
     ) -> Mapping[str, object]:
         return await self.http.send(
             "POST", f"/rest/{method}.json", interpret, deadline=deadline, json={**parameters, "auth": token},
-            repeatable=repeatable,
+            hide=[token], repeatable=repeatable,
         )  # fmt: skip
 
 
@@ -175,8 +175,9 @@ class TokenShop:
         query = [("grant_type", "refresh_token"), *self._client, ("refresh_token", refresh)]
         # Not repeated: the first request may have spent the token.
         body = await self._http.send(
-            "GET", "/oauth/token/", _pair, deadline=self._http.deadline(), query=query, repeatable=False
-        )
+            "GET", "/oauth/token/", _pair, deadline=self._http.deadline(), query=query, hide=[refresh],
+            repeatable=False,
+        )  # fmt: skip
         host = _host(text(body.get("client_endpoint")))
         self._notice(host)
         return Tokens(access=text(body.get("access_token")), refresh=text(body.get("refresh_token")), host=host)

@@ -63,6 +63,7 @@ class _Request:
     Attributes:
         changes: It changes something in the CRM, so that a lost answer leaves a doubt.
         repeatable: Made twice it does no more than once.
+        hide: Secrets of this request alone.
     """
 
     method: str
@@ -72,6 +73,7 @@ class _Request:
     headers: Mapping[str, str]
     changes: bool
     repeatable: bool
+    hide: Sequence[str]
 
 
 class _Limited(CrmUnavailable):
@@ -167,6 +169,7 @@ class CrmHttp:
         *,
         deadline: float,
         headers: Mapping[str, str] = NO_HEADERS,
+        hide: Sequence[str] = (),
     ) -> T:
         """Ask until there is a usable answer or no time is left; a GET may be repeated without harm.
 
@@ -176,6 +179,7 @@ class CrmHttp:
             interpret: Pure; turns an answer into a result or raises CrmUnavailable, CrmRejected, CrmAuthFailed.
             deadline: On the event loop's clock.
             headers: Of this request alone, such as a token that changes.
+            hide: Further secrets, as `secrets` of the client: that token.
 
         Raises:
             CrmPaused: the breaker is open.
@@ -184,8 +188,9 @@ class CrmHttp:
             CrmAuthFailed: the key is refused.
         """
         request = _Request(
-            method="GET", path=path, query=list(query), body={}, headers=headers, changes=False, repeatable=True
-        )
+            method="GET", path=path, query=list(query), body={}, headers=headers, changes=False, repeatable=True,
+            hide=hide,
+        )  # fmt: skip
         return await self._ask(request, interpret, deadline)
 
     async def send(
@@ -199,12 +204,14 @@ class CrmHttp:
         form: Mapping[str, str] | None = None,
         json: object = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        hide: Sequence[str] = (),
         repeatable: bool,
     ) -> T:
         """Change something in the CRM.
 
         Args:
             form: Sent as `application/x-www-form-urlencoded`; else `json` is sent when there is any.
+            hide: As for `get`.
             repeatable: The CRM knows a repetition (an id of ours in it): a lost answer is asked for again. Otherwise
                 it is tried once more only when it surely was not carried out.
 
@@ -215,8 +222,9 @@ class CrmHttp:
         """
         body: Mapping[str, Any] = {"data": form} if form is not None else {} if json is None else {"json": json}
         request = _Request(
-            method=method, path=path, query=list(query), body=body, headers=headers, changes=True, repeatable=repeatable
-        )
+            method=method, path=path, query=list(query), body=body, headers=headers, changes=True,
+            repeatable=repeatable, hide=hide,
+        )  # fmt: skip
         return await self._ask(request, interpret, deadline)
 
     async def _ask(self, request: _Request, interpret: Callable[[Answer], T], deadline: float) -> T:
@@ -235,7 +243,7 @@ class CrmHttp:
         try:
             result: T = await retrying(self._attempt, request, interpret, deadline)
         except (CrmUnavailable, CrmRejected, CrmAuthFailed) as failure:
-            failure.args = (mask(str(failure), self._secrets),)
+            failure.args = (mask(str(failure), (*self._secrets, *request.hide)),)
             self._report(failure)
             raise
         self._report(None)

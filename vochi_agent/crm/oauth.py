@@ -34,6 +34,7 @@ FRESH_S: Final = 60.0
 DEAD_S: Final = 300.0
 LOCK_S: Final = 15.0
 LOCK_POLL_S: Final = 0.05
+FRESH_REFUSED: Final = "a fresh token is refused: are the application's rights and the address right?"
 
 
 class TokenExpired(CrmRejected):
@@ -78,6 +79,7 @@ class TokenKeeper:
         self._tokens: Tokens | None = None
         self._bought_at = -FRESH_S
         self._dead_until = 0.0
+        self._said = ""
         self._under_way: set[asyncio.Task[str]] = set()
 
     @property
@@ -122,7 +124,8 @@ class TokenKeeper:
         if now < self._dead_until:
             raise CrmAuthFailed(f"the refresh token was not taken: {ALLOW_AGAIN}")
         if refused and now - self._bought_at < FRESH_S:
-            raise CrmAuthFailed("a fresh token is refused: are the application's rights and the address right?")
+            self._say_once(FRESH_REFUSED)
+            raise CrmAuthFailed(FRESH_REFUSED)
         async with _alone(self._path.with_name(self._path.name + ".lock")):
             stored = await asyncio.to_thread(read_tokens, self._path)
             if stored and stored.access != refused:
@@ -135,8 +138,14 @@ class TokenKeeper:
                 log.warning(
                     "New tokens cannot be kept in %s: %s", self._path, exc.strerror, extra={"action": "crm_tokens"}
                 )
-        self._bought_at = self._clock()
+        self._bought_at, self._said = self._clock(), ""
         return tokens
+
+    def _say_once(self, sentence: str) -> None:
+        """Nothing else speaks of it: the request that was refused is an answer like any other."""
+        if sentence != self._said:
+            log.warning("%s: %s", self._path.stem, sentence, extra={"action": "crm_tokens"})
+        self._said = sentence
 
     async def _bought(self, refresh: str) -> Tokens:
         for token in dict.fromkeys((refresh, self._first)):

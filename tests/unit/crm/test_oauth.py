@@ -120,3 +120,18 @@ async def test_a_folder_that_cannot_be_written_spends_nothing(tmp_path: Path, sh
     with pytest.raises(CrmUnavailable, match="no tokens can be kept"):
         await keeper(tmp_path, shop, clock).access()
     assert shop.sold == 0
+
+
+async def test_a_fresh_token_that_is_refused_is_said_once(
+    tmp_path: Path, shop: Shop, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No request fails of it: for the CRM's client a refused token is an answer like any other."""
+    tokens = keeper(tmp_path, shop, clock)
+    bought = await tokens.access()
+    for _ in range(3):
+        with pytest.raises(CrmAuthFailed, match="rights"):
+            await tokens.renew(bought)
+
+    assert [message for message in caplog.messages if "fresh token" in message] == [
+        "x: a fresh token is refused: are the application's rights and the address right?"
+    ]
