@@ -1,26 +1,28 @@
-"""What every CRM that lists calls and shows them promises, over real HTTP against its stand-in: one suite.
-
-RetailCRM and U-ON, whose lists have more to them, stand in test_crm_calls.py.
-"""
+"""What every CRM that lists calls and shows them promises, over real HTTP against its stand-in: one suite."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.support.calls import NOON, answered, missed
 from tests.support.cards import told
-from tests.support.crm_accounts import ACCOUNTS, BOOKS, KNOWN, Account
+from tests.support.crm_accounts import ACCOUNTS, KNOWN, NAME, Account
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.crm import CALL_BOOKS
 from vochi_agent.errors import CrmAuthFailed, CrmUnavailable, CrmUncertain
-from vochi_agent.ports import CallBook, CallScreen, Popup, Post
+from vochi_agent.ports import CallBook, CallScreen, Popup, Post, ProfileSource
 from vochi_agent.simulator.crm_server import Fault
 
+NOBODY_LISTENS = "http://127.0.0.1:9"
+# They tell a repetition by looking for the call; the others by an id of ours.
+KNOW_NO_ID = ("uon", "amocrm")
 
-@pytest.fixture(params=BOOKS, ids=lambda account: account.name)
+
+@pytest.fixture(params=ACCOUNTS, ids=lambda account: account.name)
 async def account(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
     account = request.param()
     async with account.sandbox:
@@ -84,7 +86,8 @@ async def test_what_became_of_a_call_is_said_in_the_crms_words(
 
 
 async def test_a_lost_answer_never_doubles_a_call(account: Account, book: CallBook) -> None:
-    await book.log_call(post(answered(phone=KNOWN, linkedid="1.0")), recording_url="")
+    earlier = answered(phone=KNOWN, linkedid="1.0", started_at=NOON - timedelta(hours=1))
+    await book.log_call(post(earlier), recording_url="")
     account.sandbox.fault = Fault.LOST
     with pytest.raises(CrmUncertain):
         await book.log_call(post(), recording_url="")
@@ -103,8 +106,13 @@ async def test_a_doubt_about_a_call_that_never_arrived_is_resolved_by_listing_it
     assert account.listed() == [KNOWN]
 
 
-@pytest.mark.parametrize("fault", [Fault.ERROR, Fault.HTML, Fault.REFUSE, Fault.CUT, Fault.LIMIT])
-async def test_a_sick_crm_gets_the_call_when_it_is_well(account: Account, book: CallBook, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    "fault", [Fault.ERROR, Fault.HTML, Fault.REFUSE, Fault.CUT, Fault.LIMIT, Fault.LOST, Fault.SILENCE]
+)
+async def test_a_sick_crm_gets_the_call_when_it_is_well(
+    account: Account, session: aiohttp.ClientSession, tmp_path: Path, fault: Fault
+) -> None:
+    book = account.book(session, tmp_path, attempt_s=0.5)
     account.sandbox.fault = fault
     with pytest.raises(CrmUnavailable) as failure:
         await book.log_call(post(), recording_url="")
@@ -112,6 +120,48 @@ async def test_a_sick_crm_gets_the_call_when_it_is_well(account: Account, book: 
     await book.log_call(post(uncertain=isinstance(failure.value, CrmUncertain)), recording_url="")
 
     assert account.listed() == [KNOWN]
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["over its limit", "dead"])
+async def test_a_call_that_surely_did_not_arrive_is_no_doubt(
+    account: Account, session: aiohttp.ClientSession, tmp_path: Path, limited: bool
+) -> None:
+    account.sandbox.fault = Fault.LIMIT if limited else None
+    book = account.book(session, tmp_path, url="" if limited else NOBODY_LISTENS, budget_s=0.5)
+    with pytest.raises(CrmUnavailable) as failure:
+        await book.log_call(post(), recording_url="")
+
+    assert not isinstance(failure.value, CrmUncertain)
+    assert account.listed() == []
+
+
+async def test_a_doubt_takes_time_to_settle_where_the_crm_does_not_know_a_repetition(
+    account: Account, book: CallBook
+) -> None:
+    """A server that was silent may still list the call after we have looked for it."""
+    await book.log_call(post(answered(phone=KNOWN, linkedid="1.0")), recording_url="")
+    account.sandbox.fault = Fault.LOST
+    with pytest.raises(CrmUncertain) as doubt:
+        await book.log_call(post(), recording_url="")
+
+    assert doubt.value.settles_s >= (30 if account.name in KNOW_NO_ID else 0)
+
+
+async def test_a_list_that_fails_does_not_close_the_way_for_names(
+    account: Account, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    book = account.book(session, tmp_path)
+    names = cast("ProfileSource", book)
+    await names.profile(KNOWN)
+    account.sandbox.fault = Fault.ERROR
+    for _ in range(6):
+        with pytest.raises(CrmUnavailable):
+            await book.log_call(post(), recording_url="")
+    account.sandbox.fault = None
+    profile = await names.profile(KNOWN)
+
+    assert profile is not None
+    assert profile.names.display == NAME
 
 
 async def test_a_correction_stays_one_call_and_is_told_where_the_crm_allows(account: Account, book: CallBook) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.support.calls import answered
 from tests.support.crm import API_KEY, HandClock
 from tests.support.crm_accounts import ACCOUNTS, HOME, KNOWN, NAME, STRANGER, Account
 from tests.support.served import served
@@ -19,6 +22,7 @@ from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import MAX_BODY_BYTES
 from vochi_agent.diagnosis import Level
 from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable
+from vochi_agent.ports import Post, ProfileSource
 from vochi_agent.simulator.crm_server import Fault
 
 
@@ -120,12 +124,15 @@ async def test_a_crm_that_is_back_within_the_attempts_still_answers(
     assert len(account.sandbox.requests) == account.costs[0] + 1
 
 
-async def test_silence_ends_with_the_budget_and_not_later(account: Account, session: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("asked", ["phone", "id"])
+async def test_silence_ends_with_the_budget_and_not_later(
+    account: Account, session: aiohttp.ClientSession, asked: str
+) -> None:
     account.sandbox.fault = Fault.SILENCE
-    started = asyncio.get_running_loop().time()
+    crm, started = account.adapter(session, attempt_s=0.2, budget_s=0.5), asyncio.get_running_loop().time()
 
-    with pytest.raises(CrmUnavailable, match="no answer in time"):
-        await account.adapter(session, attempt_s=0.2, budget_s=0.5).profile(KNOWN)
+    with pytest.raises(CrmUnavailable, match=r"no answer in time|no time was left"):
+        await (crm.profile(KNOWN) if asked == "phone" else crm.person(account.person_id))
 
     assert asyncio.get_running_loop().time() - started < 1.0
 
@@ -270,6 +277,34 @@ async def test_a_key_that_an_error_repeats_is_masked(
 
     assert str(failure.value).endswith("*** and ***")
     assert API_KEY not in caplog.text
+
+
+@pytest.mark.parametrize("fault", [*Fault])
+async def test_no_secret_stands_in_any_line_of_the_log_or_error(
+    account: Account,
+    session: aiohttp.ClientSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+) -> None:
+    """At the level of debugging, with the lines of the libraries below us and whole tracebacks."""
+    caplog.set_level(logging.DEBUG)
+    await cast("ProfileSource", account.book(session, tmp_path)).profile(KNOWN)  # an application has its tokens
+    book = account.book(session, tmp_path, attempt_s=0.1, budget_s=0.3)
+    crm = cast("ProfileSource", book)
+    post = Post(id=1, call=answered(phone=KNOWN), customer=None)
+    account.sandbox.fault = fault
+    told = []
+    for ask in (crm.profile(KNOWN), crm.person(account.person_id), book.log_call(post, recording_url="")):
+        try:
+            await ask
+        except (CrmUnavailable, CrmRejected, CrmAuthFailed) as failure:
+            told.append("".join(traceback.format_exception(failure)))
+
+    text = "".join([*told, caplog.text])
+    secrets = [form for secret in account.secrets() for form in (secret, quote(secret, safe=""))]
+    assert not [secret for secret in secrets if secret in text]
+    assert told or fault in (Fault.EVERYBODY, Fault.UNSUCCESSFUL)
 
 
 async def test_the_registry_builds_an_adapter_from_the_configuration(

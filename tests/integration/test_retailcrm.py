@@ -1,13 +1,16 @@
 """What the RetailCRM adapter does beyond the promises of every adapter (test_crm_contract), over real HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.support.calls import answered
 from tests.support.crm import API_KEY, retailcrm_at
 from tests.support.served import served
+from vochi_agent.ports import Post
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 
 KNOWN = "+375290000022"
@@ -88,3 +91,15 @@ async def test_a_key_without_the_right_to_companies_still_names_the_person(
     assert [profile and profile.names.display for profile in profiles] == ["Контактов"] * 2
     ours = [record.levelname for record in caplog.records if record.name.startswith("vochi_agent")]
     assert ours == ["WARNING"]
+
+
+async def test_calls_are_listed_at_the_rate_of_telephony(
+    sandbox: RetailCrmSandbox, session: aiohttp.ClientSession
+) -> None:
+    """Thirty calls take a second there, where ten requests a second are all that other methods may have."""
+    crm, started = retailcrm_at(sandbox.url, session, rps=10.0), asyncio.get_running_loop().time()
+    posts = [Post(id=number, call=answered(linkedid=f"1.{number}"), customer=None) for number in range(30)]
+    await asyncio.gather(*(crm.log_call(each, recording_url="") for each in posts))
+
+    assert len(sandbox.calls) == 30
+    assert asyncio.get_running_loop().time() - started < 2.5

@@ -1,15 +1,18 @@
 """What the U-ON adapter does beyond the promises of every adapter (test_crm_contract), over real HTTP."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.support.calls import answered
 from tests.support.crm import API_KEY, uon_at
 from tests.support.served import served
 from vochi_agent.crm.breaker import State
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
+from vochi_agent.ports import Post
 from vochi_agent.simulator.uon import Fault, UonSandbox
 
 KNOWN = "+375290000022"
@@ -160,3 +163,18 @@ async def test_a_card_by_id_may_come_as_an_object_and_must_be_the_one_that_was_a
     assert profile is not None
     assert profile.phones == (KNOWN,)
     assert other is None
+
+
+def on_its_way(linkedid: str = "1.1", **facts: Any) -> Post:
+    return Post(id=1, call=answered(linkedid=linkedid), customer=None, **facts)
+
+
+async def test_a_call_is_parked_when_the_list_does_not_tell_whether_it_arrived(
+    sandbox: UonSandbox, session: aiohttp.ClientSession
+) -> None:
+    crm = uon_at(sandbox.url, session)
+    sandbox.readable = False
+    await crm.log_call(on_its_way("9.9"), recording_url="")
+
+    with pytest.raises(CrmRejected, match="outbox --listed"):
+        await crm.log_call(on_its_way(uncertain=True), recording_url="")

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.support.crm import API_KEY, HandClock, retailcrm_at, uon_at
+from tests.support.crm import API_KEY, HandClock
 from vochi_agent.calls.model import Reason
 from vochi_agent.config.tables import (
     AmoCrmConfig,
@@ -29,7 +31,7 @@ from vochi_agent.simulator.moysklad import MoySkladSandbox
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 from vochi_agent.simulator.uon import UonSandbox
 
-__all__ = ["ACCOUNTS", "BOOKS", "CONTACT_COMPANY", "HOME", "KNOWN", "NAME", "STRANGER", "Account", "built"]
+__all__ = ["ACCOUNTS", "COMPANIES", "CONTACT_COMPANY", "HOME", "KNOWN", "NAME", "STRANGER", "Account", "built"]
 
 KNOWN = "+375290000022"
 SECOND = "+375290000023"
@@ -57,6 +59,7 @@ class Account:
 
     Attributes:
         name: Of the CRM.
+        agents: User id -> extension; the person's manager is the one with 151.
         person_id: The first one's.
         search_route: Where a search arrives.
         results: Reason of a call -> what `result` says then.
@@ -66,6 +69,7 @@ class Account:
     """
 
     name: str
+    agents: Mapping[str, str] = {"7": "151", "8": "150"}
     costs = (1, 1, 2)
     results: Mapping[Reason, object] = {}
     corrected: object = None
@@ -86,17 +90,37 @@ class Account:
         """Add a person, or replace his card."""
         raise NotImplementedError
 
-    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
-        """The adapter against the stand-in, or against another address."""
+    def company(self, company_id: str, name: str, people: Mapping[str, Sequence[str]], *, phone: str = "") -> None:
+        """Add a company of these people, by id with their numbers; `phone`: its own, where there is such a thing."""
         raise NotImplementedError
 
     def config(self, **facts: Any) -> CrmConfig:
         """A table of the configuration."""
         raise NotImplementedError
 
-    def book(self, session: aiohttp.ClientSession, folder: Path, **facts: Any) -> CallBook:
-        """The adapter with all that lists and cards of calls need; the user 7 has extension 151, the user 8 has 150."""
-        raise NotImplementedError
+    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
+        """The adapter against the stand-in, or against another address, with a clock and patience of the test."""
+        key = {"api_key": facts.pop("api_key")} if "api_key" in facts else {}
+        table = self.config(**key, agents=self.agents)
+        table = table.model_copy(update={"rps": facts.pop("rps", 1000.0)} | ({"url": url} if url else {}))
+        return built(table, self.name, session, **facts)
+
+    def book(self, session: aiohttp.ClientSession, folder: Path, *, url: str = "", **facts: Any) -> CallBook:
+        """The adapter with all that lists and cards of calls need."""
+        keys = {key: facts.pop(key) for key in ("phone_key", "api_key") if key in facts}
+        table = self.config(**{**self.telephony(), **keys}, agents=self.agents)
+        table = table.model_copy(update={"rps": facts.pop("rps", 1000.0)} | ({"url": url} if url else {}))
+        crm = built(table, self.name, session, state_dir=folder, **{"budget_s": 2.0, **facts})
+        assert isinstance(crm, CallBook)
+        return crm
+
+    def telephony(self) -> Mapping[str, Any]:
+        """The keys that lists and cards of calls need besides."""
+        return {}
+
+    def secrets(self) -> Sequence[str]:
+        """What the adapter of `book` knows and nobody may read."""
+        return [API_KEY]
 
     def listed(self) -> Sequence[str]:
         """The numbers of the calls in the account's own list, each as often as it is there."""
@@ -108,6 +132,10 @@ class Account:
 
     def result(self) -> object:
         """What the account says became of its last call."""
+        raise NotImplementedError
+
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        """The tasks of the account's users: whose, when in UTC to the minute, what, about which card."""
         raise NotImplementedError
 
     def found(self, phone: str) -> Mapping[str, object]:
@@ -124,6 +152,13 @@ class RetailCrmAccount(Account):
 
     name = "retailcrm"
     search_route = "/api/v5/customers"
+    results: Mapping[Reason, object] = {
+        Reason.TALKED: ("answered", 62),
+        Reason.NO_ANSWER: ("no answer", 0),
+        Reason.BUSY: ("busy", 0),
+        Reason.REJECTED: ("busy", 0),
+    }
+    corrected = ("no answer", 0)
 
     def stand_in(self, requests_per_s: int) -> RetailCrmSandbox:
         return RetailCrmSandbox(api_key=API_KEY, requests_per_s=requests_per_s)
@@ -134,17 +169,28 @@ class RetailCrmAccount(Account):
             int(external_id), last_name=last, first_name=first, phones=phones, manager_id=manager_id
         )
 
-    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
-        return retailcrm_at(url or self.sandbox.url, session, **facts)
-
     def config(self, **facts: Any) -> CrmConfig:
-        return RetailCrmConfig(url=self.sandbox.url, api_key=API_KEY, **facts)
+        return RetailCrmConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
 
     def listed(self) -> Sequence[str]:
-        return [str(call["phone"]) for call in self.sandbox.calls]
+        return [f"+{call['phone']}" for call in self.sandbox.calls]
 
     def shown(self) -> Sequence[str]:
         return [code for event in self.sandbox.events for code in event["codes"]]
+
+    def result(self) -> object:
+        return self.sandbox.calls[-1]["result"], self.sandbox.calls[-1]["duration"]
+
+    def company(self, company_id: str, name: str, people: Mapping[str, Sequence[str]], *, phone: str = "") -> None:
+        for person, phones in people.items():
+            self.person(person, f"К{person}", "", phones)
+        self.sandbox.add_company(int(company_id), nick_name=name, contacts=list(map(int, people)))
+
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        return [
+            (str(each["performerId"]), each["datetime"], each["text"], str(each.get("customer", {}).get("id", "")))
+            for each in self.sandbox.tasks
+        ]
 
     def found(self, phone: str) -> Mapping[str, object]:
         return {"success": True, "customers": [{"id": 5, "lastName": "Найденов", "phones": [{"number": phone}]}]}
@@ -157,7 +203,14 @@ class UonAccount(Account):
     """Of U-ON."""
 
     name = "uon"
-    agents: Mapping[str, str] = {"5": "151"}
+    agents: Mapping[str, str] = {"5": "151", "6": "150"}
+    results: Mapping[Reason, object] = {
+        Reason.TALKED: ("", "62"),
+        Reason.NO_ANSWER: ("Нет ответа", "0"),
+        Reason.BUSY: ("Занято", "0"),
+        Reason.REJECTED: ("Звонок отклонён", "0"),
+    }
+    corrected = ("Нет ответа", "0")
     search_route = "/{key}/user/phone/{phone}"
 
     def stand_in(self, requests_per_s: int) -> UonSandbox:
@@ -168,17 +221,23 @@ class UonAccount(Account):
         manager_id = 5 if manager else None
         self.sandbox.add_user(int(external_id), surname=last, name=first, phones=phones, manager_id=manager_id)
 
-    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
-        return uon_at(url or self.sandbox.url, session, **facts)
-
     def config(self, **facts: Any) -> CrmConfig:
-        return UonConfig(url=self.sandbox.url, api_key=API_KEY, **facts)
+        return UonConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
 
     def listed(self) -> Sequence[str]:
-        return [call["phone"] for call in self.sandbox.calls]
+        return [f"+{call['phone']}" for call in self.sandbox.calls]
 
     def shown(self) -> Sequence[str]:
         return [self.agents[notice["manager_id"]] for notice in self.sandbox.notices]
+
+    def result(self) -> object:
+        return self.sandbox.calls[-1].get("note", ""), self.sandbox.calls[-1]["duration"]
+
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        return [
+            (each["manager_id"], each["datetime"][:16], each["text"], each.get("tr_id", ""))
+            for each in self.sandbox.reminders
+        ]
 
     def found(self, phone: str) -> Mapping[str, object]:
         return {"result": 200, "users": [{"u_id": 5, "u_surname": "Найденов", "u_phone": phone}]}
@@ -187,29 +246,7 @@ class UonAccount(Account):
         return web.json_response({"error": {"message": f"API key is wrong. {message}"}}, status=403)
 
 
-class Configured(Account):
-    """An account whose adapter is built by the factory of its table, with a clock and patience of the test."""
-
-    def book(self, session: aiohttp.ClientSession, folder: Path, **facts: Any) -> CallBook:
-        keys = {key: facts.pop(key) for key in ("phone_key", "api_key") if key in facts}
-        table = self.config(**{**self.telephony(), **keys}, agents={"7": "151", "8": "150"})
-        crm = built(
-            table.model_copy(update={"rps": 1000.0}), self.name, session, state_dir=folder, budget_s=2.0, **facts
-        )
-        assert isinstance(crm, CallBook)
-        return crm
-
-    def telephony(self) -> Mapping[str, Any]:
-        """The keys that lists and cards of calls need besides."""
-        return {}
-
-    def adapter(self, session: aiohttp.ClientSession, *, url: str = "", **facts: Any) -> ProfileSource:
-        table = self.config(**({"api_key": facts.pop("api_key")} if "api_key" in facts else {}), agents={"7": "151"})
-        table = table.model_copy(update={"rps": facts.pop("rps", 1000.0)} | ({"url": url} if url else {}))
-        return built(table, self.name, session, **facts)
-
-
-class MoySkladAccount(Configured):
+class MoySkladAccount(Account):
     """Of MoySklad; without a telephony key, so that employees are those of the configuration."""
 
     name = "moysklad"
@@ -232,11 +269,18 @@ class MoySkladAccount(Configured):
             external_id, name=f"{last} {first}".strip(), phone=", ".join(phones), owner=manager
         )
 
+    def company(self, company_id: str, name: str, people: Mapping[str, Sequence[str]], *, phone: str = "") -> None:
+        contacts = [(person, f"К{person}", ", ".join(phones)) for person, phones in people.items()]
+        self.sandbox.add_counterparty(company_id, name=name, company_type="legal", phone=phone, contacts=contacts)
+
     def telephony(self) -> Mapping[str, Any]:
         return {"phone_key": "phone-key"}
 
+    def secrets(self) -> Sequence[str]:
+        return [API_KEY, "phone-key"]
+
     def listed(self) -> Sequence[str]:
-        return [call.fields["number"] for call in self.sandbox.calls.values()]
+        return [call.fields["number"] for call in self.sandbox.calls.values() if "duration" in call.fields]
 
     def shown(self) -> Sequence[str]:
         events = [event for call in self.sandbox.calls.values() for event in call.events]
@@ -249,6 +293,18 @@ class MoySkladAccount(Configured):
     def config(self, **facts: Any) -> CrmConfig:
         return MoySkladConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
 
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        def linked(task: Mapping[str, Any], name: str) -> str:
+            return str(task[name]["meta"]["href"].rpartition("/")[2]) if name in task else ""
+
+        def at(task: Mapping[str, Any]) -> datetime:
+            return datetime.fromisoformat(task["dueToDate"]).replace(tzinfo=ZoneInfo("Europe/Moscow")).astimezone(UTC)
+
+        return [
+            (linked(each, "assignee"), f"{at(each):%Y-%m-%d %H:%M}", each["description"], linked(each, "agent"))
+            for each in self.sandbox.tasks
+        ]
+
     def found(self, phone: str) -> Mapping[str, object]:
         return {"rows": [{"id": "5", "name": "Найденов", "phone": phone}]}
 
@@ -256,7 +312,7 @@ class MoySkladAccount(Configured):
         return web.json_response({"errors": [{"error": f"Ошибка аутентификации: {message}", "code": 1056}]}, status=403)
 
 
-class Bitrix24Account(Configured):
+class Bitrix24Account(Account):
     """Of Bitrix24, by an inbound webhook."""
 
     name = "bitrix24"
@@ -276,12 +332,20 @@ class Bitrix24Account(Configured):
     def person(self, external_id: str, last: str, first: str, phones: Sequence[str], *, manager: str = "") -> None:
         self.sandbox.add_contact(external_id, last_name=last, name=first, phones=phones, user=manager)
 
+    def company(self, company_id: str, name: str, people: Mapping[str, Sequence[str]], *, phone: str = "") -> None:
+        self.sandbox.add_company(company_id, title=name, phones=[phone] if phone else [])
+        for person, phones in people.items():
+            self.sandbox.add_contact(person, last_name=f"К{person}", phones=phones, company=company_id)
+
     def telephony(self) -> Mapping[str, Any]:
         self.sandbox.add_user("7", extension="151")
         self.sandbox.add_user("8", extension="150")
         client_id, client_secret = self.sandbox.client
         application = {"client_id": client_id, "client_secret": client_secret, "refresh_token": "first-refresh"}
         return {"user_id": "", "api_key": "", "oauth_url": self.sandbox.url, **application}
+
+    def secrets(self) -> Sequence[str]:
+        return [self.sandbox.client[1], "first-refresh", self.sandbox.token, self.sandbox.refresh_token]
 
     def listed(self) -> Sequence[str]:
         return [call.fields["PHONE_NUMBER"] for call in self.sandbox.calls.values() if call.finished]
@@ -298,6 +362,17 @@ class Bitrix24Account(Configured):
     def config(self, **facts: Any) -> CrmConfig:
         return Bitrix24Config(**{"url": self.sandbox.url, "user_id": "1", "api_key": API_KEY, **facts})
 
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        return [
+            (
+                each["RESPONSIBLE_ID"],
+                f"{datetime.fromisoformat(each['DEADLINE']).astimezone(UTC):%Y-%m-%d %H:%M}",
+                each["TITLE"],
+                each.get("UF_CRM_TASK", [""])[0].removeprefix("C_"),
+            )
+            for each in self.sandbox.tasks
+        ]
+
     def found(self, phone: str) -> Mapping[str, object]:
         return {"result": {"result": {"ids": {"CONTACT": [5]}}, "result_error": []}}
 
@@ -305,7 +380,7 @@ class Bitrix24Account(Configured):
         return web.json_response({"error": "NO_AUTH_FOUND", "error_description": message}, status=401)
 
 
-class AmoCrmAccount(Configured):
+class AmoCrmAccount(Account):
     """Of amoCRM, with a long-lived token."""
 
     name = "amocrm"
@@ -329,7 +404,15 @@ class AmoCrmAccount(Configured):
         )
 
     def listed(self) -> Sequence[str]:
-        return [f"+{call['phone']}" for calls in self.sandbox.calls.values() for call in calls]
+        calls = [call["phone"] for calls in self.sandbox.calls.values() for call in calls]
+        return [f"+{phone}" for phone in (*calls, *(lead["metadata"]["from"] for lead in self.sandbox.unsorted))]
+
+    def company(self, company_id: str, name: str, people: Mapping[str, Sequence[str]], *, phone: str = "") -> None:
+        self.sandbox.add_company(int(company_id), name=name, phones=[phone] if phone else [])
+        for person, phones in people.items():
+            self.sandbox.add_contact(
+                int(person), name=f"К{person}", last_name=f"К{person}", phones=phones, company=int(company_id)
+            )
 
     def shown(self) -> Sequence[str]:
         return [{7: "151", 8: "150"}[user] for popup in self.sandbox.popups for user in popup["users"]]
@@ -340,6 +423,17 @@ class AmoCrmAccount(Configured):
 
     def config(self, **facts: Any) -> CrmConfig:
         return AmoCrmConfig(**{"url": self.sandbox.url, "api_key": API_KEY, **facts})
+
+    def tasks(self) -> Sequence[tuple[str, str, str, str]]:
+        return [
+            (
+                str(each["responsible_user_id"]),
+                f"{datetime.fromtimestamp(each['complete_till'], UTC):%Y-%m-%d %H:%M}",
+                each["text"],
+                str(each.get("entity_id", "")),
+            )
+            for each in self.sandbox.tasks
+        ]
 
     def found(self, phone: str) -> Mapping[str, object]:
         values = [{"field_code": "PHONE", "values": [{"value": phone}]}]
@@ -382,5 +476,5 @@ def short_patience(**seconds: float) -> Iterator[None]:
 
 
 ACCOUNTS = (RetailCrmAccount, UonAccount, MoySkladAccount, Bitrix24Account, AmoCrmAccount)
-# Those that list calls and show them.
-BOOKS = tuple(account for account in ACCOUNTS if account.results)
+# Those that know companies: with U-ON a company is a field of a person's card.
+COMPANIES = tuple(account for account in ACCOUNTS if account is not UonAccount)

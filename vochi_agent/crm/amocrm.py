@@ -13,6 +13,7 @@ from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
 from vochi_agent.crm.amocrm_account import Account
+from vochi_agent.crm.call_facts import settling
 from vochi_agent.crm.fields import identifier, mapping, numbers, numeric_id, objects, same_number, search_digits, text
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmRejected
@@ -103,7 +104,9 @@ class AmoCrm:
         call, deadline = post.call, self._calls.deadline()
         if post.uncertain and (known := await self._listed(call, deadline)):
             return known
-        made = await self._calls.send("POST", f"{API}/calls", [self._entry(call, recording_url)], deadline=deadline)
+        with settling():
+            entry = [self._entry(call, recording_url)]
+            made = await self._calls.send("POST", f"{API}/calls", entry, deadline=deadline)
         listed = objects(mapping(made.get("_embedded")).get("calls"))
         if listed:
             return identifier(listed[0].get("id"))
@@ -113,8 +116,9 @@ class AmoCrm:
         if not self._unsorted or call.direction is not Direction.IN:
             return ""
         if not (post.uncertain and await self._is_unsorted(call, deadline)):
-            lead = [self._lead(call, recording_url)]
-            await self._calls.send("POST", f"{API}/leads/unsorted/sip", lead, deadline=deadline)
+            with settling():
+                lead = [self._lead(call, recording_url)]
+                await self._calls.send("POST", f"{API}/leads/unsorted/sip", lead, deadline=deadline)
         return ""
 
     async def show(self, popup: Popup) -> str:

@@ -1,12 +1,17 @@
 """What the lists of calls of all CRMs want to know of a call, and in which words people read it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Status
+from vochi_agent.errors import CrmUncertain
 from vochi_agent.ports import Popup
 
-__all__ = ["agent_of", "begins_to_ring", "digits_of", "remark", "user_of"]
+__all__ = ["agent_of", "begins_to_ring", "digits_of", "remark", "settling", "user_of"]
+
+# A server that was asked may still be at work when we no longer listen; sooner a look tells too little.
+SETTLES_S: Final = 60.0
 
 REMARKS: Final[Mapping[Reason, str]] = {
     Reason.BLOCKED: "Номер в чёрном списке",
@@ -72,3 +77,12 @@ def digits_of(phone: str | None) -> str:
 def remark(call: Call) -> str:
     """A sentence for people, in place of the result that an API has no field for; "" for a conversation."""
     return "" if call.status is Status.ANSWERED else REMARKS.get(call.reason, "Пропущен")
+
+
+@contextmanager
+def settling() -> Iterator[None]:
+    """A change whose repetition the CRM does not know again: when its answer is lost, only time brings certainty."""
+    try:
+        yield
+    except CrmUncertain as doubt:
+        raise CrmUncertain(str(doubt), settles_s=SETTLES_S) from None

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Reason, Status
-from vochi_agent.errors import CrmRejected, CrmUncertain
+from vochi_agent.crm.call_facts import settling
+from vochi_agent.errors import CrmRejected
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Post, ProfileSource
 
 __all__ = ["MissedCalls", "UnknownNumbers"]
 
-# A server that was asked may still be at work, and a new contact is not found at once.
-SETTLES_S: Final = 60.0
+# A new contact is not found at once.
+JUST_MADE_S: Final = 60.0
 JUST_MADE: Final = 1000
 LOST: Final = "the answer was lost, and whether it was made cannot be asked: look there, then `outbox --listed`"
 
@@ -44,7 +45,7 @@ class UnknownNumbers:
         self._source = source
         self._making = making
         self._found_again = found_again
-        self._just_made: Expiring[str, str] = Expiring(ttl_s=SETTLES_S, size=JUST_MADE, clock=clock)
+        self._just_made: Expiring[str, str] = Expiring(ttl_s=JUST_MADE_S, size=JUST_MADE, clock=clock)
 
     async def log_call(self, post: Post, *, recording_url: str) -> str:
         """See `ports.CallBook`; two calls of one stranger come here one after the other."""
@@ -59,7 +60,8 @@ class UnknownNumbers:
             return ""
         if post.uncertain and not self._found_again[call.direction]:
             raise CrmRejected(LOST)
-        made = await _once(make, call)
+        with settling():
+            made = await make(call)
         self._just_made.put(call.phone, made or "?")
         return made
 
@@ -85,11 +87,5 @@ class MissedCalls:
             return ""
         if post.uncertain:
             raise CrmRejected(LOST)
-        return await _once(self._make, call)
-
-
-async def _once(make: Making, call: Call) -> str:
-    try:
-        return await make(call)
-    except CrmUncertain as doubt:
-        raise CrmUncertain(str(doubt), settles_s=SETTLES_S) from None
+        with settling():
+            return await self._make(call)

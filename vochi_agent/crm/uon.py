@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import quote
 
 from vochi_agent.calls.model import Call
-from vochi_agent.crm.call_facts import agent_of, begins_to_ring, user_of
+from vochi_agent.crm.call_facts import agent_of, begins_to_ring, settling, user_of
 from vochi_agent.crm.fields import dialled_digits, identifier, mapping, numbers, objects, same_number, text
 from vochi_agent.crm.http import Answer, CrmHttp, json_object
 from vochi_agent.crm.uon_calls import (
@@ -34,7 +34,7 @@ from vochi_agent.crm.uon_calls import (
     worth_reading,
 )
 from vochi_agent.customers.model import Names, Profile
-from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUncertain
+from vochi_agent.errors import CrmAuthFailed, CrmRejected
 from vochi_agent.ports import Popup, Post
 
 __all__ = ["PHONE_FIELDS", "SOURCE", "Uon", "choose_user", "interpret", "phones_of", "to_profile", "users_of"]
@@ -45,8 +45,6 @@ OK: Final = "200"
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 MAX_MESSAGE: Final = 200  # characters of a CRM's own words that our messages repeat
-# A server that was asked may still be at work when we no longer listen; then a look into the list tells too little.
-SETTLES_S: Final = 60.0
 UNCLEAR: Final = (
     "the answer was lost, and the list of calls does not tell whether this one is in it: look there, "
     "then `outbox --listed`, or `outbox --retry --absent`"
@@ -109,12 +107,10 @@ class Uon:
                 raise CrmRejected(UNCLEAR)
         form = record_of(post.call, recording_url=recording_url, agents=self._agents, timezone=self._timezone)
         deadline = self._lists.deadline()
-        try:
+        with settling():
             made = await self._lists.send(
                 "POST", "/call_history/create.json", interpret, deadline=deadline, form=form, repeatable=False
             )
-        except CrmUncertain as doubt:
-            raise CrmUncertain(str(doubt), settles_s=SETTLES_S) from None
         if not made:
             raise CrmRejected("the call was answered by 404: does this account keep a history of calls?")
         return identifier(made.get("id"))

@@ -85,6 +85,8 @@ class Bitrix24Sandbox(CrmServer):
             limited=_limit,
             unsuccessful=_failed_commands,
             unknown=lambda: _error(404, "ERROR_METHOD_NOT_FOUND", "Method not found!"),
+            # [b24] oauth: the vendor's own server, whatever the portal suffers from.
+            elsewhere="/oauth",
         )
         self.calls: dict[str, ExternalCall] = {}
         self.token, self.refresh_token, self.pairs = "", "first-refresh", 0

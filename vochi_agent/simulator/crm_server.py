@@ -27,7 +27,7 @@ class Fault(StrEnum):
 
     SILENCE = "silence"  # accepts the request and says nothing for `silence_s`
     HTML = "html"  # a web page in place of JSON: an unknown account or host
-    LIMIT = "503"  # over the limit
+    LIMIT = "limit"  # over the limit, as each API says it
     CUT = "cut"  # the connection ends in the middle of the promised body
     HUGE = "huge"  # fifty megabytes
     REFUSE = "refuse"  # the connection is reset before any answer
@@ -73,6 +73,7 @@ class CrmServer:
         limited: The answer over the limit.
         unsuccessful: An error with status 200.
         unknown: The answer to a path that there is not.
+        elsewhere: What stands before paths that are another server's in truth, which is never ill; "" for none.
 
     Attributes:
         fault: Set it at any time; holds for requests that come from then on.
@@ -92,6 +93,7 @@ class CrmServer:
         limited: Callable[[], web.Response],
         unsuccessful: Callable[[], web.Response],
         unknown: Callable[[], web.Response],
+        elsewhere: str = "",
     ) -> None:
         self.fault: Fault | None = None
         self.silence_s = silence_s
@@ -104,6 +106,7 @@ class CrmServer:
         self._limited = limited
         self._unsuccessful = unsuccessful
         self._unknown = unknown
+        self._elsewhere = elsewhere
         self._arrived = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -156,7 +159,8 @@ class CrmServer:
             path, body = request.path.removeprefix(self._prefix), await _json(request)
             self.requests.append(CrmRequest(path, dict(request.query), request.method, body))
             self._arrived.notify_all()
-        broken = await self._broken(request) or self._check(request)
+        ill = not (self._elsewhere and request.path.startswith(self._elsewhere))
+        broken = (await self._broken(request) if ill else None) or self._check(request)
         if broken:
             return broken
         try:
@@ -164,7 +168,7 @@ class CrmServer:
         except web.HTTPNotFound:
             return self._unknown()
         answer.headers.setdefault("Date", formatdate(self.now(), usegmt=True))
-        return reset(request) if self.fault is Fault.LOST else answer
+        return reset(request) if ill and self.fault is Fault.LOST else answer
 
     async def _broken(self, request: web.Request) -> web.StreamResponse | None:
         match self.fault:

@@ -68,7 +68,7 @@ class UonSandbox:
             prefix=f"/{api_key}",
             silence_s=silence_s,
             check=self._check,
-            limited=lambda: _answer(503, {"error": {"message": "Too many requests"}}),  # UNCONFIRMED beside 429
+            limited=_limit,
             unsuccessful=lambda: _answer(200, {"result": 500, "error": {"message": "Internal error"}}),  # UNCONFIRMED
             unknown=_nobody,
         )
@@ -159,10 +159,7 @@ class UonSandbox:
             # The status and the text as a public implementation met them; a key without the tick GET is a 403 too,
             # [skill] auth.md.
             return _answer(403, {"error": {"message": "API key is wrong"}})
-        if self._rate.exceeded():
-            # [skill] conventions §14: 429 without Retry-After.
-            return _answer(429, {"error": {"message": "Too many requests"}})
-        return None
+        return _limit() if self._rate.exceeded() else None
 
     async def _by_phone(self, request: web.Request) -> web.Response:
         wanted = request.match_info["digits"]
@@ -250,6 +247,11 @@ class UonSandbox:
 
 async def _form(request: web.Request) -> Mapping[str, str]:
     return {name: str(value) for name, value in (await request.post()).items()}
+
+
+def _limit() -> web.Response:
+    """[skill] conventions §14: 429 without Retry-After."""
+    return _answer(429, {"error": {"message": "Too many requests"}})
 
 
 def _nobody() -> web.Response:
