@@ -461,6 +461,14 @@ LINE = "enterprises[0901].lines[0001701]"
             "redirect_uri is missing; an application needs",
         ),
         (
+            '[enterprises.crm.amocrm]\nurl = "https://x.example"\napi_key = "k"\nunsorted = true\nunknown_in = "lead"',
+            "unsorted and unknown_in are two ways with the same callers",
+        ),
+        (
+            '[enterprises.crm.moysklad]\napi_key = "k"\nunknown_in = "lead"',
+            'unknown_in is "lead"; allowed: nothing, contact',
+        ),
+        (
             '[enterprises.crm.moysklad]\napi_key = "k"\naccount_id = "12"',
             'account_id is "12"; allowed: an id of five groups',
         ),

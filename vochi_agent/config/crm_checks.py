@@ -40,6 +40,8 @@ def check_crms(
         path = (*enterprise_path, "crm", name)
         given = {key for keys in ways.values() for key in keys if table.get(key) or (*path, key) in failed_secrets}
         _check_ways(document, path, ways, given)
+        if name == "amocrm" and table.get("unsorted") and table.get("unknown_in", "nothing") != "nothing":
+            document.complain((*path, "unsorted"), "and unknown_in are two ways with the same callers; allowed: one")
         if name == "bitrix24" and table.get("events_s") and not given & {"client_id", "client_secret", "refresh_token"}:
             document.complain((*path, "events_s"), "wants an application (client_id, client_secret, refresh_token)")
 

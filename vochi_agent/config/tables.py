@@ -181,6 +181,9 @@ class CrmConfig(Table):
         agents: The CRM's user id -> extension.
         log_calls: Every finished call goes into the CRM's own list of calls.
         popups: A card on the users' screens while their phones ring.
+        unknown_in: What becomes of a caller whom the CRM does not know.
+        unknown_out: The same of a number that was called.
+        missed_task: Minutes after a missed call at which a user has the task to call back; 0: nobody has.
     """
 
     url: v.HttpUrl
@@ -191,6 +194,9 @@ class CrmConfig(Table):
     agents: v.CrmAgents = Field(default_factory=lambda: MappingProxyType({}))
     log_calls: v.Flag = True
     popups: v.Flag = True
+    unknown_in: v.ContactOrLeadRule = "nothing"
+    unknown_out: v.ContactOrLeadRule = "nothing"
+    missed_task: v.TaskMinutes = 0
 
 
 class RetailCrmConfig(CrmConfig):
@@ -201,8 +207,6 @@ class RetailCrmConfig(CrmConfig):
         timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
         module: The code of the telephony module that `crm register retailcrm` makes, "" without one.
         site: Code of the shop that new contacts belong to, "" for a key of one shop.
-        unknown_in: What becomes of a caller whom the account does not know.
-        unknown_out: The same of a number that was called.
     """
 
     api_key: v.RequiredSecret
@@ -210,7 +214,7 @@ class RetailCrmConfig(CrmConfig):
     timezone: v.AccountTimezone = ""
     module: v.ModuleCode = ""
     site: v.ModuleCode = ""
-    unknown_in: v.ContactRule = "nothing"
+    unknown_in: v.ContactRule = "nothing"  # its API knows no leads
     unknown_out: v.ContactRule = "nothing"
 
 
@@ -221,9 +225,6 @@ class UonConfig(CrmConfig):
         account_id: The account's id (`uon_id`); webhooks of another one are refused. "" accepts any.
         subdomain: The account's name before `.u-on.ru`; the same, and links to a client's page need it.
         timezone: Of the account, whose times carry none; `load` fills in the enterprise's.
-        unknown_in: What becomes of a caller whom the account does not know.
-        unknown_out: The same of a number that was called.
-        missed_task: Minutes after a missed call at which its manager is reminded of it; 0: he is not.
     """
 
     url: v.HttpUrl = "https://api.u-on.ru"
@@ -231,9 +232,6 @@ class UonConfig(CrmConfig):
     account_id: v.AccountId = ""
     subdomain: v.Subdomain = ""
     timezone: v.AccountTimezone = ""
-    unknown_in: v.ContactOrLeadRule = "nothing"
-    unknown_out: v.ContactOrLeadRule = "nothing"
-    missed_task: v.TaskMinutes = 0
 
 
 class MoySkladConfig(CrmConfig):
@@ -251,6 +249,8 @@ class MoySkladConfig(CrmConfig):
     phone_key: v.Secret = NO_SECRET
     rps: v.RequestRate = 3.0
     account_id: v.Uuid = ""
+    unknown_in: v.ContactRule = "nothing"  # its API knows no leads
+    unknown_out: v.ContactRule = "nothing"
 
 
 class Bitrix24Config(CrmConfig):

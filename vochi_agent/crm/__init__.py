@@ -27,7 +27,7 @@ from vochi_agent.crm.moysklad_clicks import moysklad_click
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.retailcrm_clicks import RetailCrmClicks
-from vochi_agent.crm.rules import MissedCalls, UnknownNumbers
+from vochi_agent.crm.rules import MakesContacts, MakesLeads, MakesTasks, MissedCalls, UnknownNumbers
 from vochi_agent.crm.uon import Uon
 from vochi_agent.crm.uon_webhook import UonWebhook
 from vochi_agent.ports import CallBook, ProfileSource
@@ -60,9 +60,9 @@ CALL_BOOKS: Final = frozenset(CRMS)
 def lists_of(name: str, config: CrmConfig) -> list[str]:
     """What of a CRM the ledger leaves calls for: its list of calls, and its rules."""
     lists = [name] if name in CALL_BOOKS and config.log_calls else []
-    if isinstance(config, RetailCrmConfig | UonConfig) and {config.unknown_in, config.unknown_out} != {"nothing"}:
+    if {config.unknown_in, config.unknown_out} != {"nothing"}:
         lists.append(f"{name} contacts")
-    if isinstance(config, UonConfig) and config.missed_task:
+    if config.missed_task:
         lists.append(f"{name} tasks")
     return lists
 
@@ -70,15 +70,17 @@ def lists_of(name: str, config: CrmConfig) -> list[str]:
 def books_of(source: ProfileSource, config: CrmConfig, *, clock: Callable[[], float]) -> list[CallBook]:
     """What `lists_of` names."""
     books: list[CallBook] = [source] if isinstance(source, CallBook) and config.log_calls else []
-    if isinstance(source, RetailCrm | Uon) and isinstance(config, RetailCrmConfig | UonConfig):
-        rules = {Direction.IN: config.unknown_in, Direction.OUT: config.unknown_out}
-        makers = {"contact": source.make_contact, **({"lead": source.make_lead} if isinstance(source, Uon) else {})}
-        making = {direction: makers[rule] for direction, rule in rules.items() if rule != "nothing"}
-        if making:
-            # That the client of a new lead is found by his number: UNCONFIRMED.
-            found_again = {direction: rules[direction] == "contact" for direction in making}
-            books.append(UnknownNumbers(source, making, found_again=found_again, clock=clock))
-    if isinstance(source, Uon) and isinstance(config, UonConfig) and config.missed_task:
+    rules = {Direction.IN: config.unknown_in, Direction.OUT: config.unknown_out}
+    makers = {
+        **({"contact": source.make_contact} if isinstance(source, MakesContacts) else {}),
+        **({"lead": source.make_lead} if isinstance(source, MakesLeads) else {}),
+    }
+    making = {direction: makers[rule] for direction, rule in rules.items() if rule in makers}
+    if making:
+        # That the client of a new lead of U-ON is found by his number: UNCONFIRMED.
+        found_again = {each: rules[each] == "contact" or not isinstance(source, Uon) for each in making}
+        books.append(UnknownNumbers(source, making, found_again=found_again, clock=clock))
+    if isinstance(source, MakesTasks) and config.missed_task:
         books.append(MissedCalls(source.name, partial(source.make_task, minutes=config.missed_task)))
     return books
 

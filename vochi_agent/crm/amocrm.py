@@ -8,22 +8,23 @@ proven: after a lost answer the notes of the cards with the number, and the unso
 Invariant: a card counts only when a number of it is the caller's. Source: the vendor's PHP client and documentation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
-from vochi_agent.crm.amocrm_account import Account
-from vochi_agent.crm.call_facts import settling
-from vochi_agent.crm.fields import identifier, mapping, numbers, numeric_id, objects, same_number, search_digits, text
-from vochi_agent.customers.model import Names, Profile
-from vochi_agent.errors import CrmRejected
+from vochi_agent.calls.model import Call, Direction, Phase
+from vochi_agent.crm.amocrm_account import LISTED, Account
+from vochi_agent.crm.amocrm_calls import contact_of, entry_of, lead_of, task_of, uniq, unsorted_of
+from vochi_agent.crm.amocrm_cards import SOURCE, choose, is_of, to_profile
+from vochi_agent.crm.call_facts import agent_of, settling, user_of
+from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, search_digits, text
+from vochi_agent.crm.rules import concerns
+from vochi_agent.customers.model import Profile
+from vochi_agent.errors import CrmRejected, CrmUnavailable
 from vochi_agent.ports import Popup, Post
 
-__all__ = ["AmoCrm", "choose", "to_profile"]
+__all__ = ["AmoCrm"]
 
-SOURCE: Final = "amocrm"
 API: Final = "/api/v4"
-SERVICE: Final = "vochi-agent"
 PAGE: Final = "50"
 # Enough to tell people who share a number from each other.
 MOST_CARDS: Final = 5
@@ -34,15 +35,6 @@ NOTES: Final = (
 LEADS_PAGE: Final = "250"
 # Ids of companies and contacts are counted apart.
 COMPANY: Final = "company-"
-# 1 left a message, 3 not available, 4 talked, 5 wrong number, 6 no answer, 7 busy.
-CALL_STATUSES: Final[Mapping[Reason, int]] = {
-    Reason.TALKED: 4,
-    Reason.VOICEMAIL: 1,
-    Reason.BUSY: 7,
-    Reason.FAILED: 3,
-    Reason.UNREACHABLE: 3,
-}
-NO_ANSWER: Final = 6
 
 
 class AmoCrm:
@@ -53,11 +45,21 @@ class AmoCrm:
         agents: User id -> extension; the API does not know extensions.
         country: ISO 3166 code; how numbers without a country are read.
         unsorted: An inbound call of a number without a card becomes an unsorted lead.
+        awaited: Directions of calls whose number is sure to get a card by a rule.
     """
 
     name = SOURCE
 
-    def __init__(self, account: Account, *, url: str, agents: Mapping[str, str], country: str, unsorted: bool) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        url: str,
+        agents: Mapping[str, str],
+        country: str,
+        unsorted: bool,
+        awaited: Collection[Direction] = (),
+    ) -> None:
         self._account = account
         self._calls = account.apart("calls")
         self._behind = account.apart("changes")
@@ -66,6 +68,7 @@ class AmoCrm:
         self._agents = agents
         self._users = {extension: user for user, extension in reversed(list(agents.items()))}
         self._unsorted = unsorted
+        self._awaited = awaited
 
     @property
     def knows_users(self) -> bool:
@@ -105,7 +108,7 @@ class AmoCrm:
         if post.uncertain and (known := await self._listed(call, deadline)):
             return known
         with settling():
-            entry = [self._entry(call, recording_url)]
+            entry = [entry_of(call, recording_url, user=self._users.get(_whose(call), ""))]
             made = await self._calls.send("POST", f"{API}/calls", entry, deadline=deadline)
         listed = objects(mapping(made.get("_embedded")).get("calls"))
         if listed:
@@ -113,13 +116,39 @@ class AmoCrm:
         problems = objects(made.get("errors"))
         if problems and not _without_card(problems):
             raise CrmRejected(text(problems[0].get("detail")) or text(problems[0].get("title")) or "refused")
+        if call.direction in self._awaited and concerns(call):
+            raise CrmUnavailable("the card that a rule makes of its number is not there yet")
         if not self._unsorted or call.direction is not Direction.IN:
             return ""
         if not (post.uncertain and await self._is_unsorted(call, deadline)):
             with settling():
-                lead = [self._lead(call, recording_url)]
+                lead = [unsorted_of(call, recording_url)]
                 await self._calls.send("POST", f"{API}/leads/unsorted/sip", lead, deadline=deadline)
         return ""
+
+    async def make_contact(self, call: Call) -> str:
+        """See `rules.MakesContacts`."""
+        user = user_of(self._agents, call.last_agent or "")
+        return await self._make("contacts", "contacts", contact_of(call, user=user))
+
+    async def make_lead(self, call: Call) -> str:
+        """See `rules.MakesLeads`: a lead with a contact that has the number."""
+        user = user_of(self._agents, call.last_agent or "")
+        return await self._make("leads/complex", "", lead_of(call, user=user))
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """See `rules.MakesTasks`."""
+        customer = await self.profile(call.phone) if call.phone else None
+        user = user_of(self._agents, agent_of(call)) or user_of(self._agents, customer.responsible if customer else "")
+        if not numeric_id(user):
+            return ""
+        return await self._make("tasks", "tasks", task_of(call, user=user, customer=customer, minutes=minutes))
+
+    async def _make(self, path: str, listed: str, form: Mapping[str, object]) -> str:
+        deadline = self._behind.deadline()
+        made = await self._behind.send("POST", f"{API}/{path}", [form], deadline=deadline)
+        found = objects(mapping(made.get("_embedded")).get(listed)) if listed else objects(made.get(LISTED))
+        return identifier(found[0].get("id")) if found else ""
 
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. What is shown cannot be closed by the API."""
@@ -136,13 +165,13 @@ class AmoCrm:
             cards = [
                 card
                 for card in await _found(self._calls, kind, call.phone or "", deadline)
-                if _is_of(card, call.phone or "")
+                if is_of(card, call.phone or "")
             ]
             for card in cards[:MOST_CARDS]:
                 path = f"{API}/{kind}/{identifier(card.get('id'))}/notes"
                 found = await self._calls.get(path, NOTES, deadline=deadline)
                 notes = objects(mapping(found.get("_embedded")).get("notes"))
-                known = (each for each in notes if mapping(each.get("params")).get("uniq") == _uniq(call))
+                known = (each for each in notes if mapping(each.get("params")).get("uniq") == uniq(call))
                 if note := next(known, None):
                     return identifier(note.get("id"))
         return ""
@@ -152,50 +181,12 @@ class AmoCrm:
         query = [("filter[category][]", "sip"), ("order[created_at]", "desc"), ("limit", LEADS_PAGE)]
         found = await self._calls.get(f"{API}/leads/unsorted", query, deadline=deadline)
         leads = objects(mapping(found.get("_embedded")).get("unsorted"))
-        return any(each.get("source_uid") == _uniq(call) for each in leads)
+        return any(each.get("source_uid") == uniq(call) for each in leads)
 
     def _profile(
         self, contact: Mapping[str, object] | None, company: Mapping[str, object] | None, phone: str
     ) -> Profile:
         return to_profile(contact, company, phone=phone, url=self._url, agents=self._agents, country=self._country)
-
-    def _entry(self, call: Call, recording_url: str) -> dict[str, object]:
-        extension = call.last_agent or call.first_agent or next(iter(call.rung), "")
-        user = self._users.get(extension, "")
-        return {
-            "direction": "outbound" if call.direction is Direction.OUT else "inbound",
-            "uniq": _uniq(call),
-            "duration": round(call.talk_seconds),
-            "source": SERVICE,
-            "phone": (call.phone or call.raw_number).lstrip("+"),
-            "call_status": CALL_STATUSES.get(call.reason, NO_ANSWER),
-            "created_at": int(call.started_at.timestamp()),
-            **({"link": recording_url} if recording_url else {}),
-            **({"responsible_user_id": int(user), "call_responsible": int(user)} if user.isdecimal() else {}),
-        }
-
-    def _lead(self, call: Call, recording_url: str) -> dict[str, object]:
-        number, called_at = (call.phone or call.raw_number).lstrip("+"), int(call.started_at.timestamp())
-        talked = call.status is Status.ANSWERED
-        return {
-            "source_uid": _uniq(call),
-            "source_name": SERVICE,
-            "created_at": called_at,
-            "metadata": {
-                "uniq": _uniq(call),
-                "from": number,
-                "phone": call.last_agent or call.line or number,
-                "called_at": called_at,
-                "duration": round(call.talk_seconds),
-                "link": recording_url,
-                "service_code": SERVICE,
-                "is_call_event_needed": True,
-            },
-            "_embedded": {
-                "contacts": [{"name": number}],
-                "leads": [{"name": f"{'Входящий' if talked else 'Пропущенный'} звонок {number}"}],
-            },
-        }
 
 
 async def _found(account: Account, kind: str, phone: str, deadline: float) -> Sequence[Mapping[str, object]]:
@@ -221,68 +212,9 @@ async def _company_of(account: Account, contact: Mapping[str, object], deadline:
     return await _card(account, "companies", company_id, deadline) or None
 
 
-def choose(cards: Sequence[Mapping[str, object]], phone: str) -> Mapping[str, object] | None:
-    """The card that has this number: of several the one changed last."""
-    matching = [card for card in cards if _is_of(card, phone)]
-
-    def age(card: Mapping[str, object]) -> tuple[int, str]:
-        updated = card.get("updated_at")
-        return (updated if isinstance(updated, int) else 0, identifier(card.get("id")))
-
-    return max(matching, key=age, default=None)
-
-
-def to_profile(
-    contact: Mapping[str, object] | None,
-    company: Mapping[str, object] | None,
-    *,
-    phone: str,
-    url: str,
-    agents: Mapping[str, str],
-    country: str,
-) -> Profile:
-    """A contact and his company, or a company alone, as a profile."""
-    person, firm = contact or {}, company or {}
-    last_name, first_name = text(person.get("last_name")), text(person.get("first_name"))
-    contact_id, company_id = identifier(person.get("id")), identifier(firm.get("id"))
-    read = [numbers(each, country) for each in _numbers(contact or firm) if each]
-    kind, card_id = ("contacts", contact_id) if contact_id else ("companies", company_id)
-    manager = identifier(person.get("responsible_user_id")) or identifier(firm.get("responsible_user_id"))
-    return Profile(
-        source=SOURCE,
-        external_id=contact_id,
-        names=Names(
-            # Where the parts are empty, people have written everything into the one field.
-            last_name=last_name if last_name or first_name else text(person.get("name")),
-            first_name=first_name,
-            enterprise_name=text(firm.get("name")),
-        ),
-        company_id=company_id,
-        phones=tuple(dict.fromkeys(each for found in read for each in found if each != phone)),
-        # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
-        phones_complete=bool(contact_id) and all(read),
-        responsible=agents.get(manager, ""),
-        url=f"{url}/{kind}/detail/{card_id}",
-    )
-
-
-def _is_of(card: Mapping[str, object], phone: str) -> bool:
-    return (
-        bool(identifier(card.get("id")))
-        and card.get("is_deleted") is not True
-        and any(same_number(each, phone) for each in _numbers(card))
-    )
-
-
-def _numbers(card: Mapping[str, object]) -> Sequence[str]:
-    # `custom_fields_values` is null on a card without any.
-    fields = objects(card.get("custom_fields_values"))
-    phones = [field for field in fields if field.get("field_code") == "PHONE"]
-    return [text(value.get("value")) for field in phones for value in objects(field.get("values"))]
-
-
-def _uniq(call: Call) -> str:
-    return f"{call.enterprise_number}-{call.linkedid}"
+def _whose(call: Call) -> str:
+    """The extension it is listed for."""
+    return call.last_agent or call.first_agent or next(iter(call.rung), "")
 
 
 def _without_card(problems: Sequence[Mapping[str, object]]) -> bool:

@@ -12,9 +12,11 @@ from vochi_agent.crm.http import Answer, CrmHttp, json_object
 from vochi_agent.crm.oauth import ALLOW_AGAIN, TokenExpired, TokenKeeper, Tokens
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
-__all__ = ["Account", "buy_tokens", "interpret"]
+__all__ = ["LISTED", "Account", "buy_tokens", "interpret"]
 
 MAX_MESSAGE: Final = 200
+# Where `interpret` puts an answer that is a list, as that of `leads/complex` is.
+LISTED: Final = "listed"
 Ask = Callable[[str], Awaitable[Mapping[str, object]]]
 
 BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND = 400, 401, 402, 403, 404
@@ -99,6 +101,8 @@ def interpret(answer: Answer) -> Mapping[str, object]:
         raise CrmAuthFailed("the account is not paid for (402)")
     if answer.status == FORBIDDEN:
         raise CrmAuthFailed(f"refuses us (403), for the token's rights or for too many requests: {_detail(answer)}")
+    if answer.body.lstrip()[:1] == b"[":
+        answer = Answer(answer.status, b'{"%s":%s}' % (LISTED.encode(), answer.body))
     body = json_object(answer)
     told = body.get("status")  # a problem's own, whatever it was sent with
     failed = answer.status >= BAD_REQUEST or (isinstance(told, int) and told >= BAD_REQUEST)

@@ -6,13 +6,14 @@ Source: the vendor's documentation of its REST API.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.change_ports import Click
-from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, to_profile
+from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, mark_of, to_profile
 from vochi_agent.crm.bitrix24_portal import Portal
+from vochi_agent.crm.call_facts import agent_of, call_back
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
 from vochi_agent.customers.model import Profile
 from vochi_agent.errors import CrmRejected
@@ -111,6 +112,44 @@ class Bitrix24:
                 deadline,
             )
         return call_id
+
+    async def make_contact(self, call: Call) -> str:
+        """See `rules.MakesContacts`."""
+        return await self._make("crm.contact.add", {"NAME": call.phone, **await self._stranger(call)})
+
+    async def make_lead(self, call: Call) -> str:
+        """See `rules.MakesLeads`."""
+        return await self._make("crm.lead.add", {"TITLE": call.phone, **await self._stranger(call)})
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """See `rules.MakesTasks`; wants the right `task`."""
+        deadline = self._calls.http.deadline()
+        customer = await self.profile(call.phone) if call.phone else None
+        user = ""
+        for extension in (agent_of(call), customer.responsible if customer else ""):
+            user = user or (await self._user_of(extension, deadline) if extension else "")
+        if not user:
+            return ""
+        task = {
+            "TITLE": call_back(call),
+            "RESPONSIBLE_ID": user,
+            "DEADLINE": (call.ended_at + timedelta(minutes=minutes)).isoformat(timespec="seconds"),
+            **({"UF_CRM_TASK": [mark_of(customer)]} if customer else {}),
+        }
+        return await self._make("tasks.task.add", task)
+
+    async def _stranger(self, call: Call) -> dict[str, object]:
+        """His number is all that is known of him; the responsible user is who talked."""
+        talked = call.last_agent
+        user = await self._user_of(talked, self._calls.http.deadline()) if talked else ""
+        phones = [{"VALUE": call.phone, "VALUE_TYPE": "WORK"}]
+        return {"PHONE": phones, **({"ASSIGNED_BY_ID": user} if user else {})}
+
+    async def _make(self, method: str, fields: Mapping[str, object]) -> str:
+        deadline = self._behind.http.deadline()
+        body = await self._behind.call(method, {"fields": fields}, deadline=deadline, repeatable=False)
+        made = body.get("result")  # of a task the whole of it
+        return identifier(mapping(mapping(made).get("task")).get("id")) or identifier(made)
 
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. The portal hears of a call when the first phone rings; its end is `log_call`'s."""

@@ -25,7 +25,17 @@ from vochi_agent.crm.fields import (
 )
 from vochi_agent.customers.model import Names, Profile
 
-__all__ = ["COMPANY", "KINDS", "LEAD", "SOURCE", "Card", "cards_of", "find_cards", "to_profile"]
+__all__ = [
+    "COMPANY",
+    "KINDS",
+    "LEAD",
+    "SOURCE",
+    "Card",
+    "cards_of",
+    "find_cards",
+    "mark_of",
+    "to_profile",
+]
 
 SOURCE: Final = "bitrix24"
 # Ids of leads, contacts and companies are counted apart.
@@ -152,6 +162,14 @@ def to_profile(
         responsible=_responsible(card, who, agents),
         url=f"{url}/crm/{card.kind.lower()}/details/{card.id}/",
     )
+
+
+def mark_of(profile: Profile) -> str:
+    """How a task names the card it is about: `C_77`, `CO_12`, `L_3`."""
+    if not profile.external_id:
+        return f"CO_{profile.company_id}"
+    lead = profile.external_id.removeprefix(LEAD)
+    return f"L_{lead}" if lead != profile.external_id else f"C_{profile.external_id}"
 
 
 def _responsible(card: Card, who: Sequence[Mapping[str, object]], agents: Mapping[str, str]) -> str:

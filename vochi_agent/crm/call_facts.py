@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Final
 
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Status
+from vochi_agent.calls.numbers import display
 from vochi_agent.errors import CrmUncertain
 from vochi_agent.ports import Popup
 
-__all__ = ["agent_of", "begins_to_ring", "digits_of", "remark", "settling", "user_of"]
+__all__ = ["agent_of", "begins_to_ring", "call_back", "digits_of", "remark", "settling", "user_of"]
 
 # A server that was asked may still be at work when we no longer listen; sooner a look tells too little.
 SETTLES_S: Final = 60.0
@@ -77,6 +78,11 @@ def digits_of(phone: str | None) -> str:
 def remark(call: Call) -> str:
     """A sentence for people, in place of the result that an API has no field for; "" for a conversation."""
     return "" if call.status is Status.ANSWERED else REMARKS.get(call.reason, "Пропущен")
+
+
+def call_back(call: Call) -> str:
+    """What a task for a missed call says."""
+    return f"Перезвонить: {display(call.phone or '')}. {remark(call)}"
 
 
 @contextmanager

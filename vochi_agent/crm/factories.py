@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 from aiolimiter import AsyncLimiter
 
+from vochi_agent.calls.model import Direction
 from vochi_agent.config.tables import (
     AmoCrmConfig,
     Bitrix24Config,
@@ -245,7 +246,15 @@ def amocrm(
         kept = token_file(state_dir, enterprise_number, AmoCrm.name)
         keeper = TokenKeeper(kept, first=first, refresh=lambda token: buy(refresh=token), clock=clock)
         account = Account(http, tokens=keeper)
-    return AmoCrm(account, url=table.url, agents=table.agents, country=country, unsorted=table.unsorted)
+    rules = {Direction.IN: table.unknown_in, Direction.OUT: table.unknown_out}
+    return AmoCrm(
+        account,
+        url=table.url,
+        agents=table.agents,
+        country=country,
+        unsorted=table.unsorted,
+        awaited={direction for direction, rule in rules.items() if rule != "nothing"},
+    )
 
 
 def token_file(state_dir: Path, enterprise_number: str, crm: str) -> Path:

@@ -8,35 +8,48 @@ Invariant: `search` also finds names and addresses, so a counterparty counts onl
 Sources: the vendor's documentation of both APIs; what no source proves is marked UNCONFIRMED.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from vochi_agent.calls.model import Call, Phase
-from vochi_agent.crm.fields import identifier, mapping, numbers, objects, same_number, search_digits, text
-from vochi_agent.crm.http import Answer, CrmHttp, json_object
-from vochi_agent.crm.moysklad_calls import PHONE, beginning, call_path, ending, events, live
-from vochi_agent.customers.model import Names, Profile
+from vochi_agent.crm.call_facts import agent_of, user_of
+from vochi_agent.crm.fields import identifier, mapping, objects, search_digits, text
+from vochi_agent.crm.http import Answer, CrmHttp
+from vochi_agent.crm.moysklad_calls import (
+    PHONE,
+    beginning,
+    call_path,
+    contact_form,
+    ending,
+    events,
+    live,
+    task_form,
+)
+from vochi_agent.crm.moysklad_cards import (
+    OF,
+    SOURCE,
+    choose,
+    contact_of,
+    contacts_of,
+    interpret,
+    owner_of,
+    to_profile,
+)
+from vochi_agent.customers.model import Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Popup, Post
 
-__all__ = ["DATA_HEADERS", "PHONE_HEADERS", "MoySklad", "choose", "interpret", "to_profile"]
+__all__ = ["DATA_HEADERS", "PHONE_HEADERS", "MoySklad"]
 
-SOURCE: Final = "moysklad"
 DATA: Final = "/api/remap/1.2"
 # Any other `Accept` is error 1062; without gzip the answer is 415 and empty.
 DATA_HEADERS: Final = {"Accept": "application/json;charset=utf-8", "Accept-Encoding": "gzip"}
 PHONE_HEADERS: Final = {"Accept-Encoding": "gzip"}
 EXPAND: Final = "owner,contactpersons"
 PAGE: Final = "25"
-# Between the ids of a counterparty and of his contact person.
-OF: Final = "/"
 EMPLOYEES_S: Final = 600.0
-MAX_MESSAGE: Final = 200
-NOT_FOUND, UNAUTHORIZED, FORBIDDEN = 404, 401, 403
-# 1056 the key is wrong; 1016 and 1017 the tariff or the rights do not allow it; 55008 no telephony is installed.
-AUTH_CODES: Final = frozenset({1056})
 
 
 class MoySklad:
@@ -83,7 +96,7 @@ class MoySklad:
             return None
         extensions = await self._extensions(counterparty, deadline)
         return to_profile(
-            counterparty, _contact(counterparty, phone), phone=phone, extensions=extensions, country=self._country
+            counterparty, contact_of(counterparty, phone), phone=phone, extensions=extensions, country=self._country
         )
 
     async def person(self, external_id: str) -> Profile | None:
@@ -91,7 +104,7 @@ class MoySklad:
         counterparty_id, _, contact_id = external_id.partition(OF)
         deadline = self._behind.deadline()
         found = await self._counterparty(counterparty_id, deadline)
-        contacts = (each for each in _contacts(found) if contact_id and identifier(each.get("id")) == contact_id)
+        contacts = (each for each in contacts_of(found) if contact_id and identifier(each.get("id")) == contact_id)
         contact = next(contacts, None)
         if not found or (contact_id and contact is None):
             return None
@@ -101,7 +114,7 @@ class MoySklad:
     async def people(self, counterparty_id: str) -> Sequence[str]:
         """Ids for `person`: the counterparty himself and his contact persons. Raises as `ProfileSource.profile`."""
         found = await self._counterparty(counterparty_id, self._behind.deadline())
-        contacts = (identifier(each.get("id")) for each in _contacts(found))
+        contacts = (identifier(each.get("id")) for each in contacts_of(found))
         return [counterparty_id, *(f"{counterparty_id}{OF}{each}" for each in contacts if each)] if found else []
 
     async def _counterparty(self, counterparty_id: str, deadline: float) -> Mapping[str, object]:
@@ -139,6 +152,27 @@ class MoySklad:
         ended = await self._phone.send("PUT", path, interpret, deadline=deadline, json=facts, repeatable=True)
         return identifier(ended.get("id"))
 
+    async def make_contact(self, call: Call) -> str:
+        """See `rules.MakesContacts`."""
+        owner = await self._employee_of(call.last_agent or "")
+        return await self._make("counterparty", contact_form(call, owner=owner))
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """See `rules.MakesTasks`."""
+        customer = await self.profile(call.phone) if call.phone else None
+        assignee = await self._employee_of(agent_of(call)) or await self._employee_of(
+            customer.responsible if customer else ""
+        )
+        if not assignee:
+            return ""
+        of = (customer.company_id or customer.external_id) if customer else ""
+        return await self._make("task", task_form(call, assignee=assignee, counterparty=of, minutes=minutes))
+
+    async def _make(self, what: str, form: Mapping[str, object]) -> str:
+        path, deadline = f"{DATA}/entity/{what}", self._behind.deadline()
+        made = await self._behind.send("POST", path, interpret, deadline=deadline, json=form, repeatable=False)
+        return identifier(made.get("id"))
+
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. The first phase makes the call, the others are its events."""
         if self._phone is None:
@@ -168,15 +202,26 @@ class MoySklad:
 
     async def _extensions(self, counterparty: Mapping[str, object], deadline: float) -> Mapping[str, str]:
         """Employee -> extension, as far as it is needed for the owner of this counterparty."""
-        owner = _owner(counterparty)
+        owner = owner_of(counterparty)
         if not owner or owner in self._agents or self._phone is None:
             return self._agents
+        try:
+            return await self._all_extensions(deadline)
+        except (CrmUnavailable, CrmRejected, CrmAuthFailed):
+            return self._agents  # a name without its manager is better than none
+
+    async def _employee_of(self, extension: str) -> str:
+        """The employee with this extension, "" when there is none, or several. Raises as `profile`."""
+        if not extension:
+            return ""
+        return user_of(self._agents, extension) or user_of(
+            await self._all_extensions(self._behind.deadline()), extension
+        )
+
+    async def _all_extensions(self, deadline: float) -> Mapping[str, str]:
         known = self._employees.get("all")
         if known is None:
-            try:
-                known = await self.extensions(deadline)
-            except (CrmUnavailable, CrmRejected, CrmAuthFailed):
-                return self._agents  # a name without its manager is better than none
+            known = await self.extensions(deadline)
             self._employees.put("all", known)
         return {**known, **self._agents}
 
@@ -192,97 +237,6 @@ class MoySklad:
         }
 
 
-def interpret(answer: Answer) -> Mapping[str, object]:
-    """The body of a successful answer, an empty one for 404 and for an answer without a body.
-
-    Raises:
-        CrmUnavailable: no JSON object came.
-        CrmAuthFailed: the key is wrong.
-        CrmRejected: anything else that the API says no to.
-    """
-    if answer.status == NOT_FOUND or (answer.status < 300 and not answer.body.strip()):  # noqa: PLR2004 - HTTP
-        return {}
-    if not answer.body.strip():
-        raise CrmRejected(f"status {answer.status} without a reason")
-    body = json_object(answer)
-    errors = objects(body.get("errors"))
-    if not errors and answer.status < 300:  # noqa: PLR2004 - as above
-        return body
-    first = errors[0] if errors else {}
-    message = text(first.get("error"))[:MAX_MESSAGE] or f"status {answer.status} without a reason"
-    if answer.status in (UNAUTHORIZED, FORBIDDEN) or first.get("code") in AUTH_CODES:
-        raise CrmAuthFailed(message)
-    raise CrmRejected(message)
-
-
 def nothing(answer: Answer) -> None:
     """An event is answered by 204; that the call is unknown there is not worth a failure."""
     interpret(answer)
-
-
-def choose(rows: Iterable[Mapping[str, object]], phone: str) -> Mapping[str, object] | None:
-    """The counterparty one of whose numbers this is: living before archived, of several the one changed last."""
-    matching = [
-        row
-        for row in rows
-        if identifier(row.get("id"))
-        and (same_number(text(row.get("phone")), phone) or _contact(row, phone) is not None)
-    ]
-    return max(
-        matching,
-        key=lambda row: (row.get("archived") is not True, text(row.get("updated")), identifier(row.get("id"))),
-        default=None,
-    )
-
-
-def to_profile(
-    counterparty: Mapping[str, object],
-    contact: Mapping[str, object] | None,
-    *,
-    phone: str,
-    extensions: Mapping[str, str],
-    country: str,
-) -> Profile:
-    """A counterparty, or one of his contact persons, as a profile.
-
-    A person is kept under the last name whole: the API has one field for it. A contact person has an id only together
-    with his counterparty's.
-
-    Args:
-        phone: The number that was asked for; it is not listed again.
-    """
-    counterparty_id, name = identifier(counterparty.get("id")), text(counterparty.get("name"))
-    company = contact is not None or text(counterparty.get("companyType")).startswith(("legal", "entrepreneur"))
-    person = text(contact.get("name")) if contact else "" if company else name
-    person_id = (
-        f"{counterparty_id}{OF}{identifier(contact.get('id'))}" if contact else "" if company else counterparty_id
-    )
-    written = text((contact or counterparty).get("phone"))
-    known = numbers(written, country)
-    return Profile(
-        source=SOURCE,
-        external_id=person_id,
-        names=Names(last_name=person, enterprise_name=name if company else ""),
-        company_id=counterparty_id if company else "",
-        phones=tuple(each for each in known if each != phone),
-        # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
-        phones_complete=bool(person_id) and bool(known or not written),
-        responsible=extensions.get(_owner(counterparty), ""),
-        url=text(mapping(counterparty.get("meta")).get("uuidHref")),
-    )
-
-
-def _contacts(counterparty: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    return objects(mapping(counterparty.get("contactpersons")).get("rows"))
-
-
-def _contact(counterparty: Mapping[str, object], phone: str) -> Mapping[str, object] | None:
-    """The contact person who has this number; None when it is the counterparty's own."""
-    if same_number(text(counterparty.get("phone")), phone):
-        return None
-    return next((each for each in _contacts(counterparty) if same_number(text(each.get("phone")), phone)), None)
-
-
-def _owner(counterparty: Mapping[str, object]) -> str:
-    owner = mapping(counterparty.get("owner"))
-    return identifier(owner.get("id")) or text(mapping(owner.get("meta")).get("href")).rpartition("/")[2]

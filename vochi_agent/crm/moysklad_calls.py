@@ -4,16 +4,16 @@ Times carry no zone and are Moscow's, durations are milliseconds. There is no fi
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from vochi_agent.calls.model import Call, Direction, Phase
-from vochi_agent.crm.call_facts import remark
+from vochi_agent.crm.call_facts import call_back, remark
 from vochi_agent.ports import Popup
 
-__all__ = ["PHONE", "beginning", "call_path", "ending", "events", "live"]
+__all__ = ["PHONE", "beginning", "call_path", "contact_form", "ending", "events", "live", "task_form"]
 
 PHONE: Final = "/api/phone/1.0"
 MOSCOW: Final = ZoneInfo("Europe/Moscow")
@@ -52,6 +52,30 @@ def ending(call: Call, recording_url: str) -> dict[str, object]:
     }
 
 
+def contact_form(call: Call, *, owner: str) -> dict[str, object]:
+    """A new counterparty of the JSON API: his number is all that is known of him.
+
+    Args:
+        owner: Employee's id, "" for the key's own.
+    """
+    return {
+        "name": call.phone,
+        "phone": call.phone,
+        "companyType": "individual",
+        **({"owner": _link("employee", owner)} if owner else {}),
+    }
+
+
+def task_form(call: Call, *, assignee: str, counterparty: str, minutes: int) -> dict[str, object]:
+    """A task of the JSON API, so many minutes after a call; `counterparty`: who called, "" for a stranger."""
+    return {
+        "description": call_back(call),
+        "assignee": _link("employee", assignee),
+        "dueToDate": _moscow(call.ended_at + timedelta(minutes=minutes)),
+        **({"agent": _link("counterparty", counterparty)} if counterparty else {}),
+    }
+
+
 def live(popup: Popup) -> dict[str, object]:
     """What makes a call that goes on."""
     progress = popup.progress
@@ -79,6 +103,12 @@ def events(popup: Popup) -> Sequence[Mapping[str, str]]:
 def _comment(call: Call) -> str:
     """What the call's comment says: the Phone API has no field for a result."""
     return remark(call) or (f"Разговор: {', '.join(call.path)}" if call.path else "Разговор")
+
+
+def _link(kind: str, entity_id: str) -> dict[str, object]:
+    """How another entity is named; `href` is the vendor's own address, whichever way we came."""
+    href = f"https://api.moysklad.ru/api/remap/1.2/entity/{kind}/{entity_id}"
+    return {"meta": {"href": href, "type": kind, "mediaType": "application/json"}}
 
 
 def _moscow(moment: datetime) -> str:

@@ -20,9 +20,10 @@ from typing import Final
 from urllib.parse import quote
 
 from vochi_agent.calls.model import Call
-from vochi_agent.crm.fields import identifier, mapping, objects, search_digits
+from vochi_agent.crm.call_facts import agent_of, user_of
+from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, search_digits
 from vochi_agent.crm.http import CrmHttp
-from vochi_agent.crm.retailcrm_calls import check_taken, contact_of, event_of, external_id, upload_of
+from vochi_agent.crm.retailcrm_calls import check_taken, contact_of, event_of, external_id, task_of, upload_of
 from vochi_agent.crm.retailcrm_cards import API, SOURCE, choose_customer, interpret, to_profile
 from vochi_agent.crm.retailcrm_companies import Companies
 from vochi_agent.customers.model import Company, Profile
@@ -117,9 +118,25 @@ class RetailCrm:
         return external_id(call.enterprise_number, call.linkedid)
 
     async def make_contact(self, call: Call) -> str:
-        """Make a customer of this number; see `rules.UnknownNumbers`."""
+        """See `rules.MakesContacts`."""
         form, path = contact_of(call, agents=self._agents, site=self._site), f"{API}/customers/create"
         deadline = self._behind.deadline()
+        made = await self._behind.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
+        return identifier(made.get("id"))
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """See `rules.MakesTasks`."""
+        customer = await self.profile(call.phone) if call.phone else None
+        performer = user_of(self._agents, agent_of(call)) or user_of(
+            self._agents, customer.responsible if customer else ""
+        )
+        if not numeric_id(performer):
+            return ""
+        form = task_of(
+            call, performer=performer, customer=customer.external_id if customer else "", minutes=minutes,
+            timezone=self._timezone, site=self._site,
+        )  # fmt: skip
+        path, deadline = f"{API}/tasks/create", self._behind.deadline()
         made = await self._behind.send("POST", path, interpret, deadline=deadline, form=form, repeatable=False)
         return identifier(made.get("id"))
 

@@ -6,15 +6,15 @@ differently. UNCONFIRMED: whether an upload that is repeated with another `recor
 
 import json
 from collections.abc import Mapping
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason, Status
-from vochi_agent.crm.call_facts import agent_of, begins_to_ring, digits_of, user_of
+from vochi_agent.crm.call_facts import agent_of, begins_to_ring, call_back, digits_of, user_of
 from vochi_agent.errors import CrmRejected
 from vochi_agent.ports import Popup
 
-__all__ = ["check_taken", "contact_of", "event_of", "external_id", "upload_of"]
+__all__ = ["check_taken", "contact_of", "event_of", "external_id", "task_of", "upload_of"]
 
 NO_ANSWER: Final = ("no answer", "no answered")
 # Why nobody talked -> `result` of an upload and `hangupStatus` of an event; what is not here is `NO_ANSWER`.
@@ -73,6 +73,26 @@ def contact_of(call: Call, *, agents: Mapping[str, str], site: str) -> Mapping[s
         **({"managerId": int(manager)} if manager.isascii() and manager.isdigit() else {}),
     }
     return {"customer": json.dumps(customer, ensure_ascii=False), **({"site": site} if site else {})}
+
+
+def task_of(
+    call: Call, *, performer: str, customer: str, minutes: int, timezone: tzinfo, site: str
+) -> Mapping[str, str]:
+    """The form of a task, so many minutes after a call.
+
+    Args:
+        performer: CRM user id.
+        customer: RetailCRM's id of who called, "" for a stranger.
+    """
+    at = (call.ended_at + timedelta(minutes=minutes)).astimezone(timezone)
+    task = {
+        "text": call_back(call),
+        "datetime": at.strftime("%Y-%m-%d %H:%M"),
+        "performerId": int(performer),
+        "phone": digits_of(call.phone),
+        **({"customer": {"id": int(customer)}} if customer.isascii() and customer.isdigit() else {}),
+    }
+    return {"task": json.dumps(task, ensure_ascii=False), **({"site": site} if site else {})}
 
 
 def check_taken(answer: Mapping[str, object]) -> None:

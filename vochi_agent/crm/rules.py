@@ -5,7 +5,7 @@ other, over every failure and restart. Off by default; nobody is ever changed wh
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from vochi_agent.calls.model import Call, Direction, Reason, Status
 from vochi_agent.crm.call_facts import settling
@@ -13,7 +13,7 @@ from vochi_agent.errors import CrmRejected
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Post, ProfileSource
 
-__all__ = ["MissedCalls", "UnknownNumbers"]
+__all__ = ["MakesContacts", "MakesLeads", "MakesTasks", "MissedCalls", "UnknownNumbers", "concerns"]
 
 # A new contact is not found at once.
 JUST_MADE_S: Final = 60.0
@@ -21,6 +21,41 @@ JUST_MADE: Final = 1000
 LOST: Final = "the answer was lost, and whether it was made cannot be asked: look there, then `outbox --listed`"
 
 Making = Callable[[Call], Awaitable[str]]
+
+
+@runtime_checkable
+class MakesContacts(Protocol):
+    """A CRM in which a person can be made."""
+
+    async def make_contact(self, call: Call) -> str:
+        """Make a person of the call's number, whose manager is who talked; returns the CRM's id. Not repeatable."""
+        ...
+
+
+@runtime_checkable
+class MakesLeads(Protocol):
+    """A CRM in which a lead can be made."""
+
+    async def make_lead(self, call: Call) -> str:
+        """Make a lead of the call's number; as `MakesContacts.make_contact`."""
+        ...
+
+
+@runtime_checkable
+class MakesTasks(Protocol):
+    """A CRM in which a task can be given to a user."""
+
+    async def make_task(self, call: Call, *, minutes: int) -> str:
+        """A task so many minutes after a missed call, for whom it was, else for the customer's own manager.
+
+        Returns the CRM's id, "" when there is neither of them. Not repeatable.
+        """
+        ...
+
+
+def concerns(call: Call) -> bool:
+    """Whether a call can make anybody known: who hides his number or stands on the black list does not become one."""
+    return call.phone is not None and call.reason is not Reason.BLOCKED
 
 
 class UnknownNumbers:
@@ -52,17 +87,18 @@ class UnknownNumbers:
         del recording_url
         call = post.call
         make = self._making.get(call.direction)
-        if make is None or call.phone is None or post.corrects or call.reason is Reason.BLOCKED:
+        if make is None or post.corrects or not concerns(call):
             return ""
-        if made := self._just_made.get(call.phone):
+        phone = call.phone or ""
+        if made := self._just_made.get(phone):
             return made
-        if await self._source.profile(call.phone) is not None:
+        if await self._source.profile(phone) is not None:
             return ""
         if post.uncertain and not self._found_again[call.direction]:
             raise CrmRejected(LOST)
         with settling():
             made = await make(call)
-        self._just_made.put(call.phone, made or "?")
+        self._just_made.put(phone, made or "?")
         return made
 
 

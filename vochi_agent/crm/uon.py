@@ -126,15 +126,15 @@ class Uon:
         return ""
 
     async def make_contact(self, call: Call) -> str:
-        """Make a client of this number; see `rules.UnknownNumbers`."""
+        """See `rules.MakesContacts`."""
         return await self._make("user", stranger_of(call, agents=self._agents, what="contact"))
 
     async def make_lead(self, call: Call) -> str:
-        """Make a lead of this number; see `rules.UnknownNumbers`."""
+        """See `rules.MakesLeads`."""
         return await self._make("lead", stranger_of(call, agents=self._agents, what="lead"))
 
     async def make_task(self, call: Call, *, minutes: int) -> str:
-        """Remind the manager of a missed call: of whom it was for, else the client's own; see `rules.MissedCalls`."""
+        """See `rules.MakesTasks`: a reminder."""
         client = await self.profile(call.phone) if call.phone else None
         manager = user_of(self._agents, agent_of(call)) or user_of(self._agents, client.responsible if client else "")
         if not manager:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from vochi_agent.calls.model import Call, Direction
 from vochi_agent.calls.numbers import display
-from vochi_agent.crm.call_facts import agent_of, digits_of, remark, user_of
+from vochi_agent.crm.call_facts import agent_of, call_back, digits_of, remark, user_of
 from vochi_agent.crm.fields import identifier, mapping, objects, text
 from vochi_agent.customers.model import Customer
 from vochi_agent.ports import Popup
@@ -79,7 +79,7 @@ def reminder_of(call: Call, *, manager: str, client: str, minutes: int, timezone
         "type_id": "1",
         "datetime": f"{at:%Y-%m-%d %H:%M:%S}",
         "datetime_to": f"{at + REMINDED:%Y-%m-%d %H:%M:%S}",
-        "text": f"Перезвонить: {display(call.phone or '')}. {remark(call)}",
+        "text": call_back(call),
         "manager_id": manager,
         **({"tr_id": client} if client else {}),
     }

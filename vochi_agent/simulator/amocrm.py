@@ -29,6 +29,8 @@ class AmoCrmSandbox(CrmServer):
         calls: Calls by the card they were attached to, as they were sent.
         unsorted: Leads that nobody has looked at.
         popups: What was shown to whom.
+        leads: Those that were made by themselves, not of a call.
+        tasks: In the order they came.
         token: The access token that is taken now.
         refresh_token: The one refresh token that buys the next pair.
     """
@@ -39,6 +41,9 @@ class AmoCrmSandbox(CrmServer):
                 web.get("/api/v4/{kind:contacts|companies}", self._search),
                 web.get("/api/v4/{kind:contacts|companies}/{id}", self._card),
                 web.get("/api/v4/{kind:contacts|companies}/{id}/notes", self._notes),
+                web.post("/api/v4/contacts", self._make_contacts),
+                web.post("/api/v4/leads/complex", self._make_leads),
+                web.post("/api/v4/tasks", self._make_tasks),
                 web.post("/api/v4/calls", self._add_calls),
                 web.post("/api/v4/leads/unsorted/sip", self._add_unsorted),
                 web.get("/api/v4/leads/unsorted", self._list_unsorted),
@@ -58,6 +63,8 @@ class AmoCrmSandbox(CrmServer):
         self.calls: dict[int, list[dict[str, Any]]] = {}
         self.unsorted: list[dict[str, Any]] = []
         self.popups: list[dict[str, Any]] = []
+        self.leads: list[dict[str, Any]] = []
+        self.tasks: list[dict[str, Any]] = []
         self.token, self.refresh_token, self.pairs = token, "first-refresh", 0
         self.client = ("client-id", "client-secret", "https://pbx.example/oauth")
         self._rate = Rate(requests_per_s)
@@ -79,6 +86,10 @@ class AmoCrmSandbox(CrmServer):
             "updated_at": updated_at,
             "_embedded": {"tags": [], "companies": [{"id": company}] if company else [], "leads": []},
         }
+
+    def holders(self, phone: str) -> int:
+        """How many contacts have this number."""
+        return sum(_has(card, phone) for card in self._cards["contacts"].values())
 
     def _add(self, kind: str, card_id: int, name: str, phones: Sequence[str], user: int) -> None:
         values = [{"value": phone, "enum_code": "WORK"} for phone in phones]
@@ -108,8 +119,13 @@ class AmoCrmSandbox(CrmServer):
     async def _search(self, request: web.Request) -> web.Response:
         """[php] `query` looks through every filled field; +7… and 8… are different texts to it."""
         kind, wanted = request.match_info["kind"], request.query.get("query", "")
+        ids = request.query.getall("filter[id][]", [])  # [php] ContactsFilter
         everybody = not wanted or self.fault is Fault.EVERYBODY
-        found = [card for card in self._cards[kind].values() if everybody or _matches(card, wanted)]
+        found = [
+            card
+            for card in self._cards[kind].values()
+            if (everybody or _matches(card, wanted)) and (not ids or str(card["id"]) in ids)
+        ]
         if not found:
             return web.Response(status=204)
         return web.json_response({"_page": 1, "_links": {}, "_embedded": {kind: found}}, dumps=ENCODE)
@@ -117,7 +133,7 @@ class AmoCrmSandbox(CrmServer):
     async def _card(self, request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
         card = self._cards[request.match_info["kind"]].get(int(wanted)) if wanted.isdigit() else None
-        if card and request.match_info["kind"] == "companies":
+        if card and request.match_info["kind"] == "companies" and request.query.get("with") == "contacts":
             number = card["id"]
             people = self._cards["contacts"].values()
             of_it = [{"id": each["id"]} for each in people if {"id": number} in each["_embedded"]["companies"]]
@@ -131,6 +147,35 @@ class AmoCrmSandbox(CrmServer):
             return web.Response(status=204)
         notes = [{"id": each["id"], "note_type": "call_in", "params": {"uniq": each.get("uniq")}} for each in calls]
         return web.json_response({"_embedded": {"notes": notes}}, dumps=ENCODE)
+
+    async def _make_contacts(self, request: web.Request) -> web.Response:
+        """[php] ContactModel: as often as it is asked for."""
+        made = [{"id": self._made(each), "request_id": "0"} for each in await request.json()]
+        return web.json_response({"_embedded": {"contacts": made}}, dumps=ENCODE)
+
+    async def _make_leads(self, request: web.Request) -> web.Response:
+        """[php] Leads::addComplex: a lead with its contact; the answer is a list."""
+        made = []
+        for lead in await request.json():
+            contact = self._made(lead["_embedded"]["contacts"][0])
+            self.leads.append(lead)
+            made.append({"id": len(self.leads), "contact_id": contact, "company_id": None, "merged": False})
+        return web.json_response(made, dumps=ENCODE)
+
+    async def _make_tasks(self, request: web.Request) -> web.Response:
+        """[php] TaskModel: text and deadline are wanted."""
+        tasks = await request.json()
+        missing = [name for task in tasks for name in ("text", "complete_till") if not task.get(name)]
+        if missing:
+            return _problem(400, "Bad Request", "Request validation failed", missing=missing)
+        self.tasks += tasks
+        return web.json_response({"_embedded": {"tasks": [{"id": len(self.tasks), "request_id": "0"}]}}, dumps=ENCODE)
+
+    def _made(self, contact: Mapping[str, Any]) -> int:
+        number = max([5000, *self._cards["contacts"]]) + 1
+        phones = [value["value"] for field in contact["custom_fields_values"] for value in field["values"]]
+        self.add_contact(number, name=contact["name"], phones=phones, user=contact.get("responsible_user_id", 0))
+        return number
 
     async def _add_calls(self, request: web.Request) -> web.Response:
         made, errors = [], []

@@ -33,7 +33,8 @@ APPLICATION_ONLY: Final = (  # [b24]
 )
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 CLICK: Final = "ONEXTERNALCALLSTART"
-AREAS: Final = ("crm", "telephony", "user")
+# What stands before a method's first dot -> the right it wants.
+AREAS: Final = {"crm": "crm", "telephony": "telephony", "user": "user", "tasks": "task"}
 REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
 
 
@@ -63,6 +64,7 @@ class Bitrix24Sandbox(CrmServer):
         scopes: What the application or the webhook may do.
         overloaded: The vendor has blocked the portal by hand.
         events: Who is told of what.
+        tasks: In the order they came.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class Bitrix24Sandbox(CrmServer):
         self.token, self.refresh_token, self.pairs = "", "first-refresh", 0
         self.client = ("app-id", "app-secret")
         self.endpoint = ""
-        self.scopes = ["crm", "telephony", "user"]
+        self.scopes = ["crm", "telephony", "user", "task"]
+        self.tasks: list[dict[str, Any]] = []
         self.overloaded = False
         self.events = PortalEvents(self.now)
         self._webhook_secret = webhook_secret
@@ -123,6 +126,13 @@ class Bitrix24Sandbox(CrmServer):
     def add_lead(self, lead_id: str, *, name: str, company_title: str = "", phones: Sequence[str] = ()) -> None:
         """A lead."""
         self._add("LEAD", lead_id, phones, "", NAME=name, COMPANY_TITLE=company_title)
+
+    def holders(self, phone: str) -> int:
+        """How many contacts and leads have this number."""
+        digits = re.sub(r"\D", "", phone)
+        written = [each["VALUE"] for kind in ("CONTACT", "LEAD") for card in self._cards[kind].values()
+                   for each in card["PHONE"]]  # fmt: skip
+        return sum(re.sub(r"\D", "", each) == digits for each in written)
 
     def _add(self, kind: str, card_id: str, phones: Sequence[str], user: str, **fields: str) -> None:
         # [b24] crm.contact.get: everything is a string.
@@ -237,8 +247,7 @@ class Bitrix24Sandbox(CrmServer):
         name = method.lower()
         if name in APPLICATION_ONLY and not application:
             raise Refused(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
-        area = name.partition(".")[0]
-        if area in AREAS and area not in self.scopes:
+        if AREAS.get(name.partition(".")[0], "") not in ("", *self.scopes):
             raise Refused(403, "insufficient_scope", "The request requires higher privileges")
         methods: dict[str, Callable[[Parameters], object]] = {
             "user.get": self._find_users,
@@ -252,6 +261,9 @@ class Bitrix24Sandbox(CrmServer):
             "telephony.externalcall.hide": self._hide,
             "telephony.externalcall.finish": self._finish,
             "telephony.externalcall.attachrecord": self._attach,
+            "crm.contact.add": lambda given: self._make("CONTACT", given),
+            "crm.lead.add": lambda given: self._make("LEAD", given),
+            "tasks.task.add": self._make_task,
             "crm.contact.get": lambda given: self._get("CONTACT", given),
             "crm.company.get": lambda given: self._get("COMPANY", given),
             "crm.lead.get": lambda given: self._get("LEAD", given),
@@ -297,6 +309,25 @@ class Bitrix24Sandbox(CrmServer):
         if card is None:
             raise Refused(400, "", "Not found")  # [b24] the code is empty
         return card
+
+    def _make(self, kind: str, parameters: Parameters) -> object:
+        """[b24] crm.contact.add, crm.lead.add: the new id, as often as it is asked for."""
+        fields = dict(parameters.get("fields") or {})
+        if not (fields.get("NAME") or fields.get("TITLE")):
+            raise Refused(400, "", "Не заполнено обязательное поле")  # the words are UNCONFIRMED
+        card_id = str(max([5000, *map(int, self._cards[kind])]) + 1)
+        phones = [each["VALUE"] for each in fields.pop("PHONE", [])]
+        user = fields.pop("ASSIGNED_BY_ID", "")
+        self._add(kind, card_id, phones, user, **{"COMPANY_ID": "0", **fields})
+        return int(card_id)
+
+    def _make_task(self, parameters: Parameters) -> object:
+        """[b24] tasks.task.add: title and responsible user are wanted; the whole task comes back."""
+        fields = dict(parameters.get("fields") or {})
+        if not fields.get("TITLE") or not fields.get("RESPONSIBLE_ID"):
+            raise Refused(400, "0", "Не указан исполнитель")  # the words are UNCONFIRMED
+        self.tasks.append(fields)
+        return {"task": {"id": str(len(self.tasks)), "title": fields["TITLE"]}}
 
     def _register(self, parameters: Parameters) -> object:
         if not parameters.get("PHONE_NUMBER") or not parameters.get("TYPE"):

@@ -27,6 +27,7 @@ DATA_LIMIT: Final = (15, 3.0)
 PHONE_LIMIT: Final = (100, 5.0)  # [phone]
 # [doc] requests that fail alike so often within a minute switch the account's access off.
 DISABLED_AFTER: Final = 200
+MOST_EXPANDED: Final = 100  # [doc]
 EVENT_TYPES: Final = ("SHOW", "HIDE", "HIDE_ALL", "STARTTIME")  # [phone]
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -45,6 +46,7 @@ class MoySkladSandbox(CrmServer):
 
     Attributes:
         calls: The account's list of calls, by the id that the caller of the API gave.
+        tasks: In the order they came.
     """
 
     def __init__(
@@ -59,7 +61,10 @@ class MoySkladSandbox(CrmServer):
         super().__init__(
             [
                 web.get(f"{DATA}/entity/counterparty", self._search),
+                web.post(f"{DATA}/entity/counterparty", self._make_counterparty),
                 web.get(f"{DATA}/entity/counterparty/{{id}}", self._counterparty),
+                web.get(f"{DATA}/entity/counterparty/{{id}}/contactpersons", self._persons),
+                web.post(f"{DATA}/entity/task", self._make_task),
                 web.get(f"{PHONE}/employee", self._employees),
                 web.post(f"{PHONE}/call", self._make_call),
                 web.put(f"{PHONE}/call/extid/{{id}}", self._change_call),
@@ -75,6 +80,7 @@ class MoySkladSandbox(CrmServer):
             unknown=lambda: _error(404, 1021, "Неизвестный адрес"),  # [doc] errors
         )
         self.calls: dict[str, LoggedCall] = {}
+        self.tasks: list[Mapping[str, Any]] = []
         self._keys = {"data": data_key, "phone": phone_key}
         self._rates = {"data": Rate(*data_limit), "phone": Rate(*phone_limit)}
         self._refusals: deque[float] = deque()
@@ -119,6 +125,12 @@ class MoySkladSandbox(CrmServer):
             card["owner"] = {"meta": {"href": f"{HOST}{DATA}/entity/employee/{owner}"}, "id": owner, "name": "Кто-то"}
         self._counterparties[counterparty_id] = {key: value for key, value in card.items() if value != ""}
 
+    def holders(self, phone: str) -> int:
+        """How many counterparties have this number."""
+        digits = re.sub(r"\D", "", phone)
+        written = (each.get("phone", "") for each in self._counterparties.values())
+        return sum(digits in re.sub(r"\D", "", each) for each in written)
+
     def _admitted(self, request: web.Request) -> web.Response | None:
         """What every request meets before its method: the headers, the key, the limit."""
         kind = "phone" if request.path.startswith(PHONE) else "data"
@@ -161,7 +173,42 @@ class MoySkladSandbox(CrmServer):
         card = self._counterparties.get(request.match_info["id"])
         if card is None:
             return _error(404, 1021, "Объект с указанным идентификатором не найден")
-        return web.json_response(card, dumps=ENCODE)
+        # [doc] workbook: of an expanded list the first hundred come with the card.
+        persons = card["contactpersons"]
+        brought = {"contactpersons": {**persons, "rows": persons["rows"][:MOST_EXPANDED]}}
+        return web.json_response({**card, **brought}, dumps=ENCODE)
+
+    async def _persons(self, request: web.Request) -> web.Response:
+        """[doc] dictionaries/counterparty: the contact persons by themselves, a page at a time."""
+        card = self._counterparties.get(request.match_info["id"])
+        if card is None:
+            return _error(404, 1021, "Объект с указанным идентификатором не найден")
+        limit, offset = int(request.query.get("limit", "1000")), int(request.query.get("offset", "0"))
+        rows = card["contactpersons"]["rows"]
+        meta = {"size": len(rows), "limit": limit, "offset": offset}
+        return web.json_response({"meta": meta, "rows": rows[offset : offset + limit]}, dumps=ENCODE)
+
+    async def _make_counterparty(self, request: web.Request) -> web.Response:
+        """[doc] dictionaries/counterparty: the name is wanted; as often as it is asked for."""
+        body = await request.json()
+        if not body.get("name"):
+            return _error(412, 3000, "Ошибка сохранения объекта: поле 'name' не может быть пустым")
+        made = str(uuid.uuid4())
+        owner = body.get("owner", {}).get("meta", {}).get("href", "").rpartition("/")[2]
+        self.add_counterparty(
+            made, name=body["name"], company_type=body.get("companyType", "legal"), phone=body.get("phone", ""),
+            owner=owner,
+        )  # fmt: skip
+        return web.json_response(self._counterparties[made], dumps=ENCODE)
+
+    async def _make_task(self, request: web.Request) -> web.Response:
+        """[doc] dictionaries/task: text and assignee are wanted, the latter as a link."""
+        body = await request.json()
+        for name in ("description", "assignee"):
+            if not body.get(name):
+                return _error(412, 3000, f"Ошибка сохранения объекта: поле '{name}' не может быть пустым")
+        self.tasks.append(body)
+        return web.json_response({"id": str(uuid.uuid4()), **body}, dumps=ENCODE)
 
     async def _employees(self, _: web.Request) -> web.Response:
         found = [

@@ -74,6 +74,7 @@ class RetailCrmSandbox:
         server: Its fault, and every request so far: the path below `/api/v5` and its parameters.
         calls: The account's list of calls, in the order they came.
         events: What its users' screens were told, in the order it came.
+        tasks: In the order they came.
         modules: Integration modules by code.
     """
 
@@ -98,6 +99,7 @@ class RetailCrmSandbox:
         self._history_id = 4000
         self.calls: list[Mapping[str, object]] = []
         self.events: list[Mapping[str, object]] = []
+        self.tasks: list[Mapping[str, Any]] = []
         self.modules: dict[str, Mapping[str, object]] = {}
         self.server = CrmServer(
             [
@@ -108,6 +110,7 @@ class RetailCrmSandbox:
                 web.get(f"{API}/customers-corporate", self._list_companies),
                 web.get(f"{API}/customers-corporate/{{id}}/contacts", self._list_contacts),
                 web.post(f"{API}/customers/create", self._make_customer),
+                web.post(f"{API}/tasks/create", self._make_task),
                 web.get(f"{API}/telephony/manager", self._manager),
                 web.post(f"{API}/telephony/calls/upload", self._upload),
                 web.post(f"{API}/telephony/call/event", self._event),
@@ -322,6 +325,14 @@ class RetailCrmSandbox:
             customer_id, first_name=customer.get("firstName", ""), phones=phones, manager_id=customer.get("managerId")
         )
         return _success({"id": customer_id})
+
+    async def _make_task(self, request: web.Request) -> web.Response:
+        """[php] src/Model/Entity/Tasks/Task.php; that text and performer are wanted is UNCONFIRMED."""
+        task = await _field(request, "task")
+        if not isinstance(task, dict) or not task.get("text") or not isinstance(task.get("performerId"), int):
+            return _error(400, "Errors in the entity format", errors={"performerId": "This value should not be blank."})
+        self.tasks.append(task)
+        return _success({"id": len(self.tasks)})
 
     async def _upload(self, request: web.Request) -> web.Response:
         """[php] Call.php and CallsUploadResponse.php; a repeated `externalId` is a duplicate, left as it was."""
