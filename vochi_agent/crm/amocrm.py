@@ -16,9 +16,10 @@ from vochi_agent.crm.amocrm_account import LISTED, Account
 from vochi_agent.crm.amocrm_calls import contact_of, entry_of, lead_of, task_of, uniq, unsorted_of
 from vochi_agent.crm.amocrm_cards import SOURCE, choose, is_of, to_profile
 from vochi_agent.crm.call_facts import agent_of, settling, user_of
+from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, search_digits, text
 from vochi_agent.crm.rules import concerns
-from vochi_agent.customers.model import Profile
+from vochi_agent.customers.model import Company, Profile
 from vochi_agent.errors import CrmRejected, CrmUnavailable
 from vochi_agent.ports import Popup, Post
 
@@ -33,12 +34,14 @@ NOTES: Final = (
     ("order[updated_at]", "desc"),
 )  # fmt: skip
 LEADS_PAGE: Final = "250"
+MOST_CONTACTS: Final = 250  # that a card names all of so many is UNCONFIRMED
+CARDS_PAGE: Final = 50  # ids in one address; the API lists up to 250 cards
 # Ids of companies and contacts are counted apart.
 COMPANY: Final = "company-"
 
 
 class AmoCrm:
-    """One account; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
+    """One account; fulfils `ports.CompanySource`, `ports.CallBook` and `ports.CallScreen`.
 
     Args:
         url: The account's address, for links.
@@ -96,9 +99,23 @@ class AmoCrm:
     async def people(self, company_id: str) -> Sequence[str]:
         """Ids for `person`: the company itself and its contacts. Raises as `ProfileSource.profile`."""
         found = await _card(self._behind, "companies", company_id, self._behind.deadline(), also="contacts")
-        contacts = objects(mapping(found.get("_embedded")).get("contacts"))
-        ids = (numeric_id(each.get("id")) for each in contacts)
-        return [f"{COMPANY}{company_id}", *(each for each in ids if each)] if found else []
+        return [f"{COMPANY}{company_id}", *_contact_ids(found)] if found else []
+
+    async def company(self, company_id: str) -> Company | None:
+        """A company with its own numbers and those of all contacts; see `ports.CompanySource`."""
+        deadline = self._behind.deadline()
+        card = await _card(self._behind, "companies", company_id, deadline, also="contacts")
+        if not card:
+            return None
+        ids = _contact_ids(card)
+        profiles = [self._profile(None, card, "")]
+        for begin in range(0, len(ids), CARDS_PAGE):
+            query = [*(("filter[id][]", each) for each in ids[begin : begin + CARDS_PAGE]), ("limit", str(CARDS_PAGE))]
+            found = await self._behind.get(f"{API}/contacts", query, deadline=deadline)
+            people = objects(mapping(found.get("_embedded")).get("contacts"))
+            profiles += (self._profile(each, card, "") for each in people if identifier(each.get("id")) in ids)
+        whole = len(profiles) == len(ids) + 1 and len(ids) < MOST_CONTACTS
+        return company_of(SOURCE, company_id, profiles, whole=whole)
 
     async def log_call(self, post: Post, *, recording_url: str) -> str:
         """See `ports.CallBook`. A correction after the fact is beyond this API and left out."""
@@ -204,6 +221,12 @@ async def _card(
         return {}
     found = await account.get(f"{API}/{kind}/{card_id}", [("with", also)], deadline=deadline)
     return found if identifier(found.get("id")) == card_id else {}
+
+
+def _contact_ids(company: Mapping[str, object]) -> Sequence[str]:
+    """Ids of the contacts that came with a company's card."""
+    ids = (numeric_id(each.get("id")) for each in objects(mapping(company.get("_embedded")).get("contacts")))
+    return list(dict.fromkeys(each for each in ids if each))
 
 
 async def _company_of(account: Account, contact: Mapping[str, object], deadline: float) -> Mapping[str, object] | None:

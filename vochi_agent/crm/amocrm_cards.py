@@ -50,7 +50,7 @@ def to_profile(
         company_id=company_id,
         phones=tuple(dict.fromkeys(each for found in read for each in found if each != phone)),
         # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
-        phones_complete=bool(contact_id) and all(read),
+        phones_complete=all(read),
         responsible=agents.get(manager, ""),
         url=f"{url}/{kind}/detail/{card_id}",
     )

@@ -11,11 +11,12 @@ from typing import Final
 
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.change_ports import Click
-from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, find_cards, mark_of, to_profile
+from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, company_cards, find_cards, mark_of, to_profile
 from vochi_agent.crm.bitrix24_portal import Portal
 from vochi_agent.crm.call_facts import agent_of, call_back
+from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
-from vochi_agent.customers.model import Profile
+from vochi_agent.customers.model import Company, Profile
 from vochi_agent.errors import CrmRejected
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Popup, Post
@@ -39,7 +40,7 @@ MISSED: Final = "304"
 
 
 class Bitrix24:
-    """One portal; fulfils `ports.ProfileSource`, `ports.CallBook`, `ports.CallScreen`, `change_ports.ClickRegistry`.
+    """One portal; fulfils `ports.CompanySource`, `ports.CallBook`, `ports.CallScreen`, `change_ports.ClickRegistry`.
 
     Args:
         url: The portal's address, for links.
@@ -90,6 +91,13 @@ class Bitrix24:
         kind, number = KINDS[prefix], numeric_id(external_id.removeprefix(prefix))
         cards = await cards_of(self._behind, {kind: [number]}, self._behind.http.deadline()) if number else []
         return self._profile(cards, [], "")
+
+    async def company(self, company_id: str) -> Company | None:
+        """A company with its own numbers and those of its contacts; see `ports.CompanySource`."""
+        number, deadline = numeric_id(company_id), self._behind.http.deadline()
+        cards, whole = await company_cards(self._behind, number, deadline) if number else ([], False)
+        profiles = [profile for card in cards if (profile := self._profile([card], [], ""))]
+        return company_of(SOURCE, company_id, profiles, whole=whole) if cards else None
 
     async def scopes(self) -> Sequence[str]:
         """What we may do in the portal, in its words: `crm`, `telephony`, `user`. Raises as `profile`."""

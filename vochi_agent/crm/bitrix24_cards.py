@@ -32,6 +32,7 @@ __all__ = [
     "SOURCE",
     "Card",
     "cards_of",
+    "company_cards",
     "find_cards",
     "mark_of",
     "to_profile",
@@ -43,6 +44,8 @@ LEAD, COMPANY = "lead-", "company-"
 KINDS: Final[Mapping[str, str]] = {LEAD: "LEAD", COMPANY: "COMPANY", "": "CONTACT"}
 # Enough to tell people who share a number from each other, few enough for one batch.
 MOST_CARDS: Final = 5
+MOST_COMMANDS: Final = 50  # of a batch
+MOST_CONTACTS: Final = 2000  # of a larger company these are named and nobody is let go
 # The code of this error is empty.
 NOT_FOUND: Final = "not found"
 
@@ -123,6 +126,37 @@ async def cards_of(portal: Portal, ids: Mapping[str, object], deadline: float) -
     ]
 
 
+async def company_cards(portal: Portal, number: str, deadline: float) -> tuple[Sequence[Card], bool]:
+    """The cards of a company and of its contacts, and whether these are all; none when there is no such company.
+
+    A contact of several companies belongs to the one on his own card, as in `cards_of`. Raises as `Portal.call`.
+    """
+    query = [("id", number)]
+    found = await _batch(
+        portal,
+        {"card": _command("crm.company.get", query), "ids": _command("crm.company.contact.items.get", query)},
+        deadline,
+        needed=["card"],
+    )
+    company, listed = mapping(found.get("card")), found.get("ids")
+    if identifier(company.get("ID")) != number:
+        return [], False
+    ids = list(dict.fromkeys(numeric_id(each.get("CONTACT_ID")) for each in objects(listed)))
+    cards = [Card("COMPANY", number, company, {})]
+    whole = isinstance(listed, list) and "" not in ids and len(ids) <= MOST_CONTACTS
+    for begin in range(0, min(len(ids), MOST_CONTACTS), MOST_COMMANDS):
+        wanted = ids[begin : begin + MOST_COMMANDS]
+        commands = {f"CONTACT{each}": _command("crm.contact.get", [("id", each)]) for each in wanted if each}
+        people = await _batch(portal, commands, deadline, needed=set(commands))
+        whole = whole and people.keys() == commands.keys()
+        cards += [
+            Card("CONTACT", name.removeprefix("CONTACT"), mapping(person), company)
+            for name, person in people.items()
+            if identifier(mapping(person).get("COMPANY_ID")) == number
+        ]
+    return cards, whole
+
+
 def to_profile(
     cards: Sequence[Card],
     who: Sequence[Mapping[str, object]],
@@ -158,7 +192,7 @@ def to_profile(
         company_id=identifier(company.get("ID")),
         phones=tuple(dict.fromkeys(each for found in read for each in found if each != phone)),
         # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
-        phones_complete=bool(person_id) and all(read),
+        phones_complete=all(read),
         responsible=_responsible(card, who, agents),
         url=f"{url}/crm/{card.kind.lower()}/details/{card.id}/",
     )

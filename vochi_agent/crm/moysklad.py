@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from vochi_agent.calls.model import Call, Phase
 from vochi_agent.crm.call_facts import agent_of, user_of
+from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, objects, search_digits, text
 from vochi_agent.crm.http import Answer, CrmHttp
 from vochi_agent.crm.moysklad_calls import (
@@ -34,9 +35,10 @@ from vochi_agent.crm.moysklad_cards import (
     contacts_of,
     interpret,
     owner_of,
+    size_of,
     to_profile,
 )
-from vochi_agent.customers.model import Profile
+from vochi_agent.customers.model import Company, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.expiring import Expiring
 from vochi_agent.ports import Popup, Post
@@ -49,11 +51,13 @@ DATA_HEADERS: Final = {"Accept": "application/json;charset=utf-8", "Accept-Encod
 PHONE_HEADERS: Final = {"Accept-Encoding": "gzip"}
 EXPAND: Final = "owner,contactpersons"
 PAGE: Final = "25"
+PEOPLE_PAGE: Final = 1000  # the largest that the API allows
+MOST_PEOPLE: Final = 5000  # of a larger company the first are named and nobody is let go
 EMPLOYEES_S: Final = 600.0
 
 
 class MoySklad:
-    """One account; fulfils `ports.ProfileSource`, `ports.CallBook` and `ports.CallScreen`.
+    """One account; fulfils `ports.CompanySource`, `ports.CallBook` and `ports.CallScreen`.
 
     Args:
         data: Base URL is the address without a path; sends the JSON API's key and `DATA_HEADERS`.
@@ -116,6 +120,33 @@ class MoySklad:
         found = await self._counterparty(counterparty_id, self._behind.deadline())
         contacts = (identifier(each.get("id")) for each in contacts_of(found))
         return [counterparty_id, *(f"{counterparty_id}{OF}{each}" for each in contacts if each)] if found else []
+
+    async def company(self, counterparty_id: str) -> Company | None:
+        """A counterparty with his own number and those of all contact persons; see `ports.CompanySource`."""
+        deadline = self._behind.deadline()
+        card = await self._counterparty(counterparty_id, deadline)
+        if not card:
+            return None
+        people, whole = await self._people_of(card, deadline)
+        extensions = await self._extensions(card, deadline)
+        profiles = [
+            to_profile(card, each, phone="", extensions=extensions, country=self._country) for each in (None, *people)
+        ]
+        return company_of(SOURCE, counterparty_id, profiles, whole=whole)
+
+    async def _people_of(
+        self, card: Mapping[str, object], deadline: float
+    ) -> tuple[Sequence[Mapping[str, object]], bool]:
+        """All contact persons, and whether these are all: a card brings the first hundred at most."""
+        people, size = list(contacts_of(card)), size_of(card.get("contactpersons"))
+        path = f"{DATA}/entity/counterparty/{quote(identifier(card.get('id')), safe='')}/contactpersons"
+        while len(people) < size <= MOST_PEOPLE:
+            query = [("limit", str(PEOPLE_PAGE)), ("offset", str(len(people)))]
+            found = objects((await self._behind.get(path, query, interpret, deadline=deadline)).get("rows"))
+            if not found:
+                break
+            people += found
+        return people, len(people) == size
 
     async def _counterparty(self, counterparty_id: str, deadline: float) -> Mapping[str, object]:
         """His card; empty when there is none."""

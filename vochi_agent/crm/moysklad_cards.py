@@ -11,7 +11,7 @@ from vochi_agent.crm.http import Answer, json_object
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected
 
-__all__ = ["OF", "SOURCE", "choose", "contact_of", "contacts_of", "interpret", "owner_of", "to_profile"]
+__all__ = ["OF", "SOURCE", "choose", "contact_of", "contacts_of", "interpret", "owner_of", "size_of", "to_profile"]
 
 SOURCE: Final = "moysklad"
 # Between the ids of a counterparty and of his contact person.
@@ -91,7 +91,7 @@ def to_profile(
         company_id=counterparty_id if company else "",
         phones=tuple(each for each in known if each != phone),
         # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
-        phones_complete=bool(person_id) and bool(known or not written),
+        phones_complete=bool(known or not written),
         responsible=extensions.get(owner_of(counterparty), ""),
         url=text(mapping(counterparty.get("meta")).get("uuidHref")),
     )
@@ -107,6 +107,12 @@ def contact_of(counterparty: Mapping[str, object], phone: str) -> Mapping[str, o
     if same_number(text(counterparty.get("phone")), phone):
         return None
     return next((each for each in contacts_of(counterparty) if same_number(text(each.get("phone")), phone)), None)
+
+
+def size_of(listed: object) -> int:
+    """How many a list has, whatever part of it came; -1 when it does not say."""
+    size = mapping(mapping(listed).get("meta")).get("size")
+    return size if isinstance(size, int) else -1
 
 
 def owner_of(counterparty: Mapping[str, object]) -> str:

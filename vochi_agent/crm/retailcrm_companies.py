@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
+from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, objects, text
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.retailcrm_cards import API, SOURCE, choose_company, companies_of, interpret, to_profile
@@ -84,16 +85,15 @@ class Companies:
         if card is None:
             return None
         ids, whole = await self._contact_ids(card, self._http.deadline())
-        contacts: dict[str, Profile] = {}
+        profiles: list[Profile] = []
         for begin in range(0, len(ids), CARDS_PAGE):
             wanted = ids[begin : begin + CARDS_PAGE]
             people = await self._people(wanted)
             whole = whole and people.keys() == set(wanted)
-            for customer in people.values():
-                profile = to_profile(customer, card, phone="", url=self._url, agents=self._agents)
-                whole = whole and profile.phones_complete
-                contacts.update(dict.fromkeys(profile.phones, profile))
-        return Company(source=SOURCE, company_id=company_id, contacts=contacts, complete=whole)
+            profiles += (
+                to_profile(customer, card, phone="", url=self._url, agents=self._agents) for customer in people.values()
+            )
+        return company_of(SOURCE, company_id, profiles, whole=whole)
 
     def _known(self, companies: Sequence[Mapping[str, object]]) -> dict[str, frozenset[str]]:
         ids = (identifier(company.get("id")) for company in companies)
