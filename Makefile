@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers bench chaos outage truth load rush clean
+.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ check: $(VENV)/.installed-dev ## style, types, layers, spelling
 chaos: $(VENV)/.installed-dev ## everything breaks at random for ten minutes; VOCHI_SEED=... takes the plan of an earlier run
 	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} VOCHI_AWAY_S=$${VOCHI_AWAY_S:-180} \
 		$(RUN)/python -m pytest -rA tests/acceptance/test_chaos.py tests/acceptance/test_restarts.py
+
+crmchaos: $(VENV)/.installed-dev ## all five CRMs fail in turn for ten minutes, with kill -9; VOCHI_SEED=... takes an earlier run's plan
+	VOCHI_CHAOS_S=$${VOCHI_CHAOS_S:-600} $(RUN)/python -m pytest -rA tests/acceptance/test_crm_chaos.py
 
 outage: $(VENV)/.installed-dev ## PostgreSQL is gone for ten minutes at five calls a second (VOCHI_OUTAGE_S=600)
 	VOCHI_OUTAGE_S=$${VOCHI_OUTAGE_S:-600} VOCHI_REQUIRE_ASTERISK=1 \

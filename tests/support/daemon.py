@@ -120,6 +120,7 @@ class DaemonProcess:
         config: The configuration file; may be written anew before a restart.
         environment: Of the process; may be added to before the start.
         options: Of the interpreter.
+        module: What it runs.
     """
 
     def __init__(self, config: Path, *, agi_port: int, http_port: int) -> None:
@@ -129,6 +130,7 @@ class DaemonProcess:
         self.log = config.with_suffix(".log")
         self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
         self.options: tuple[str, ...] = ("-X", "dev")
+        self.module = "vochi_agent"
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
@@ -161,7 +163,7 @@ class DaemonProcess:
         """Start it and wait until it answers over HTTP; a daemon that ends instead is an error with its last words."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *self.options, "-m", "vochi_agent", "-c", str(self.config), "run",
+                sys.executable, *self.options, "-m", self.module, "-c", str(self.config), "run",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environment,
             )  # fmt: skip
