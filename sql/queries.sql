@@ -530,11 +530,35 @@ INSERT INTO bot_answers (chat_id, message_id) VALUES ($1, $2) ON CONFLICT DO NOT
 SELECT next_update FROM bot_updates WHERE bot_id = $1 AND noted_at > now() - interval '6 days';
 
 -- name: take_update
--- Notes that an update is about to be handled; no row when it was taken before. $1 bot, $2 update
-INSERT INTO bot_updates AS taken (bot_id, next_update) VALUES ($1, $2 + 1)
-ON CONFLICT (bot_id) DO UPDATE SET next_update = excluded.next_update, noted_at = now()
-WHERE taken.next_update < excluded.next_update OR taken.noted_at <= now() - interval '6 days'
-RETURNING bot_id;
+-- Notes that an update is about to be handled; no row when it was taken before, polled or brought by a webhook.
+-- $1 bot, $2 update
+WITH noted AS (
+    INSERT INTO bot_updates AS taken (bot_id, next_update) VALUES ($1, $2 + 1)
+    ON CONFLICT (bot_id) DO UPDATE SET next_update = excluded.next_update, noted_at = now()
+    WHERE taken.next_update < excluded.next_update OR taken.noted_at <= now() - interval '6 days'
+    RETURNING bot_id
+)
+SELECT bot_id FROM noted WHERE NOT EXISTS (SELECT FROM bot_inbox WHERE bot_id = $1 AND update_id = $2);
+
+-- name: keep_update
+-- Keeps what a webhook brought, unless it came before, by webhook or polled. Telegram brings nothing that is older than a
+-- day. $1 bot, $2 update, $3 the Update object
+WITH forgotten AS (
+    DELETE FROM bot_inbox WHERE received_at < now() - interval '2 days'
+)
+INSERT INTO bot_inbox (bot_id, update_id, content)
+SELECT $1, $2, $3 WHERE NOT EXISTS (
+    SELECT FROM bot_updates WHERE bot_id = $1 AND next_update > $2 AND noted_at > now() - interval '6 days'
+)
+ON CONFLICT DO NOTHING;
+
+-- name: kept_updates
+-- What is kept and not taken, oldest first. $1 bot, $2 limit
+SELECT update_id, content FROM bot_inbox WHERE bot_id = $1 AND content IS NOT NULL ORDER BY update_id LIMIT $2;
+
+-- name: take_kept_update
+-- The same for an update that is kept: what it said is forgotten, that it came is not. $1 bot, $2 update
+UPDATE bot_inbox SET content = NULL WHERE bot_id = $1 AND update_id = $2 AND content IS NOT NULL RETURNING update_id;
 
 -- name: invite
 -- A new code for an extension; an earlier one is worth nothing any more. $1 enterprise, $2 extension, $3 hash,

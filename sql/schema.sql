@@ -222,6 +222,18 @@ CREATE TABLE bot_updates (
     noted_at    timestamptz NOT NULL DEFAULT now()    -- after a quiet week Telegram begins to count anew
 );
 
+-- What a webhook of Telegram brought: kept before Telegram hears 200, taken before it is handled. Rows stay for two days,
+-- so that what Telegram repeats is known again.
+CREATE TABLE bot_inbox (
+    bot_id      bigint NOT NULL,
+    update_id   bigint NOT NULL,
+    content     text,                                 -- the Update object; null: taken
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (bot_id, update_id)
+);
+
+CREATE INDEX bot_inbox_kept_idx ON bot_inbox (bot_id, update_id) WHERE content IS NOT NULL;
+
 -- Messages of ours that are no cards, in chats that have cards: the search for duplicates leaves them alone.
 CREATE TABLE bot_answers (
     chat_id    bigint NOT NULL,                       -- as configured

@@ -46,7 +46,9 @@ from vochi_agent.telegram.cards import CardSender, Pace
 from vochi_agent.telegram.desk import Desk
 from vochi_agent.telegram.door import Bot
 from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
+from vochi_agent.telegram.hook import HOOK_ROUTE, bot_of, hook_secret
 from vochi_agent.telegram.intake import Intake
+from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
@@ -284,7 +286,13 @@ async def assembled(
             metrics=metrics,
         )
         hooks = webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics)
-        routes = [*health_routes(parts, metrics.registry), *status_routes(seen), *hooks, *recorded_calls.routes()]
+        routes = [
+            *health_routes(parts, metrics.registry),
+            *status_routes(seen),
+            *hooks,
+            *bot_webhook_routes(HOOK_ROUTE, _bot_hooks(config), intake.keep, metrics),
+            *recorded_calls.routes(),
+        ]
         address = await enter(serving(config.http.listen, routes))
         yield Daemon(
             config=config,
@@ -325,6 +333,16 @@ def _intake(config: Config, store: PostgresStore, metrics: Metrics, *, ours: Cal
         )
 
     return Intake(config, store.operators, store.operators, desk, metrics=metrics, pace=Pace(), ours=ours)
+
+
+def _bot_hooks(config: Config) -> dict[int, BotHook]:
+    """By number of the bot: what its webhook has to say. A bot of several enterprises belongs to the first."""
+    if config.telegram.updates != "webhook":
+        return {}
+    tokens = [(each.number, each.telegram_token.get_secret_value()) for each in reversed(config.enterprises)]
+    return {
+        bot_of(token): BotHook(secret=hook_secret(token), enterprise_number=number) for number, token in tokens if token
+    }
 
 
 Asked = Mapping[str, Sequence[CrmOfEnterprise]]

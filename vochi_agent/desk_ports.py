@@ -66,7 +66,15 @@ class UpdateQueue(Protocol):
         ...
 
     async def take_update(self, bot_id: int, update_id: int) -> bool:
-        """Note that an update is about to be handled; False when it was taken before."""
+        """Note that an update is about to be handled; False when it was taken before, polled or kept."""
+        ...
+
+    async def keep_update(self, bot_id: int, update_id: int, content: str) -> None:
+        """Keep what a webhook brought until it is taken; what is known already stays as it is."""
+        ...
+
+    async def kept_updates(self, bot_id: int, *, limit: int) -> Sequence[tuple[int, str]]:
+        """What is kept and not taken, oldest first: numbers and Update objects in JSON."""
         ...
 
 

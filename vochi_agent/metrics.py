@@ -48,7 +48,7 @@ class Metrics:
         crm_posts: Finished calls brought to CRMs, by result: sent, failed, parked.
         crm_popups: Popups by result: shown, failed, stale.
         crm_clicks: Clicks on phone numbers in CRMs, by result: placed, refused, failed.
-        webhooks: Webhooks of CRMs by the status they were answered with; strangers at the door have no labels of ours.
+        webhooks: Webhooks of CRMs and Telegram by the status of our answer; strangers at the door have no labels.
         crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
         crm_changes_waiting: Those that are kept and not in `customers` yet.
         crm_phones_skipped: Phones of webhooks that are no phones.

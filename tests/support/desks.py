@@ -12,15 +12,20 @@ from tests.support.calls import NOON
 from tests.support.chats import GROUP, OTHER, PERSON, QUICK
 from tests.support.company import no_cards
 from vochi_agent.calls.model import Call
-from vochi_agent.config import Config, Enterprise
+from vochi_agent.config import Address, Config, Enterprise
 from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import SandboxMessage, TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.desk import Desk
+from vochi_agent.telegram.hook import HOOK_ROUTE, hook_secret
 from vochi_agent.telegram.intake import Intake
+from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
+from vochi_agent.web.server import serving
 
-__all__ = ["ANNA", "BORIS", "Front", "configured", "listening"]
+__all__ = ["ANNA", "BORIS", "TOKEN", "Front", "configured", "listening"]
+
+TOKEN: Final = "42:TEST"
 
 # Telegram users; a private chat has its person's id.
 ANNA, BORIS = PERSON, 6
@@ -30,12 +35,17 @@ NOW: Final = NOON + timedelta(hours=3)
 
 @dataclass(frozen=True)
 class Front:
-    """What a test speaks with."""
+    """What a test speaks with.
+
+    Attributes:
+        address: Of the HTTP server that takes the webhook.
+    """
 
     sandbox: TelegramSandbox
     store: PostgresStore
     intake: Intake
     metrics: Metrics
+    address: Address
 
     def texts(self, chat_id: int) -> list[str]:
         """What the bot said in a chat."""
@@ -74,7 +84,7 @@ class Front:
             await self.store.calls.record(call, no_cards)
 
 
-def configured(api_url: str, **telegram: Any) -> Config:
+def configured(api_url: str, public_url: str = "", **telegram: Any) -> Config:
     """A company whose group reads full numbers, and another chat that reads masked ones of one line only."""
     enterprise = {
         "number": "0901",
@@ -82,12 +92,18 @@ def configured(api_url: str, **telegram: Any) -> Config:
         "country": "BY",
         "timezone": "Europe/Minsk",
         "primary_source": "manual",
-        "telegram_token": "42:TEST",
+        "telegram_token": TOKEN,
         "asterisk": {"ami": "127.0.0.1:5038", "ami_username": "vochi", "ami_secret": "x"},
         "lines": [{"id": "0001701", "endpoint": "PJSIP/gsm1", "label": "МТС Центр"}],
         "chats": [{"id": GROUP}, {"id": OTHER, "mask_phones": True, "lines": ["0009999"]}],
     }
-    return Config.model_validate({"telegram": {"api_url": api_url, **telegram}, "enterprises": [enterprise]})
+    return Config.model_validate(
+        {
+            "http": {"public_url": public_url},
+            "telegram": {"api_url": api_url, **telegram},
+            "enterprises": [enterprise],
+        }
+    )
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +121,15 @@ async def listening(
             sandbox = await stack.enter_async_context(TelegramSandbox())
             for chat_id in (GROUP, OTHER, ANNA, BORIS):
                 sandbox.add_chat(chat_id)
-        config, metrics = configured(sandbox.url, **telegram), Metrics()
+        metrics = Metrics()
+
+        async def keep(bot_id: int, update_id: int, content: str) -> None:
+            await intake.keep(bot_id, update_id, content)
+
+        hook = BotHook(secret=hook_secret(TOKEN), enterprise_number="0901")
+        routes = bot_webhook_routes(HOOK_ROUTE, {42: hook}, keep, metrics)
+        address = await stack.enter_async_context(serving(Address("127.0.0.1", 0), routes))
+        config = configured(sandbox.url, f"http://{address}", **telegram)
 
         def desk(enterprises: Callable[[], Sequence[Enterprise]]) -> Desk:
             clock = asyncio.get_running_loop().time
@@ -116,7 +140,7 @@ async def listening(
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(sender.run(), name="sender under test")
             try:
-                yield Front(sandbox, store, intake, metrics)
+                yield Front(sandbox, store, intake, metrics, address)
             finally:
                 task.cancel()
 

@@ -532,6 +532,26 @@ def test_what_must_be_unique_is(folder: Path, addition: str, sentence: str) -> N
     assert any(sentence in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("addition", "sentence"),
+    [
+        ("", 'telegram.updates is "webhook" without an address; needed: http.public_url'),
+        ('[http]\npublic_url = "http://pbx.example"', "http.public_url is no https:// address, which telegram.updates"),
+        ('[http]\npublic_url = "https://pbx.example/vochi"', ""),
+    ],
+)
+def test_a_webhook_needs_an_address_that_telegram_takes(folder: Path, addition: str, sentence: str) -> None:
+    text = GOOD + '[telegram]\ntoken = "1:a"\nupdates = "webhook"\n' + addition
+    if sentence:
+        (found,) = problems(write(folder, text))
+        assert sentence in found
+    else:
+        assert load(write(folder, text)).telegram.updates == "webhook"
+    of_our_own = text.replace("[telegram]", '[telegram]\napi_url = "http://127.0.0.1:8081"')
+    if "public_url" in addition:
+        assert load(write(folder, of_our_own)).http.public_url
+
+
 def test_one_chat_may_have_two_tables_for_different_calls(folder: Path) -> None:
     chats = (
         '[[enterprises.chats]]\nid = -5\ndirections = ["in"]\n[[enterprises.chats]]\nid = -5\ndirections = ["out"]\n'

@@ -16,6 +16,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 DEFAULT_DIRECTIONS = ["in", "out"]
 # Kinds of telephones, by charset and width: every call carries its name in each.
 MAX_KINDS = 16
+TELEGRAM = "https://api.telegram.org"
 LISTENERS = {"fastagi": "127.0.0.1:4577", "http": "127.0.0.1:8070"}
 
 
@@ -26,6 +27,7 @@ def check_agreement(document: Document, *, failed_secrets: frozenset[KeyPath]) -
         document.problems.append(f"{document.file}: no enterprise; needed: at least one table [[enterprises]]")
     _unique(document, enterprises, "number", "the number of another enterprise")
     _check_listeners(document)
+    _check_webhook(document)
     _check_ami(document, enterprises)
     for path, enterprise in enterprises:
         _check_lines(document, path, enterprise)
@@ -40,6 +42,17 @@ def _check_listeners(document: Document) -> None:
     fastagi, http = (_table(document.tables, name).get("listen", LISTENERS[name]) for name in LISTENERS)
     if fastagi == http and not str(http).endswith(":0"):
         document.complain(("http", "listen"), f"is {shown(http)}, the address of fastagi.listen; allowed: another port")
+
+
+def _check_webhook(document: Document) -> None:
+    """Telegram itself brings updates by https only; a Bot API server of one's own is not so strict."""
+    telegram, url = _table(document.tables, "telegram"), _table(document.tables, "http").get("public_url", "")
+    if telegram.get("updates") != "webhook" or not isinstance(url, str):
+        return
+    if not url:
+        document.complain(("telegram", "updates"), 'is "webhook" without an address; needed: http.public_url')
+    elif telegram.get("api_url", TELEGRAM) == TELEGRAM and not url.startswith("https://"):
+        document.complain(("http", "public_url"), 'is no https:// address, which telegram.updates = "webhook" needs')
 
 
 def _check_ami(document: Document, enterprises: list[tuple[KeyPath, dict[str, Any]]]) -> None:

@@ -99,7 +99,8 @@ class TelegramConfig(Table):
     """`[telegram]`; without a token (here or in an enterprise) no card is sent.
 
     Attributes:
-        updates: How the bot learns what people write to it; `off`: it only speaks.
+        updates: How the bot learns what people write to it: it asks, Telegram brings it to `http.public_url`, or `off`:
+            it only speaks.
     """
 
     token: v.BotToken = NO_SECRET

@@ -333,7 +333,7 @@ QuietHours = Annotated[
     Field(pattern=r"^((?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9])?$"),
     Allowed('from and to, such as "22:00-08:00", empty for none'),
 ]
-UpdatesMode = Annotated[Literal["polling", "off"], Allowed("polling, off")]
+UpdatesMode = Annotated[Literal["polling", "webhook", "off"], Allowed("polling, webhook, off")]
 CardMode = Annotated[Literal["auto", "edit", "resend"], Allowed("auto, edit, resend")]
 PoolSize = Annotated[StrictInt, Field(ge=1, le=100), Allowed("a whole number from 1 to 100")]
 SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a whole number from 1 to 10000")]

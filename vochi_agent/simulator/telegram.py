@@ -18,6 +18,7 @@ from .telegram_chats import Fault, SandboxChat, SandboxMessage, TelegramRequest
 from .telegram_html import MarkupError, shown_text
 from .telegram_limits import Limits
 from .telegram_updates import Mailbox, ReaderLost
+from .telegram_webhook import Courier, HookRefused
 
 __all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest", "TelegramSandbox"]
 
@@ -49,6 +50,7 @@ class TelegramSandbox:
         refused: How many requests the limits refused.
         on_message: Told of every message as it is sent or edited.
         mailbox: What people wrote to the bot.
+        courier: Brings it to a webhook, when there is one.
         requests: Every request so far, oldest first, bounded.
     """
 
@@ -64,6 +66,9 @@ class TelegramSandbox:
         self._faults: list[tuple[Fault, int | None, int]] = []
         self.limits = Limits()
         self.mailbox = Mailbox()
+        self.courier = Courier(self.mailbox, told=self._tell)
+        self._tasks = asyncio.TaskGroup()
+        self._carrying: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -76,7 +81,9 @@ class TelegramSandbox:
             "editmessagecaption": self._edit_message_caption,
             "deletemessage": self._delete_message,
             "deletemessages": self._delete_messages,
+            "getwebhookinfo": self.courier.info,
         }
+        self._hooks = {"setwebhook": self.courier.set, "deletewebhook": self.courier.delete}
 
     @property
     def url(self) -> str:
@@ -90,12 +97,17 @@ class TelegramSandbox:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         self._port = int(self._runner.addresses[0][1])
+        await self._tasks.__aenter__()
+        self._carrying = self._tasks.create_task(self.courier.run(), name="webhook of the sandbox Telegram")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._closing.set()
+        if self._carrying:
+            self._carrying.cancel()
+            await self._tasks.__aexit__(None, None, None)
         if self._runner:
             await self._runner.cleanup()
 
@@ -164,6 +176,8 @@ class TelegramSandbox:
                 # Held for a minute, so faults meant for others must not end here.
                 await self._tell()
                 return _json(200, {"ok": True, "result": await self.mailbox.read(fields)})
+            if hook := self._hooks.get(name.lower()):
+                return _json(200, {"ok": True, "result": True, "description": hook(fields)})
             method = self._methods.get(name.lower())
             if method is None:
                 raise _Refused(404, "Not Found")
@@ -174,6 +188,8 @@ class TelegramSandbox:
             return await self._silence(request) if fault else answer
         except ReaderLost as lost:
             return _json(409, {"ok": False, "error_code": 409, "description": str(lost)})
+        except HookRefused as refused:
+            return _json(400, {"ok": False, "error_code": 400, "description": f"Bad Request: {refused}"})
         except _Refused as refused:
             description = {"ok": False, "error_code": refused.status, "description": str(refused)}
             return _json(

@@ -89,8 +89,20 @@ class Operators:
         return int(row["next_update"]) if row is not None else None
 
     async def take_update(self, bot_id: int, update_id: int) -> bool:
-        """Note that an update is about to be handled; False when it was taken before."""
-        return await self._database.fetchrow("take_update", bot_id, update_id) is not None
+        """Note that an update is about to be handled; False when it was taken before, polled or kept."""
+        async with self._database.transaction() as session:
+            if await session.fetchrow("take_kept_update", bot_id, update_id) is not None:
+                return True
+            return await session.fetchrow("take_update", bot_id, update_id) is not None
+
+    async def keep_update(self, bot_id: int, update_id: int, content: str) -> None:
+        """Keep what a webhook brought until it is taken; what is known already stays as it is."""
+        await self._database.execute("keep_update", bot_id, update_id, content)
+
+    async def kept_updates(self, bot_id: int, *, limit: int) -> list[tuple[int, str]]:
+        """What is kept and not taken, oldest first: numbers and Update objects in JSON."""
+        rows = await self._database.fetch("kept_updates", bot_id, limit)
+        return [(row["update_id"], row["content"]) for row in rows]
 
 
 def _hash(code: str) -> str:

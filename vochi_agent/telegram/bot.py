@@ -4,6 +4,7 @@ Invariant: no request outlives its deadline, and no exception of aiogram or aioh
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
@@ -25,7 +26,13 @@ from aiogram.exceptions import (
     TelegramServerError,
     TelegramUnauthorizedError,
 )
-from aiogram.types import LinkPreviewOptions, Message, ReplyParameters
+from aiogram.types import (
+    LinkPreviewOptions,
+    Message,
+    ReplyParameters,
+    Update,
+)
+from pydantic import ValidationError
 
 from vochi_agent.desk_ports import Incoming, Person
 
@@ -43,11 +50,18 @@ from .failures import (
     TopicGone,
     UpdatesTaken,
 )
+from .opened import Hook
 
 __all__ = ["TelegramBot"]
 
+log = logging.getLogger(__name__)
+
 # Telegram always says how long; something between us and it may not.
 UNTOLD_WAIT_S: Final = 5.0
+# What the desk understands, by polling and by webhook alike.
+ALLOWED_UPDATES: Final = ["message"]
+# Of a hundred that Telegram may make at once: a few people write, and they share one pool of the database.
+HOOK_CONNECTIONS: Final = 4
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NOT_MODIFIED: Final = "message is not modified"
 NO_CAPTION: Final = "there is no caption in the message to edit"
@@ -66,6 +80,14 @@ REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
     ("chat_write_forbidden", ChatClosed),
     ("chat_restricted", ChatClosed),
     ("deactivated", ChatClosed),
+)
+
+FAILURES: Final[tuple[tuple[type[AiogramError], type[TelegramFailure]], ...]] = (
+    (TelegramConflictError, UpdatesTaken),
+    (TelegramForbiddenError, ChatClosed),
+    (TelegramUnauthorizedError, TokenRefused),
+    (TelegramNotFound, TokenRefused),
+    (TelegramServerError, TelegramAway),
 )
 
 T = TypeVar("T")
@@ -170,11 +192,45 @@ class TelegramBot:
         request_s = wait_s + self._request_s
         found = await self._answer(
             self._bot.get_updates(
-                offset, timeout=wait_s, allowed_updates=["message"], request_timeout=int(request_s) + 1
+                offset, timeout=wait_s, allowed_updates=ALLOWED_UPDATES, request_timeout=int(request_s) + 1
             ),
             within_s=request_s,
         )
-        return [(update.update_id, self._incoming(update.message)) for update in found]
+        return [(update.update_id, self.received(update)) for update in found]
+
+    def received(self, update: Update) -> Incoming | None:
+        """What a person wrote, however the update came; None for anything else."""
+        return self._incoming(update.message)
+
+    def read(self, update: str) -> Incoming | None:
+        """What a person wrote, of an Update object in JSON; None for what is no text of a person, or no update."""
+        try:
+            return self.received(Update.model_validate_json(update, context={"bot": self._bot}))
+        except ValidationError:
+            log.warning("an update that Telegram's webhook brought is passed over", extra={"action": "update_strange"})
+            return None
+
+    async def set_hook(self, url: str, *, secret: str) -> None:
+        """Have updates brought to an address, with this word; those that wait come too."""
+        await self._answer(
+            self._bot.set_webhook(
+                url,
+                secret_token=secret,
+                allowed_updates=ALLOWED_UPDATES,
+                max_connections=HOOK_CONNECTIONS,
+                drop_pending_updates=False,
+            )
+        )
+
+    async def unhook(self) -> None:
+        """Have no updates brought any more; those that wait go on waiting."""
+        await self._answer(self._bot.delete_webhook(drop_pending_updates=False))
+
+    async def hook(self) -> Hook:
+        """Where updates are brought, and what Telegram says of it."""
+        found = await self._answer(self._bot.get_webhook_info())
+        at = int(found.last_error_date.timestamp()) if found.last_error_date else 0
+        return Hook(found.url, found.pending_update_count, found.last_error_message or "", at)
 
     def _incoming(self, message: Message | None) -> Incoming | None:
         if message is None or message.from_user is None or message.from_user.is_bot or not message.text:
@@ -219,17 +275,13 @@ def _failure(error: AiogramError) -> TelegramFailure:
             return ChatMoved(text, error.migrate_to_chat_id)
         case TelegramBadRequest():
             return _refusal(text)
-        case TelegramConflictError():
-            return UpdatesTaken(text)
-        case TelegramForbiddenError():
-            return ChatClosed(text)
-        case TelegramUnauthorizedError() | TelegramNotFound():
-            return TokenRefused(text)
+    for theirs, ours in FAILURES:
+        if isinstance(error, theirs):
+            return ours(text)
+    match error:
         case TelegramNetworkError():
             never_sent = isinstance(error.__cause__ or error.__context__, aiohttp.ClientConnectorError)
             return TelegramAway(text) if never_sent else AnswerLost(text)
-        case TelegramServerError():
-            return TelegramAway(text)
         case TelegramAPIError() if "too many requests" in text.lower():
             return FloodWait(text, UNTOLD_WAIT_S)
         case _:

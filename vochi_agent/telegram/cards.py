@@ -100,7 +100,13 @@ class CardSender:
                 outage = Outage(f"the Telegram bot of {number}")
                 minute = self._pace.minute
                 by_token[token] = OpenBot(
-                    bot=bot, reader=reader, numbers=[], window=bot_window(minute=minute), outage=outage, minute=minute
+                    token=token,
+                    bot=bot,
+                    reader=reader,
+                    numbers=[],
+                    window=bot_window(minute=minute),
+                    outage=outage,
+                    minute=minute,
                 )
             by_token[token].numbers.append(number)
         return {number: by_token[token] for number, token in self._tokens.items()}

@@ -1,7 +1,8 @@
-"""Reads what people write to a bot by long polling, and carries the answers of its desk.
+"""Reads what people write to a bot, polled or brought by a webhook, and carries the answers of its desk.
 
 Invariants: one daemon reads, the one that sends the cards of the bot's first enterprise; an update is noted as taken
-before it is handled, so that none is handled twice, whatever dies meanwhile; no answer delays a card of another chat.
+before it is handled, so that none is handled twice, whatever dies meanwhile; what a webhook brings is kept before it
+hears of success; no answer delays a card of another chat.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from .desk import Desk, Reply
 from .desk_text import LATER
 from .failures import FloodWait, TelegramFailure, TokenRefused, UpdatesTaken
 from .opened import OpenBot, Reader
+from .updates import Updates
 
 __all__ = ["DeskMaker", "Intake"]
 
@@ -58,6 +60,7 @@ class Intake:
         self._metrics = metrics
         self._pace = pace
         self._ours = ours
+        self._brought: dict[int, asyncio.Event] = {}
 
     def use(self, config: Config) -> None:
         """Answer by another configuration from now on."""
@@ -72,14 +75,22 @@ class Intake:
         async with asyncio.TaskGroup() as tasks:
             await life.run(tasks)
 
-    async def next_updates(self, reader: Reader) -> Sequence[tuple[int, Incoming | None]]:
-        """What came, as soon as something has."""
-        offset = await self._queue.next_update(reader.id)
-        return await reader.updates(offset, wait_s=self._pace.hold)
+    def updates(self, opened: OpenBot, reader: Reader) -> Updates:
+        """Where this bot's updates come from."""
+        return Updates(
+            self._queue,
+            opened,
+            reader,
+            public_url=self._config.http.public_url if self._config.telegram.updates == "webhook" else "",
+            hold_s=self._pace.hold,
+            look_s=self._pace.look_again,
+            brought=self._brought.setdefault(reader.id, asyncio.Event()),
+        )
 
-    async def take(self, reader: Reader, update_id: int) -> bool:
-        """Whether an update is ours to handle."""
-        return await self._queue.take_update(reader.id, update_id)
+    async def keep(self, bot_id: int, update_id: int, content: str) -> None:
+        """Keep what a webhook brought, for the daemon that reads. Raises StoreUnavailable."""
+        await self._queue.keep_update(bot_id, update_id, content)
+        self._brought.setdefault(bot_id, asyncio.Event()).set()
 
     def reads(self, opened: OpenBot) -> bool:
         """Whether this daemon reads this bot's updates now."""
@@ -112,6 +123,7 @@ class _Life:
         self._intake = intake
         self._opened = opened
         self._reader = reader
+        self._updates = intake.updates(opened, reader)
         self._desk = desk
         self._pace = intake.pace
         self._outage = Outage(f"what people write to the Telegram bot of {opened.numbers[0]}", "is read", "it waits")
@@ -121,7 +133,11 @@ class _Life:
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            pause = await self._round(tasks) if self._intake.reads(self._opened) else self._pace.look_again
+            if self._intake.reads(self._opened):
+                pause = await self._round(tasks)
+            else:
+                self._updates.left()
+                pause = self._pace.look_again
             if pause:
                 await asyncio.sleep(pause)
 
@@ -129,10 +145,10 @@ class _Life:
         """Wait for updates once and begin to handle them; returns for how many seconds to leave Telegram alone."""
         try:
             self._username = self._username or await self._reader.username()
-            for update_id, message in await self._intake.next_updates(self._reader):
+            for update_id, message in await self._updates.next():
                 if not self._intake.reads(self._opened):
                     return 0.0
-                if await self._intake.take(self._reader, update_id) and message is not None:
+                if await self._updates.take(update_id) and message is not None:
                     await self._room.acquire()
                     tasks.create_task(self._handle(message), name=f"answer to Telegram user {message.person.user_id}")
         except StoreUnavailable:

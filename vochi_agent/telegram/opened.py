@@ -10,7 +10,24 @@ from .budget import Window
 from .chat import Outage
 from .door import Bot, ChatDoor
 
-__all__ = ["OpenBot", "Reader"]
+__all__ = ["Hook", "OpenBot", "Reader"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What Telegram says of a bot's webhook.
+
+    Attributes:
+        url: "" when there is none.
+        waiting: Updates that were not brought yet.
+        error: The last failure in Telegram's words, "" for none.
+        error_at: When, Unix seconds.
+    """
+
+    url: str
+    waiting: int = 0
+    error: str = ""
+    error_at: int = 0
 
 
 class Reader(Protocol):
@@ -29,6 +46,22 @@ class Reader(Protocol):
         """What people wrote from this update on; None for what is no text of a person."""
         ...
 
+    def read(self, update: str) -> Incoming | None:
+        """What a person wrote, of an Update object in JSON; None for what is no text of a person, or no update."""
+        ...
+
+    def set_hook(self, url: str, *, secret: str) -> Awaitable[None]:
+        """Have updates brought to an address, with this word."""
+        ...
+
+    def unhook(self) -> Awaitable[None]:
+        """Have no updates brought any more; those that wait go on waiting."""
+        ...
+
+    def hook(self) -> Awaitable[Hook]:
+        """Where updates are brought, and what Telegram says of it."""
+        ...
+
     def answer(self, message: Incoming, text: str) -> Awaitable[int]:
         """A silent reply, Telegram HTML; returns its id."""
         ...
@@ -39,6 +72,7 @@ class OpenBot:
     """A bot at work.
 
     Attributes:
+        token: Its own.
         bot: Makes the requests about cards.
         reader: Reads what people write and answers it; None: nobody listens.
         numbers: The enterprises it belongs to, the first one decides which daemon reads.
@@ -46,6 +80,7 @@ class OpenBot:
         doors: By configured id, of chats that have cards.
     """
 
+    token: str = field(repr=False)
     bot: Bot
     reader: Reader | None
     numbers: list[str]
