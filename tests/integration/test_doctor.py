@@ -118,6 +118,58 @@ async def test_a_crm_that_answers_with_a_web_page_and_a_chat_without_the_bot_are
     assert "chat -1001000000777: Bad Request: chat not found" in findings(answer, "problem")["telegram 0901"]
 
 
+WEBHOOK = 'public_url = "https://pbx.example/vochi"\n[telegram]\nupdates = "webhook"'
+OURS, THEIRS = "https://pbx.example/vochi/webhooks/telegram/4242", "https://other.example/bot?key=Their-Secret"
+
+
+@pytest.mark.parametrize(
+    ("mode", "url", "level", "sentence"),
+    [
+        (
+            "polling",
+            THEIRS,
+            "problem",
+            "the bot has a webhook on other.example that is not of this configuration, so th",
+        ),
+        ("polling", OURS, "", ""),
+        ("polling", "", "", ""),
+        ("webhook", THEIRS, "problem", "what people write is brought to other.example, to another program"),
+        ("webhook", "", "warning", "the webhook of this configuration is not set"),
+        ("webhook", OURS.replace("/vochi", ""), "warning", "the webhook of this configuration is not set"),
+        ("webhook", OURS, "ok", "what people write is brought to pbx.example"),
+    ],
+)
+async def test_a_webhook_that_is_not_as_configured_is_found_with_its_cure(
+    site: Site, mode: str, url: str, level: str, sentence: str
+) -> None:
+    if mode == "webhook":
+        site.config.write_text(site.config.read_text().replace("[telegram]", WEBHOOK))
+    site.telegram.mailbox.set_webhook(url)
+    answer = await site.vochi("doctor", "--json")
+
+    about = [each for each in answer.json() if each["part"] == "telegram 0901"]
+    hook = [each for each in about if "webhook" in each["sentence"] or "brought" in each["sentence"]]
+    assert [each["level"] for each in hook] == ([level] if level else [])
+    assert all(each["sentence"].startswith(sentence) for each in hook)
+    assert all(each["cure"] for each in hook if level != "ok")
+    assert "Their-Secret" not in answer.out
+    assert_no_secret(answer)
+
+
+async def test_what_telegram_says_of_a_webhook_that_it_cannot_reach_is_shown(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace("[telegram]", WEBHOOK))
+    site.telegram.courier.hurry = 0.001
+    site.telegram.courier.set({"url": f"http://127.0.0.1:{free_port()}/webhooks/telegram/4242"})
+    site.telegram.write(site.telegram.add_chat(7).id, "/help", user_id=7)
+    await site.telegram.until(lambda: site.telegram.courier.posts > 0)
+    site.telegram.mailbox.webhook = OURS
+    answer = await site.vochi("doctor", "--json")
+
+    assert answer.code == 1
+    found = findings(answer, "problem")["telegram 0901"]
+    assert found == "Telegram cannot bring 1 updates to pbx.example: Connection refused"
+
+
 async def test_a_port_that_somebody_else_holds_is_named_with_its_holder(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         site.configure(agi_port=other.getsockname()[1])

@@ -110,7 +110,10 @@ def _parts(config: Config, enterprise: Enterprise, listen_s: float) -> Iterator[
     for name in enterprise.crm:
         yield name, _crm(config, enterprise, name)
     token = enterprise.telegram_token.get_secret_value()
-    yield "telegram", examine_bot(f"telegram {number}", config.telegram, token, enterprise.chats)
+    yield (
+        "telegram",
+        examine_bot(f"telegram {number}", config.telegram, token, enterprise.chats, public_url=config.http.public_url),
+    )
 
 
 async def _status(config: Config) -> Mapping[str, object] | None:

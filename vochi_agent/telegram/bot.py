@@ -32,6 +32,7 @@ from aiogram.types import (
     ReplyParameters,
     Update,
 )
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from pydantic import ValidationError
 
 from vochi_agent.desk_ports import Incoming, Person
@@ -64,6 +65,7 @@ ALLOWED_UPDATES: Final = ["message"]
 HOOK_CONNECTIONS: Final = 4
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NOT_MODIFIED: Final = "message is not modified"
+PROXY_ERRORS: Final = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
 NO_CAPTION: Final = "there is no caption in the message to edit"
 # Descriptions of 400 answers, in lower case; the texts are Telegram's only way to tell them apart.
 REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
@@ -261,6 +263,9 @@ class TelegramBot:
                 return await request
         except TimeoutError as silence:
             raise AnswerLost(f"no answer in {within_s:g} s") from silence
+        except PROXY_ERRORS as failed:
+            # aiogram lets these through. No connection to Telegram was made, so nothing can have arrived.
+            raise TelegramAway(f"the proxy: {failed}") from failed
         except AiogramError as error:
             raise _failure(error) from error
 

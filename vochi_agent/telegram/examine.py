@@ -6,80 +6,93 @@ Invariant: the token is a part of the address, so no address and no text of aioh
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
 
 from vochi_agent.config import Chat, TelegramConfig
-from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown
+from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
+
+from .hook import hook_url, is_our_hook
 
 __all__ = ["bot_username", "examine_bot"]
 
 TIMEOUT_S: Final = 5.0
-HTTP_PROXIES: Final = ("http://", "https://")
 MAX_WORDS: Final = 120
 # Statuses of getChatMember that cannot write: https://core.telegram.org/bots/api#chatmember
 GONE: Final = ("left", "kicked")
+
+
+# The last one: what came is no JSON.
+NO_ANSWER: Final = (
+    aiohttp.ClientError,
+    ProxyConnectionError,
+    ProxyError,
+    ProxyTimeoutError,
+    OSError,
+    ValueError,
+)
 
 
 class _Refused(Exception):
     """Telegram's answer is no; the text is its own."""
 
 
-async def examine_bot(part: str, config: TelegramConfig, token: str, chats: Sequence[Chat]) -> list[Finding]:
-    """Ask for the bot and for each of its chats; sends nothing.
+async def examine_bot(
+    part: str, config: TelegramConfig, token: str, chats: Sequence[Chat], *, public_url: str
+) -> list[Finding]:
+    """Ask for the bot, its webhook and each of its chats; sends nothing.
 
     Args:
         part: Names the findings.
         config: Which server, through which proxy.
         token: Of the bot; "" when none is configured.
         chats: Of the enterprise.
+        public_url: How we are reached from outside; "" when nobody can.
     """
     if not token:
         return [fine(part, "no bot and no chats are configured: nobody is told about calls")]
-    if config.proxy and not config.proxy.startswith(HTTP_PROXIES):
-        return [unknown(part, "not looked at: a SOCKS proxy stands between us and Telegram")]
-    async with aiohttp.ClientSession() as session:
-        ask = _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}", config.proxy)
+    async with _session(config) as session:
+        ask = _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")
         try:
             me = await ask("getMe")
         except _Refused as exc:
             return [closed(part, f"Telegram refuses the token: {exc}", "telegram.token_file: the token from BotFather")]
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+        except NO_ANSWER as exc:
             cure = "telegram.api_url, telegram.proxy: is Telegram reachable from this machine?"
             return [closed(part, f"{config.api_url} gives no usable answer ({type(exc).__name__})", cure)]
-        found = [fine(part, f"the bot is @{_text(me, 'username')}")]
+        found = [fine(part, f"the bot is @{_text(me, 'username')}"), *await _hook(part, ask, config, token, public_url)]
         ids = dict.fromkeys(chat.id for chat in chats)
         return [*found, *[await _chat(part, ask, chat, str(me.get("id", ""))) for chat in ids]]
 
 
 async def bot_username(config: TelegramConfig, token: str) -> str:
-    """What stands in `https://t.me/...`; "" when Telegram does not say or a SOCKS proxy stands between us."""
-    if config.proxy and not config.proxy.startswith(HTTP_PROXIES):
-        return ""
-    async with aiohttp.ClientSession() as session:
+    """What stands in `https://t.me/...`; "" when Telegram does not say."""
+    async with _session(config) as session:
         try:
-            return _text(
-                await _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}", config.proxy)("getMe"), "username"
-            )
-        except (_Refused, aiohttp.ClientError, OSError, ValueError):
+            return _text(await _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")("getMe"), "username")
+        except (_Refused, *NO_ANSWER):
             return ""
+
+
+def _session(config: TelegramConfig) -> aiohttp.ClientSession:
+    """Through the proxy, as the bot itself goes."""
+    return aiohttp.ClientSession(connector=ProxyConnector.from_url(config.proxy) if config.proxy else None)
 
 
 class _Asker:
     """One method of the Bot API, once."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, proxy: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
-        self._proxy = proxy or None
 
     async def __call__(self, method: str, **fields: str) -> Mapping[str, object]:
-        """The result. Raises _Refused, aiohttp.ClientError, OSError, ValueError (no JSON)."""
+        """The result. Raises _Refused, or of NO_ANSWER."""
         async with (
             asyncio.timeout(TIMEOUT_S),
-            self._session.post(
-                f"{self._url}/{method}", data=fields, proxy=self._proxy, allow_redirects=False
-            ) as response,
+            self._session.post(f"{self._url}/{method}", data=fields, allow_redirects=False) as response,
         ):
             body = await response.json(content_type=None)
         if not isinstance(body, dict):
@@ -90,18 +103,45 @@ class _Asker:
         return result if isinstance(result, dict) else {}
 
 
+async def _hook(part: str, ask: _Asker, config: TelegramConfig, token: str, public_url: str) -> list[Finding]:
+    """Whether what people write comes the way that the configuration says."""
+    try:
+        info = await ask("getWebhookInfo")
+    except (_Refused, *NO_ANSWER):
+        return [unknown(part, "whether the bot has a webhook is not told")]
+    url, waiting = _text(info, "url"), info.get("pending_update_count")
+    ours, host = is_our_hook(url, token), urlsplit(url).hostname or url
+    if config.updates != "webhook":
+        if not url or (ours and config.updates == "polling"):
+            return []  # one of ours is taken away by the daemon as soon as it polls
+        cure = "end that program, or make a bot of its own for each; deleteWebhook takes it away"
+        deaf = ", so that nobody can ask it anything (409 Conflict)" if config.updates == "polling" else ""
+        return [problem(part, f"the bot has a webhook on {host} that is not of this configuration{deaf}", cure)]
+    if url != hook_url(public_url, token):
+        if url and not ours:
+            cure = "end that program, or make a bot of its own for each; then start the daemon again"
+            return [problem(part, f"what people write is brought to {host}, to another program", cure)]
+        return [warning(part, "the webhook of this configuration is not set", "the daemon sets it when it starts")]
+    error = _text(info, "last_error_message")
+    if error and waiting:
+        cure = "http.public_url has to lead to http.listen, by https, with a certificate that the world knows"
+        return [problem(part, f"Telegram cannot bring {waiting} updates to {host}: {error}", cure)]
+    last = f"; the last failure: {error}" if error else ""
+    return [fine(part, f"what people write is brought to {host}{last}")]
+
+
 async def _chat(part: str, ask: _Asker, chat: int, bot: str) -> Finding:
     here = f"chat {chat}"
     try:
         title = _text(await ask("getChat", chat_id=str(chat)), "title")
     except _Refused as exc:
         return problem(part, f"{here}: {exc}", "add the bot to the chat; groups have negative ids, supergroups -100…")
-    except (aiohttp.ClientError, OSError, ValueError) as exc:
+    except NO_ANSWER as exc:
         return unknown(part, f"{here}: no usable answer ({type(exc).__name__})")
     named = f"{here} «{title}»" if title else here
     try:
         member = await ask("getChatMember", chat_id=str(chat), user_id=bot)
-    except (_Refused, aiohttp.ClientError, OSError, ValueError):
+    except (_Refused, *NO_ANSWER):
         return unknown(part, f"{named}: whether the bot may write there is not told")
     if member.get("status") in GONE or member.get("can_send_messages") is False:
         return problem(part, f"{named}: the bot may not write there", "add the bot again and let it send messages")
