@@ -259,16 +259,16 @@ RETURNING *;
 -- What chats should show about a call; the revision grows when that changes, the phase never goes back. A draft that the
 -- chat does not want corrects a final card that is there and takes back a live one.
 -- $1 enterprise, $2 linkedid as stored, $3 phase, $4 counters before the call, then one array element a draft: $5 chats,
--- $6 topics, $7 texts, $8 briefs, $9 silent, $10 anew, $11 held until, $12 wanted
+-- $6 topics, $7 texts, $8 briefs, $9 silent, $10 anew, $11 held until, $12 wanted, $13 recordings
 INSERT INTO cards AS card (
-    enterprise_number, linkedid, chat_id, topic, phase, text, brief, silent, anew, held_until, before
+    enterprise_number, linkedid, chat_id, topic, phase, text, brief, silent, anew, held_until, before, sound
 )
 SELECT $1, $2, chat_id, topic, $3, CASE WHEN wanted OR there.phase = 'hangup' THEN draft.text ELSE '' END,
-    draft.brief, draft.silent, draft.anew, draft.held_until, $4
+    draft.brief, draft.silent, draft.anew, draft.held_until, $4, draft.sound
 FROM unnest(
     $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::boolean[], $10::boolean[], $11::timestamptz[],
-    $12::boolean[]
-) AS draft (chat_id, topic, text, brief, silent, anew, held_until, wanted)
+    $12::boolean[], $13::text[]
+) AS draft (chat_id, topic, text, brief, silent, anew, held_until, wanted, sound)
 LEFT JOIN LATERAL (
     SELECT phase FROM cards
     WHERE enterprise_number = $1 AND linkedid = $2 AND chat_id = draft.chat_id AND topic = draft.topic
@@ -278,8 +278,12 @@ ORDER BY chat_id, topic
 ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
     phase = excluded.phase, text = excluded.text, brief = excluded.brief, silent = excluded.silent,
     anew = excluded.anew, held_until = excluded.held_until, before = coalesce(excluded.before, card.before),
-    revision = card.revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
-WHERE (card.text <> excluded.text OR card.phase <> excluded.phase)
+    revision = card.revision + CASE WHEN card.text <> excluded.text OR card.phase <> excluded.phase THEN 1 ELSE 0 END,
+    retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now(),
+    sound = excluded.sound,
+    sound_gave_up = CASE WHEN card.sound = excluded.sound THEN card.sound_gave_up END,
+    sound_at = CASE WHEN card.sound = excluded.sound THEN card.sound_at END
+WHERE (card.text <> excluded.text OR card.phase <> excluded.phase OR card.sound <> excluded.sound)
   AND array_position('{start,dial,bridge,hangup}', card.phase)
       <= array_position('{start,dial,bridge,hangup}', excluded.phase)
 RETURNING id;
@@ -374,7 +378,10 @@ WITH shown AS (
     UPDATE cards SET
         sent_revision = greatest(sent_revision, done.revision), sent_phase = done.phase, sent_at = now(),
         message_id = $5, shared = $6, sending_since = NULL, sending_by = NULL, sending_text = NULL, failures = 0,
-        retry_at = NULL, updated_at = now()
+        retry_at = NULL, updated_at = now(),
+        -- Another message carries no recording yet.
+        sent_sound = CASE WHEN earlier = $5 THEN sent_sound ELSE '' END,
+        sound_gave_up = CASE WHEN earlier = $5 THEN sound_gave_up END
     FROM unnest($1::bigint[], $2::integer[], $3::text[]) AS done (id, revision, phase)
     JOIN (
         SELECT id, message_id AS earlier FROM cards WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
@@ -487,6 +494,32 @@ SELECT message_id FROM bot_answers WHERE chat_id = $1 AND message_id = ANY ($2::
 -- A text was looked for. $1 enterprise, $2 chat, $3 text
 UPDATE cards SET doubtful_text = NULL, doubtful_since = NULL
 WHERE enterprise_number = $1 AND chat_id = $2 AND doubtful_text = $3;
+
+-- name: cards_without_sound
+-- Final cards whose message is to carry a recording and does not, oldest first; what else they have to say comes before.
+-- A message that several cards share carries none. $1 enterprises, $2 chats that are left alone, $3 limit
+SELECT * FROM cards
+WHERE enterprise_number = ANY ($1::text[]) AND chat_id <> ALL ($2::bigint[])
+  AND sound <> '' AND sound <> sent_sound AND sound_gave_up IS NULL AND (sound_at IS NULL OR sound_at <= now())
+  AND phase = 'hangup' AND text <> '' AND message_id IS NOT NULL AND NOT shared
+  AND sent_revision = revision AND sending_since IS NULL
+ORDER BY id LIMIT $3;
+
+-- name: card_sounded
+-- A message carries a recording. Its text came along as it was when the upload began: what was shown meanwhile, or is
+-- being shown just now, has to be shown again. $1 id, $2 message id, $3 recording, $4 the revision whose text came along
+UPDATE cards SET
+    sent_sound = $3, sound_at = NULL, updated_at = now(),
+    revision = revision + CASE WHEN sent_revision = $4 AND sending_since IS NULL THEN 0 ELSE 1 END
+WHERE id = $1 AND message_id = $2;
+
+-- name: card_sound_later
+-- Its upload failed. $1 id, $2 pause before the next attempt
+UPDATE cards SET sound_at = now() + $2::interval, updated_at = now() WHERE id = $1;
+
+-- name: card_sound_given_up
+-- A message will never carry this recording. $1 id, $2 recording, $3 why
+UPDATE cards SET sound_gave_up = $3, updated_at = now() WHERE id = $1 AND sound = $2;
 
 -- name: chat_state
 -- What became of a chat. $1 enterprise, $2 chat

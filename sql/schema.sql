@@ -161,6 +161,10 @@ CREATE TABLE cards (
     sending_text      text,                           -- of a new message that is being sent; null: an edit
     doubtful_text     text,                           -- of a new message whose answer was lost: it may stand there
     doubtful_since    timestamptz,
+    sound             text NOT NULL DEFAULT '',       -- recording that the message is to carry, below its folder; '': none
+    sent_sound        text NOT NULL DEFAULT '',       -- what it carries
+    sound_at          timestamptz,                    -- its upload: not before; null: at once
+    sound_gave_up     text,                           -- why the message will never carry it; null: it may
     CONSTRAINT cards_kind_check CHECK (kind IN ('call', 'board', 'digest')),
     CONSTRAINT cards_phase_check CHECK (phase IN ('start', 'dial', 'bridge', 'hangup')),
     CONSTRAINT cards_enterprise_number_linkedid_chat_id_topic_key UNIQUE (enterprise_number, linkedid, chat_id, topic)
@@ -173,6 +177,8 @@ CREATE INDEX cards_live_idx ON cards (enterprise_number, chat_id) WHERE phase <>
 CREATE INDEX cards_live_message_idx ON cards (enterprise_number, chat_id)
     WHERE message_id IS NOT NULL AND kind = 'call' AND sent_phase <> 'hangup';
 CREATE INDEX cards_message_idx ON cards (chat_id, message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX cards_sound_idx ON cards (enterprise_number, id)
+    WHERE sound <> '' AND sound <> sent_sound AND sound_gave_up IS NULL;
 CREATE INDEX cards_doubtful_idx ON cards (enterprise_number, chat_id) WHERE doubtful_text IS NOT NULL;
 
 -- Messages of ours that still have to be deleted.

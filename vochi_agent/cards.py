@@ -7,7 +7,7 @@ from typing import Protocol
 
 from vochi_agent.ports import CardDraft
 
-__all__ = ["Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "PendingChat"]
+__all__ = ["Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "PendingChat", "SoundQueue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Card:
         message_id: What shows it; None: nothing does.
         sent_phase: What that message shows; None: nothing yet.
         shared: That message carries other cards too.
+        sound: The recording that the message is to carry, below the folder of recordings; "" for none.
+        sent_sound: The one that it carries.
     """
 
     id: int
@@ -49,6 +51,8 @@ class Card:
     sent_phase: str | None
     shared: bool
     failures: int
+    sound: str = ""
+    sent_sound: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,4 +173,24 @@ class CardQueue(Protocol):
 
     async def settled(self, enterprise_number: str, chat_id: int, doubt: Doubt) -> None:
         """The text of a doubt was looked for everywhere."""
+        ...
+
+
+class SoundQueue(Protocol):
+    """Final cards whose messages are to carry a recording. Every method raises StoreUnavailable."""
+
+    async def without_sound(self, enterprises: Sequence[str], not_in: Sequence[int], *, limit: int) -> Sequence[Card]:
+        """Cards whose message lacks its recording and shows everything else, oldest first, but for some chats."""
+        ...
+
+    async def sounded(self, card: Card) -> None:
+        """The message carries the recording, above the text that the card had; a newer text is to be shown again."""
+        ...
+
+    async def sound_later(self, card: Card, pause: timedelta) -> None:
+        """Not before a pause."""
+        ...
+
+    async def sound_given_up(self, card: Card, reason: str) -> None:
+        """The message will never carry it."""
         ...

@@ -42,12 +42,15 @@ from vochi_agent.store.news import CustomerNews
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
+from vochi_agent.supervisor import bulkhead
 from vochi_agent.telegram.cards import CardSender, Pace
 from vochi_agent.telegram.desk import Desk
 from vochi_agent.telegram.door import Bot
 from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
 from vochi_agent.telegram.hook import HOOK_ROUTE, bot_of, hook_secret
 from vochi_agent.telegram.intake import Intake
+from vochi_agent.telegram.opened import OpenBot
+from vochi_agent.telegram.sounds import Sounds
 from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
@@ -177,14 +180,24 @@ async def assembled(
         stack.push_async_callback(customers.aclose)
         news = CustomerNews(store.database, customers, enterprises=list(layouts))
         sites: dict[str, Site] = {}
-        intake = _intake(config, store, metrics, ours=lambda number: number in sites and sites[number].duty.ours)
+        intake = _intake(config, store, metrics, ours=partial(_writes, sites))
         cards = CardSender(
             config,
             store.cards,
             metrics=metrics,
             bots=bots,
-            ours=lambda number: number in sites and sites[number].duty.ours,
-            attend=intake.attend,
+            ours=partial(_writes, sites),
+            attend=partial(
+                _attended,
+                intake,
+                Sounds(
+                    store.cards,
+                    lambda *of: recorded_calls.file(*of),  # noqa: PLW0108 - it is made below
+                    metrics=metrics,
+                    pace=Pace(),
+                    ours=partial(_writes, sites),
+                ),
+            ),
         )
         live_cards = LiveCards(store.cards, customers, renderers=_live_renderers(config), cards_changed=cards.wake)
         recorded_calls = RecordedCalls(
@@ -320,6 +333,14 @@ async def assembled(
         )
 
 
+async def _attended(intake: Intake, sounds: Sounds, opened: OpenBot) -> None:
+    """What is done with a bot beside its cards; neither suffers from the other."""
+    async with asyncio.TaskGroup() as tasks:
+        for what, attend in (("the desk", intake.attend), ("the recordings", sounds.attend)):
+            name = f"{what} of the Telegram bot of {opened.numbers[0]}"
+            tasks.create_task(bulkhead(name, partial(attend, opened)), name=name)
+
+
 def _intake(config: Config, store: PostgresStore, metrics: Metrics, *, ours: Callable[[str], bool]) -> Intake:
     """What people write to the bots, and who answers it."""
 
@@ -390,6 +411,11 @@ def _renderers(
 def _live_renderers(config: Config) -> Mapping[str, LiveRenderer]:
     """Of the enterprises whose chats are shown calls that go on."""
     return {each.number: live_renderer(each, config) for each in config.enterprises if shows_live(each)}
+
+
+def _writes(sites: Mapping[str, Site], number: str) -> bool:
+    """Whether this daemon writes the calls of an enterprise now."""
+    return number in sites and sites[number].duty.ours
 
 
 def _watch(sites: Mapping[str, Site], number: str) -> PbxWatch | None:

@@ -46,6 +46,7 @@ class CardDraft:
         anew: What the chat shows of an earlier phase is replaced by a new message, not edited.
         held_until: Not before this moment, and together with what else waits for it.
         wanted: False: the chat did not ask for such a call; what it shows of it already is corrected or taken back.
+        sound: The recording that the message is to carry, below the folder of recordings; "" for none.
     """
 
     chat_id: int
@@ -56,6 +57,7 @@ class CardDraft:
     anew: bool = False
     held_until: datetime | None = None
     wanted: bool = True
+    sound: str = ""
 
 
 class Renderer(Protocol):

@@ -1,8 +1,8 @@
-"""Recordings from the PBX's folder to the link on a card: composes who finds, keeps, signs and serves them.
+"""Recordings from the PBX's folder to the cards: composes who finds, keeps, signs and serves them.
 
 A link is signed with the enterprise's bot token, without a bot with a CRM's key: every daemon of the enterprise makes
 and serves the same links, and a new token makes the old ones worthless. Without a folder, a bot or CRM and a public
-address there are no links.
+address there are no links; chats that hear the file itself need the folder alone.
 """
 
 import asyncio
@@ -48,10 +48,15 @@ class RecordedCalls:
         self._secrets: Mapping[str, str] = {
             each.number: secret for each in config.enterprises if (secret := _secret(each))
         }
+        self._served = [
+            each.number
+            for each in config.enterprises
+            if each.asterisk.recordings and each.number in self._secrets and self._public_url
+        ]
         self._folders = {
             each.number: Path(each.asterisk.recordings)
             for each in config.enterprises
-            if each.asterisk.recordings and each.number in self._secrets and self._public_url
+            if each.number in self._served or (each.asterisk.recordings and _are_sent(each))
         }
         self._store = store
         self._render = render
@@ -62,7 +67,7 @@ class RecordedCalls:
     @property
     def waits(self) -> Mapping[str, timedelta]:
         """By enterprise whose recordings are served: after how long no file comes any more."""
-        return dict.fromkeys(self._folders, timedelta(seconds=sum(LOOKS_S) + SLACK_S))
+        return dict.fromkeys(self._served, timedelta(seconds=sum(LOOKS_S) + SLACK_S))
 
     def add(self, call: Call) -> None:
         """A call was stored: its file may come. Returns at once."""
@@ -71,13 +76,19 @@ class RecordedCalls:
 
     def link(self, enterprise_number: str, linkedid: str) -> str:
         """Where a call's recording is to be had; "" when recordings are not served."""
-        if enterprise_number not in self._folders:
+        if enterprise_number not in self._served:
             return ""
         return recording_link(self._public_url, self._secrets[enterprise_number], enterprise_number, linkedid)
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """What the HTTP server serves of them."""
-        return recording_routes({number: self._secrets[number] for number in self._folders}, self._file)
+        return recording_routes({number: self._secrets[number] for number in self._served}, self._file)
+
+    async def file(self, enterprise_number: str, recording: str) -> Path | None:
+        """The file of a recording; None for one that lies elsewhere than in the folder, or is not looked for."""
+        if enterprise_number not in self._folders:
+            return None
+        return await asyncio.to_thread(_below, self._folders[enterprise_number], recording)
 
     async def _find(self, call: Call) -> str:
         linkedid = call.linkedid.partition("~")[0]
@@ -93,9 +104,20 @@ class RecordedCalls:
         call = await self._store.reports.call(linkedid, enterprise_number)
         if call is None or not call.recording:
             return None
-        folder = self._folders[enterprise_number].resolve()
-        file = (folder / call.recording).resolve()
-        return file if file.is_relative_to(folder) else None
+        return await self.file(enterprise_number, call.recording)
+
+
+def _below(folder: Path, recording: str) -> Path | None:
+    """What the ledger says is no path before it is known to end in the folder, links followed."""
+    folder = folder.resolve()
+    file = (folder / recording).resolve()
+    return file if file.is_relative_to(folder) else None
+
+
+def _are_sent(enterprise: Enterprise) -> bool:
+    """Some chat hears the file itself."""
+    has_bot = bool(enterprise.telegram_token.get_secret_value())
+    return has_bot and any(chat.recording == "audio" for chat in enterprise.chats)
 
 
 def _secret(enterprise: Enterprise) -> str:

@@ -8,3 +8,13 @@ CREATE TABLE bot_inbox (
 );
 
 CREATE INDEX bot_inbox_kept_idx ON bot_inbox (bot_id, update_id) WHERE content IS NOT NULL;
+
+-- Recordings in the messages of final cards.
+ALTER TABLE cards
+    ADD COLUMN sound text NOT NULL DEFAULT '',
+    ADD COLUMN sent_sound text NOT NULL DEFAULT '',
+    ADD COLUMN sound_at timestamptz,
+    ADD COLUMN sound_gave_up text;
+
+CREATE INDEX cards_sound_idx ON cards (enterprise_number, id)
+    WHERE sound <> '' AND sound <> sent_sound AND sound_gave_up IS NULL;

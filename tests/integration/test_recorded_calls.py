@@ -160,6 +160,39 @@ async def test_a_call_without_a_file_keeps_its_card(office: Office) -> None:
     assert "Запись" not in await office.card()
 
 
+async def test_chats_that_hear_the_file_itself_need_no_address_and_nothing_outside_the_folder_is_found(
+    store: PostgresStore, tmp_path: Path
+) -> None:
+    def recorded(**chat: str) -> RecordedCalls:
+        asterisk = {
+            "ami": "127.0.0.1:5038", "ami_username": "v", "ami_secret": "x", "recordings": str(tmp_path / "monitor")
+        }  # fmt: skip
+        enterprise = {
+            "number": "0901",
+            "country": "BY",
+            "telegram_token": "42:TEST",
+            "asterisk": asterisk,
+            "chats": [{"id": -1, **chat}],
+        }
+        config = Config.model_validate({"enterprises": [enterprise]})
+        return RecordedCalls(
+            config, store, render=lambda _: lambda *_: [], cards_changed=lambda: None, kept=lambda: None
+        )
+
+    heard = recorded(recording="audio")
+    write(tmp_path / "monitor", "a.wav")
+    write(tmp_path, "secret.wav")
+    (tmp_path / "monitor" / "b.wav").symlink_to(tmp_path / "secret.wav")
+
+    assert await heard.file("0901", "a.wav") == (tmp_path / "monitor" / "a.wav").resolve()
+    for elsewhere in ("../secret.wav", "b.wav", str(tmp_path / "secret.wav"), ".."):
+        assert await heard.file("0901", elsewhere) is None
+    assert await heard.file("0902", "a.wav") is None
+    assert await recorded().file("0901", "a.wav") is None
+    # CRMs are told a link or nothing: they need not wait for the file.
+    assert (heard.link("0901", "1.2"), dict(heard.waits)) == ("", {})
+
+
 def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_there_are_none(
     store: PostgresStore, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -12,6 +12,8 @@ from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.cards import CardSender, Pace
+from vochi_agent.telegram.door import Bot
+from vochi_agent.telegram.opened import OpenBot
 
 __all__ = ["FORUM", "GROUP", "OTHER", "PERSON", "QUICK", "Chats", "configured", "sending"]
 
@@ -72,8 +74,13 @@ async def sending(
     sandbox: TelegramSandbox | None = None,
     pace: Pace = QUICK,
     token: str = "42:TEST",
+    bots: Callable[[str], Mapping[str, Bot]] = lambda _: {},
+    attend: Callable[[OpenBot], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Chats]:
-    """A sender at work while the block runs, with a sandbox of its own unless given."""
+    """A sender at work while the block runs, with a sandbox of its own unless given.
+
+    `bots`: those that are not to be opened anew, by token, made of the sandbox's address.
+    """
     # What the sender would do first takes its seconds, and on a busy machine longer than a test waits.
     await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
     async with contextlib.AsyncExitStack() as stack:
@@ -83,7 +90,14 @@ async def sending(
                 sandbox.add_chat(chat_id)
             sandbox.add_chat(FORUM, topics=[7])
         metrics = Metrics()
-        sender = CardSender(configured(sandbox.url, token), store.cards, metrics=metrics, pace=pace)
+        sender = CardSender(
+            configured(sandbox.url, token),
+            store.cards,
+            metrics=metrics,
+            pace=pace,
+            bots=bots(sandbox.url),
+            attend=attend,
+        )
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(sender.run(), name="sender under test")
             try:

@@ -521,6 +521,10 @@ def other(number: str, ami: str) -> str:
         ),
         ("[[enterprises.chats]]\nid = -5\n" * 2, "chats[-5].id would get some calls twice"),
         (
+            '[[enterprises.chats]]\nid = -5\nrecording = "audio"',
+            'chats[-5].recording is "audio" without a folder; needed: asterisk.recordings',
+        ),
+        (
             '[enterprises.crm.uon]\nurl = "https://u.example"\napi_key = "k"\n[enterprises.crm.amocrm]\nurl = "https://a.example"',
             "primary_source is missing; needed: whose names win, uon or amocrm",
         ),

@@ -116,6 +116,8 @@ def _check_chats(document: Document, enterprise_path: KeyPath, enterprise: dict[
                 document.complain(
                     (*path, "lines"), f"has {shown(line)}, which is no line's id{did_you_mean(line, known)}"
                 )
+        if chat.get("recording") == "audio" and not _table(enterprise, "asterisk").get("recordings"):
+            document.complain((*path, "recording"), 'is "audio" without a folder; needed: asterisk.recordings')
         if any(_same_call_twice(chat, earlier) for _, earlier in chats[:position]):
             document.complain((*path, "id"), "would get some calls twice: an earlier table has the same chat and topic")
 

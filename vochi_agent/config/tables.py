@@ -336,6 +336,7 @@ class Chat(Table):
         quiet: Hours in which calls that begin are not told at once but together when they end, e.g. "22:00-08:00".
         badges: What is said about the customer in a line of its own.
         hashtags: A line of hashtags, for Telegram's search.
+        recording: How a conversation is heard: nothing, a link on the card, or the file in the card's message.
     """
 
     id: v.ChatId
@@ -349,6 +350,7 @@ class Chat(Table):
     quiet: v.QuietHours = ""
     badges: tuple[v.Badge, ...] = ("repeated", "black_list")
     hashtags: v.Flag = False
+    recording: v.RecordingMode = "link"
 
 
 class Enterprise(Table):

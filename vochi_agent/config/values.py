@@ -334,6 +334,7 @@ QuietHours = Annotated[
     Allowed('from and to, such as "22:00-08:00", empty for none'),
 ]
 UpdatesMode = Annotated[Literal["polling", "webhook", "off"], Allowed("polling, webhook, off")]
+RecordingMode = Annotated[Literal["none", "link", "audio"], Allowed("none, link, audio")]
 CardMode = Annotated[Literal["auto", "edit", "resend"], Allowed("auto, edit, resend")]
 PoolSize = Annotated[StrictInt, Field(ge=1, le=100), Allowed("a whole number from 1 to 100")]
 SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a whole number from 1 to 10000")]

@@ -17,6 +17,7 @@ from aiohttp import web
 from .telegram_chats import Fault, SandboxChat, SandboxMessage, TelegramRequest
 from .telegram_html import MarkupError, shown_text
 from .telegram_limits import Limits
+from .telegram_media import MAX_CAPTION, MAX_UPLOAD, FileRefused, Form, read_form, sent_file
 from .telegram_updates import Mailbox, ReaderLost
 from .telegram_webhook import Courier, HookRefused
 
@@ -48,6 +49,7 @@ class TelegramSandbox:
         limited: Apply Telegram's real limits.
         limits: Those limits.
         refused: How many requests the limits refused.
+        max_upload: Bytes that a request may have; Telegram's own limit unless a test takes less.
         on_message: Told of every message as it is sent or edited.
         mailbox: What people wrote to the bot.
         courier: Brings it to a webhook, when there is one.
@@ -57,13 +59,14 @@ class TelegramSandbox:
     def __init__(self, *, token: str = "42:TEST", host: str = "127.0.0.1", port: int = 0) -> None:  # noqa: S107
         self.limited = False
         self.refused = 0
+        self.max_upload = MAX_UPLOAD
         self.on_message: Callable[[SandboxMessage], None] = lambda _: None
         self.requests: deque[TelegramRequest] = deque(maxlen=MAX_LOG)
         self._token = token
         self._host = host
         self._port = port
         self._chats: dict[int, SandboxChat] = {}
-        self._faults: list[tuple[Fault, int | None, int]] = []
+        self._faults: list[tuple[Fault, int | None, str, int]] = []
         self.limits = Limits()
         self.mailbox = Mailbox()
         self.courier = Courier(self.mailbox, told=self._tell)
@@ -79,6 +82,7 @@ class TelegramSandbox:
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
             "editmessagecaption": self._edit_message_caption,
+            "editmessagemedia": self._edit_message_media,
             "deletemessage": self._delete_message,
             "deletemessages": self._delete_messages,
             "getwebhookinfo": self.courier.info,
@@ -91,7 +95,7 @@ class TelegramSandbox:
         return f"http://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(client_max_size=self.max_upload)
         app.add_routes([web.route("*", "/bot{token}/{method}", self._door)])
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
@@ -147,9 +151,11 @@ class TelegramSandbox:
             content["reply_to_message"] = self._as_json(chat, chat.messages[reply_to])
         return self.mailbox.put("message", content)
 
-    def break_next(self, fault: Fault, *, chat_id: int | None = None, retry_after: int = 1, times: int = 1) -> None:
-        """Let the next requests fail, those of one chat or of any."""
-        self._faults += [(fault, chat_id, retry_after)] * times
+    def break_next(
+        self, fault: Fault, *, chat_id: int | None = None, method: str = "", retry_after: int = 1, times: int = 1
+    ) -> None:
+        """Let the next requests fail, those of one chat or of any, of one method or of any."""
+        self._faults += [(fault, chat_id, method.lower(), retry_after)] * times
 
     def messages(self, chat_id: int) -> list[SandboxMessage]:
         """What of the bot's stands in a chat, oldest first."""
@@ -166,7 +172,10 @@ class TelegramSandbox:
 
     async def _door(self, request: web.Request) -> web.StreamResponse:
         """What every request meets: the token, the method, the faults."""
-        fields = dict(request.query) | await _fields(request)
+        try:
+            fields = await read_form(request)
+        except web.HTTPRequestEntityTooLarge:
+            return _json(413, {"ok": False, "error_code": 413, "description": "Request Entity Too Large"})
         name = request.match_info["method"]
         self.requests.append(TelegramRequest(name, fields))
         try:
@@ -181,14 +190,14 @@ class TelegramSandbox:
             method = self._methods.get(name.lower())
             if method is None:
                 raise _Refused(404, "Not Found")
-            fault, retry_after = self._next_fault(fields.get("chat_id", ""))
+            fault, retry_after = self._next_fault(name.lower(), fields.get("chat_id", ""))
             if fault and fault is not Fault.LOST_ANSWER:
                 return await self._fail(fault, retry_after, request)
             answer = _json(200, {"ok": True, "result": method(fields)})
             return await self._silence(request) if fault else answer
         except ReaderLost as lost:
             return _json(409, {"ok": False, "error_code": 409, "description": str(lost)})
-        except HookRefused as refused:
+        except (HookRefused, FileRefused) as refused:
             return _json(400, {"ok": False, "error_code": 400, "description": f"Bad Request: {refused}"})
         except _Refused as refused:
             description = {"ok": False, "error_code": refused.status, "description": str(refused)}
@@ -202,9 +211,9 @@ class TelegramSandbox:
         async with self._changed:
             self._changed.notify_all()
 
-    def _next_fault(self, chat_id: str) -> tuple[Fault | None, int]:
-        for index, (fault, only, retry_after) in enumerate(self._faults):
-            if only is None or str(only) == chat_id:
+    def _next_fault(self, method: str, chat_id: str) -> tuple[Fault | None, int]:
+        for index, (fault, only, of_method, retry_after) in enumerate(self._faults):
+            if (only is None or str(only) == chat_id) and of_method in ("", method):
                 del self._faults[index]
                 return fault, retry_after
         return None, 0
@@ -255,14 +264,31 @@ class TelegramSandbox:
     def _edit_message_text(self, fields: Mapping[str, str]) -> dict[str, object]:
         chat = self._writable(fields)
         message = _editable(chat, fields)
+        if message.file:
+            raise _Refused(400, "Bad Request: there is no text in the message to edit")
         text = _text(fields)
         if fields["text"] == message.source:
             raise _Refused(400, NOT_MODIFIED)
         return self._shown(chat, replace(message, source=fields["text"], text=text, edits=message.edits + 1))
 
-    def _edit_message_caption(self, fields: Mapping[str, str]) -> dict[str, object]:
-        _editable(self._writable(fields), fields)
-        raise _Refused(400, "Bad Request: there is no caption in the message to edit")
+    def _edit_message_caption(self, fields: Form) -> dict[str, object]:
+        chat = self._writable(fields)
+        message = _editable(chat, fields)
+        if not message.file:
+            raise _Refused(400, "Bad Request: there is no caption in the message to edit")
+        text = _caption(fields)
+        source = fields.get("caption", "")
+        if source == message.source:
+            raise _Refused(400, NOT_MODIFIED)
+        return self._shown(chat, replace(message, source=source, text=text, edits=message.edits + 1))
+
+    def _edit_message_media(self, fields: Form) -> dict[str, object]:
+        chat = self._writable(fields)
+        message = _editable(chat, fields)
+        file, media = sent_file(fields)
+        text = _caption(media)
+        source = media.get("caption", "")
+        return self._shown(chat, replace(message, source=source, text=text, file=file, edits=message.edits + 1))
 
     def _delete_messages(self, fields: Mapping[str, str]) -> bool:
         chat = self._writable(fields)
@@ -291,7 +317,11 @@ class TelegramSandbox:
             "from": {"id": 1, "is_bot": False, "first_name": "Анна"} if message.by_people else self._get_me({}),
             "chat": chat.as_json(),
             "date": STARTED_AT + message.message_id,
-            "text": message.text,
+            **(
+                {"caption": message.text, message.file.kind: message.file.as_json()}
+                if message.file
+                else {"text": message.text}
+            ),
             **({"message_thread_id": message.topic, "is_topic_message": True} if message.topic else {}),
             **({"edit_date": STARTED_AT + message.message_id + message.edits} if message.edits else {}),
         }
@@ -318,27 +348,31 @@ class TelegramSandbox:
         return chat
 
 
-async def _fields(request: web.Request) -> dict[str, str]:
-    """Parameters of a form, a multipart form or JSON, all as texts."""
-    if request.content_type == "application/json":
-        body: dict[str, object] = await request.json()
-        return {name: value if isinstance(value, str) else ENCODE(value) for name, value in body.items()}
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-
-
 def _text(fields: Mapping[str, str]) -> str:
     """What people will see of `text`. Raises _Refused."""
-    source = fields.get("text", "")
-    markup = fields.get("parse_mode", "").lower() == "html"
-    try:
-        text = (shown_text(source) if markup else source).strip()
-    except MarkupError as error:
-        raise _Refused(400, f"Bad Request: can't parse entities: {error}") from error
+    text = _shown(fields, "text")
     if not text:
         raise _Refused(400, "Bad Request: message text is empty")
     if len(text) > MAX_TEXT:
         raise _Refused(400, "Bad Request: message is too long")
     return text
+
+
+def _caption(fields: Mapping[str, str]) -> str:
+    """What people will see of `caption`. Raises _Refused."""
+    text = _shown(fields, "caption")
+    if len(text) > MAX_CAPTION:
+        raise _Refused(400, "Bad Request: message caption is too long")
+    return text
+
+
+def _shown(fields: Mapping[str, str], name: str) -> str:
+    source = fields.get(name, "")
+    markup = fields.get("parse_mode", "").lower() == "html"
+    try:
+        return (shown_text(source) if markup else source).strip()
+    except MarkupError as error:
+        raise _Refused(400, f"Bad Request: can't parse entities: {error}") from error
 
 
 def _editable(chat: SandboxChat, fields: Mapping[str, str]) -> SandboxMessage:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .telegram_media import SandboxFile
+
 __all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest"]
 
 
@@ -37,6 +39,7 @@ class SandboxMessage:
         topic: `message_thread_id`, 0 for none.
         edits: How often it was changed.
         by_people: Not the bot's.
+        file: What it carries; then the text is a caption.
     """
 
     chat_id: int
@@ -47,6 +50,7 @@ class SandboxMessage:
     topic: int
     edits: int = 0
     by_people: bool = False
+    file: SandboxFile | None = None
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ async def put_cards(
         [draft.anew for draft in each],
         [draft.held_until for draft in each],
         [draft.wanted for draft in each],
+        [storable(draft.sound) for draft in each],
     )
     return await _told(session, enterprise_number, len(changed))
 

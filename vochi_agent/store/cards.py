@@ -34,7 +34,7 @@ BOARD: Final = "board"
 
 
 class CardQueue:
-    """Fulfils `cards.CardQueue`. Every method raises StoreUnavailable.
+    """Fulfils `cards.CardQueue` and `cards.SoundQueue`. Every method raises StoreUnavailable.
 
     Args:
         holder: Names this life of this daemon in its claims.
@@ -202,6 +202,22 @@ class CardQueue:
     async def opened(self, enterprise_number: str, chat_id: int) -> None:
         """The chat takes messages again."""
         await self._database.execute("chat_open", enterprise_number, chat_id)
+
+    async def without_sound(self, enterprises: Sequence[str], not_in: Sequence[int], *, limit: int) -> list[Card]:
+        """Cards whose message lacks its recording and shows everything else, oldest first, but for some chats."""
+        return _cards(await self._database.fetch("cards_without_sound", list(enterprises), list(not_in), limit))
+
+    async def sounded(self, card: Card) -> None:
+        """The message carries the recording, above the text that the card had; a newer text is to be shown again."""
+        await self._database.execute("card_sounded", card.id, card.message_id, card.sound, card.revision)
+
+    async def sound_later(self, card: Card, pause: timedelta) -> None:
+        """Not before a pause."""
+        await self._database.execute("card_sound_later", card.id, pause)
+
+    async def sound_given_up(self, card: Card, reason: str) -> None:
+        """The message will never carry it."""
+        await self._database.execute("card_sound_given_up", card.id, card.sound, storable(reason))
 
 
 def _cards(rows: Sequence[Row]) -> list[Card]:

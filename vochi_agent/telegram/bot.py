@@ -6,6 +6,7 @@ Invariant: no request outlives its deadline, and no exception of aiogram or aioh
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 from typing import Final, TypeVar
 
 import aiohttp
@@ -18,6 +19,7 @@ from aiogram.exceptions import (
     TelegramAPIError,
     TelegramBadRequest,
     TelegramConflictError,
+    TelegramEntityTooLarge,
     TelegramForbiddenError,
     TelegramMigrateToChat,
     TelegramNetworkError,
@@ -27,6 +29,9 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 from aiogram.types import (
+    FSInputFile,
+    InputMediaAudio,
+    InputMediaDocument,
     LinkPreviewOptions,
     Message,
     ReplyParameters,
@@ -47,6 +52,7 @@ from .failures import (
     MessageGone,
     TelegramAway,
     TelegramFailure,
+    TextIsCaption,
     TokenRefused,
     TopicGone,
     UpdatesTaken,
@@ -65,6 +71,9 @@ ALLOWED_UPDATES: Final = ["message"]
 HOOK_CONNECTIONS: Final = 4
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NOT_MODIFIED: Final = "message is not modified"
+# What sendAudio takes, and players show as a track; everything else is a file that they play as far as they can.
+AUDIO: Final = frozenset({".mp3", ".m4a"})
+SOUND_NAME: Final = "Запись разговора"
 PROXY_ERRORS: Final = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
 NO_CAPTION: Final = "there is no caption in the message to edit"
 # Descriptions of 400 answers, in lower case; the texts are Telegram's only way to tell them apart.
@@ -73,6 +82,8 @@ REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
     ("message to edit not found", MessageGone),
     ("message can't be edited", MessageGone),
     ("message_id_invalid", MessageGone),
+    ("caption is too long", MessageGone),
+    ("there is no text in the message", TextIsCaption),
     ("message thread not found", TopicGone),
     ("topic_closed", TopicGone),
     ("topic_deleted", TopicGone),
@@ -89,6 +100,7 @@ FAILURES: Final[tuple[tuple[type[AiogramError], type[TelegramFailure]], ...]] = 
     (TelegramForbiddenError, ChatClosed),
     (TelegramUnauthorizedError, TokenRefused),
     (TelegramNotFound, TokenRefused),
+    (TelegramEntityTooLarge, CardRefused),
     (TelegramServerError, TelegramAway),
 )
 
@@ -117,18 +129,26 @@ class TelegramBot:
         )
         return message.message_id
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> bool:
-        """Put another text into a message; False when it stands there already."""
+    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool, caption: bool = False) -> bool:
+        """Put another text into a message, or below the file that it carries; False when it stands there already."""
+        parse_mode = ParseMode.HTML if markup else None
         try:
-            await self._answer(
-                self._bot.edit_message_text(
-                    text,
-                    chat_id=chat_id,
-                    message_id=message_id,
-                    parse_mode=ParseMode.HTML if markup else None,
-                    link_preview_options=NO_PREVIEW,
+            if caption:
+                await self._answer(
+                    self._bot.edit_message_caption(
+                        chat_id=chat_id, message_id=message_id, caption=text, parse_mode=parse_mode
+                    )
                 )
-            )
+            else:
+                await self._answer(
+                    self._bot.edit_message_text(
+                        text,
+                        chat_id=chat_id,
+                        message_id=message_id,
+                        parse_mode=parse_mode,
+                        link_preview_options=NO_PREVIEW,
+                    )
+                )
         except CardRefused as refused:
             if NOT_MODIFIED not in str(refused):
                 raise
@@ -137,6 +157,29 @@ class TelegramBot:
             # To repeat an edit does no harm, whether it arrived or not.
             raise TelegramAway(str(lost)) from lost
         return True
+
+    async def attach(self, chat_id: int, message_id: int, text: str, file: Path, *, within_s: float) -> None:
+        """Have a message of ours carry a file above a text, Telegram HTML; to do so again does no harm.
+
+        Args:
+            within_s: For the whole upload.
+        """
+        kind = InputMediaAudio if file.suffix.lower() in AUDIO else InputMediaDocument
+        # PBXs put telephone numbers into the names of their files: chats that see none are not to see these.
+        media = FSInputFile(file, filename=f"{SOUND_NAME}{file.suffix.lower()}")
+        try:
+            await self._answer(
+                self._bot.edit_message_media(
+                    kind(media=media, caption=text, parse_mode=ParseMode.HTML),
+                    chat_id=chat_id,
+                    message_id=message_id,
+                    request_timeout=int(within_s) + 1,
+                ),
+                within_s=within_s,
+            )
+        except CardRefused as refused:
+            if NOT_MODIFIED not in str(refused):
+                raise
 
     async def delete(self, chat_id: int, message_ids: Sequence[int]) -> None:
         """Take messages of ours away, a hundred at most; those that are not there are passed over."""

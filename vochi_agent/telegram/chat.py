@@ -197,7 +197,13 @@ class ChatWorker:
         queue = self._queue
         address = self._door.address
         try:
-            sent = await self._door.put(text, message_id=message_id, topic=cards[0].topic, silent=silent)
+            sent = await self._door.put(
+                text,
+                message_id=message_id,
+                topic=cards[0].topic,
+                silent=silent,
+                caption=bool(cards[0].sent_sound),
+            )
         except AnswerLost as failure:
             self._count("lost")
             self._bot_outage.begin(failure)

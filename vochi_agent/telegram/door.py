@@ -9,18 +9,19 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from .budget import ChatBudget, Window
-from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TopicGone
+from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TextIsCaption, TopicGone
 from .text import plain
 
 __all__ = ["Bot", "ChatDoor", "Sent"]
 
 log = logging.getLogger(__name__)
 
-# The group moved, the topic is gone, the message is gone, the markup is refused: each once, and a last attempt.
-MAX_ATTEMPTS: Final = 5
+# The group moved, the topic is gone, the message is gone or a file, the markup is refused: each once, and a last one.
+MAX_ATTEMPTS: Final = 6
 
 T = TypeVar("T")
 
@@ -32,8 +33,12 @@ class Bot(Protocol):
         """A new message; returns its id."""
         ...
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> bool:
-        """Another text in a message; False when it stood there already."""
+    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool, caption: bool = False) -> bool:
+        """Another text in a message, or below the file that it carries; False when it stood there already."""
+        ...
+
+    async def attach(self, chat_id: int, message_id: int, text: str, file: Path, *, within_s: float) -> None:
+        """Have a message of ours carry a file above a text, whatever it was before."""
         ...
 
     async def delete(self, chat_id: int, message_ids: Sequence[int]) -> None:
@@ -60,6 +65,7 @@ class _Attempt:
     message_id: int | None
     topic: int
     markup: bool = True
+    caption: bool = False
 
 
 class ChatDoor:
@@ -89,9 +95,13 @@ class ChatDoor:
         now = self._clock()
         return max(self.budget.wait(now), self._window.wait(now))
 
-    async def put(self, text: str, *, message_id: int | None, topic: int, silent: bool) -> Sent:
-        """Have a text shown, by another way where Telegram refuses the straight one."""
-        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic)
+    async def put(self, text: str, *, message_id: int | None, topic: int, silent: bool, caption: bool = False) -> Sent:
+        """Have a text shown, by another way where Telegram refuses the straight one.
+
+        Args:
+            caption: The message to edit carries a file.
+        """
+        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic, caption=caption)
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._put(text, attempt, silent)
@@ -100,13 +110,16 @@ class ChatDoor:
                     raise CardRefused(str(failure)) from failure
                 log.warning("Telegram does not take our markup: %s", failure, extra={"action": "card_markup"})
                 attempt = replace(attempt, markup=False)
+            except TextIsCaption:
+                # An upload was done and whoever made it died before the table knew.
+                attempt = replace(attempt, caption=True)
             except MessageGone:
                 attempt = replace(attempt, message_id=None)
             except TopicGone as failure:
                 self._close_topic(attempt.topic, failure)
                 attempt = replace(attempt, topic=0, message_id=None)
             except ChatMoved as failure:
-                self._move(failure)
+                self.follow(failure)
                 attempt = replace(attempt, message_id=None)
         raise CardRefused("every way to send it was refused")
 
@@ -116,7 +129,7 @@ class ChatDoor:
             async with self._request():
                 return await self._bot.delete(self.address, message_ids)
         except ChatMoved as failure:
-            self._move(failure)  # the messages stayed behind
+            self.follow(failure)  # the messages stayed behind
         except (CardRefused, MessageGone):
             if len(message_ids) == 1:
                 return None
@@ -136,8 +149,18 @@ class ChatDoor:
         try:
             async with self._request():
                 return not await self._bot.edit(self.address, message_id, text, markup=True)
-        except (MarkupRefused, MessageGone, CardRefused):
+        except (MarkupRefused, MessageGone, TextIsCaption, CardRefused):
             return False
+
+    def follow(self, failure: ChatMoved) -> None:
+        """Go to the chat's new id from now on."""
+        log.warning(
+            "Telegram chat %d is chat %d now and followed there; mend its id in the configuration",
+            self.address,
+            failure.chat_id,
+            extra={"action": "telegram_moved"},
+        )
+        self.address = failure.chat_id
 
     async def pass_through(self, request: Callable[[], Awaitable[T]]) -> T:
         """Any other request to this chat, when the budget has room for it."""
@@ -152,7 +175,9 @@ class ChatDoor:
                     self.address, shown, topic=attempt.topic, silent=silent, markup=attempt.markup
                 )
                 return Sent(new, edited=False)
-            await self._bot.edit(self.address, attempt.message_id, shown, markup=attempt.markup)
+            await self._bot.edit(
+                self.address, attempt.message_id, shown, markup=attempt.markup, caption=attempt.caption
+            )
             return Sent(attempt.message_id, edited=True)
 
     @contextlib.asynccontextmanager
@@ -167,15 +192,6 @@ class ChatDoor:
             self.budget.spend(self._clock())
             raise
         self.budget.spend(self._clock())
-
-    def _move(self, failure: ChatMoved) -> None:
-        log.warning(
-            "Telegram chat %d is chat %d now and followed there; mend its id in the configuration",
-            self.address,
-            failure.chat_id,
-            extra={"action": "telegram_moved"},
-        )
-        self.address = failure.chat_id
 
     def _close_topic(self, topic: int, failure: TopicGone) -> None:
         if topic not in self._closed_topics:

@@ -33,12 +33,19 @@ def renderer(enterprise: Enterprise, config: Config, *, recording_link: Callable
             CardDraft(
                 chat_id=chat.id,
                 topic=chat.topic,
-                text=final_card(call, customer=customer, before=before, labels=labels, recording=link),
+                text=final_card(
+                    call,
+                    customer=customer,
+                    before=before,
+                    labels=labels,
+                    recording="" if chat.recording == "none" else link,
+                ),
                 brief=brief_final(call, customer=customer, labels=labels),
                 silent=not heard and mode != "resend",
                 anew=mode == "resend" or (heard and mode == "auto"),
                 held_until=held_until(chat, call.started_at, zone),
                 wanted=wants(chat, call),
+                sound=(call.recording or "") if chat.recording == "audio" else "",
             )
             for chat, labels in chats
         ]

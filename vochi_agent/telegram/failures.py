@@ -8,7 +8,8 @@ TelegramFailure
 ├── UpdatesTaken   another program reads the bot's updates: wait, one warning
 ├── MarkupRefused  the HTML is not understood: the same as plain text
 ├── TopicGone      the forum topic is deleted or closed: the same without a topic
-├── MessageGone    the message to edit is not there: a new message
+├── MessageGone    the message to edit is not there, or cannot hold the text: a new message
+├── TextIsCaption  the message to edit carries a file: the same as its caption
 ├── CardRefused    anything else about this one message: it is given up
 ├── TelegramAway   nothing was shown: again after a pause
 └── AnswerLost     no answer: the chat may show the message or not
@@ -26,6 +27,7 @@ __all__ = [
     "MessageGone",
     "TelegramAway",
     "TelegramFailure",
+    "TextIsCaption",
     "TokenRefused",
     "TopicGone",
     "UpdatesTaken",
@@ -74,6 +76,10 @@ class TopicGone(TelegramFailure):
 
 class MessageGone(TelegramFailure):
     """The message to edit does not exist or is no longer ours to edit."""
+
+
+class TextIsCaption(TelegramFailure):
+    """The message to edit carries a file, its text is a caption."""
 
 
 class CardRefused(TelegramFailure):

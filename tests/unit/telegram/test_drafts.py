@@ -70,6 +70,20 @@ def test_a_draft_goes_to_the_topic_in_the_words_of_the_configuration() -> None:
     assert "☎️Второй Агент (151)\n📡МТС Центр\n⏰Начало звонка 10:00" in draft.text
 
 
+@pytest.mark.parametrize(
+    ("recording", "linked", "sound"), [("none", False, ""), ("link", True, ""), ("audio", True, "2026/11/20/1.2.wav")]
+)
+def test_a_chat_hears_a_conversation_in_its_own_way(recording: str, sound: str, *, linked: bool) -> None:
+    config = configured(chat={"recording": recording})
+    render = renderer(config.enterprises[0], config, recording_link=lambda linkedid: f"https://pbx.example/{linkedid}")
+    (heard,) = render(finished(recording="2026/11/20/1.2.wav"), None, None)
+    (nothing_yet,) = render(finished(), None, None)
+
+    assert ("Запись разговора" in heard.text) is linked
+    assert heard.sound == sound
+    assert (nothing_yet.sound, "Запись" in nothing_yet.text) == ("", False)
+
+
 def test_a_chat_without_numbers_gets_them_masked() -> None:
     (draft,) = drafts(configured(chat={"mask_phones": True}))
 
