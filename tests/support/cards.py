@@ -1,26 +1,41 @@
-"""One card of each kind, as people read it: the source of the golden file and of docs/telegram-cards.md.
+"""One card of each kind, as people read it: the source of the golden file, of docs/telegram-cards.md and its pictures.
 
-`python -m tests.support.cards` writes both anew; look at what changed before keeping it.
+`python -m tests.support.cards` writes all of them anew; look at what changed before keeping it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from tests.support.pictures import sheet
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names
 from vochi_agent.telegram.text import Labels, brief_final, brief_live, final_card, live_card
 from vochi_agent.telegram.together import board_of, in_one_message, recovered_digest
 
-__all__ = ["COMPANY", "LABELS", "PERSON", "STARTED_AT", "cards", "final", "finished", "golden", "live", "page", "told"]
+__all__ = [
+    "COMPANY",
+    "LABELS",
+    "PERSON",
+    "STARTED_AT",
+    "cards",
+    "final",
+    "finished",
+    "golden",
+    "live",
+    "page",
+    "pictures",
+    "told",
+]
 
 ROOT: Final = Path(__file__).parents[2]
 GOLDEN: Final = ROOT / "tests" / "golden" / "cards.txt"
 PAGE: Final = ROOT / "docs" / "telegram-cards.md"
+PICTURES: Final = ROOT / "docs" / "pictures"
 
 STARTED_AT: Final = datetime(2026, 11, 20, 7, 0, 5, tzinfo=UTC)  # 10:00 in Minsk
 LABELS: Final = Labels(
@@ -129,11 +144,8 @@ def live(
 
 def cards() -> Iterator[tuple[str, str]]:
     """Every kind of card: its title, its text."""
-    yield from _incoming()
-    yield from _outgoing()
-    yield from _colleagues()
-    yield from _live()
-    yield from _together()
+    for _, group in GROUPS.values():
+        yield from group()
 
 
 def _incoming() -> Iterator[tuple[str, str]]:
@@ -253,6 +265,25 @@ def _together() -> Iterator[tuple[str, str]]:
     yield "Наплыв: табло вместо карточек звонков, которые идут", board_of(briefs)
 
 
+# By the name of the picture: the heading of the page, the cards.
+GROUPS: Final[Mapping[str, tuple[str, Callable[[], Iterator[tuple[str, str]]]]]] = {
+    "incoming": ("Входящие", _incoming),
+    "outgoing": ("Исходящие", _outgoing),
+    "internal": ("Внутренние", _colleagues),
+    "live": ("Звонки, которые идут", _live),
+    "together": ("Несколько звонков в одном сообщении", _together),
+}
+# What the first page of the documentation shows: one call from ringing to its end, one that nobody took, a rush.
+FIRST: Final = (
+    "Звонят телефоны",
+    "Идёт входящий разговор",
+    "Есть запись разговора",
+    "Пропущенный: один телефон звонил, другой занят, третий не в сети, четвёртый отклонил",
+    "Сегодня уже звонил",
+    "Наплыв: табло вместо карточек звонков, которые идут",
+)
+
+
 def golden() -> str:
     """The golden file."""
     return "".join(f"=== {title}\n{text}\n\n" for title, text in cards())
@@ -266,10 +297,24 @@ def page() -> str:
         "when the customer is known, the history when he called before. A `<blockquote expandable>` is folded until\n"
         "somebody taps it. When a chat gets which, and what happens in a rush: [telegram.md](telegram.md).\n"
     )
-    return head + "".join(f"\n## {title}\n\n```\n{text}\n```\n" for title, text in cards())
+    for name, (heading, group) in GROUPS.items():
+        head += f"\n## {heading}\n\n![{heading}](pictures/telegram-{name}.svg)\n"
+        head += "".join(f"\n### {title}\n\n```\n{text}\n```\n" for title, text in group())
+    return head
+
+
+def pictures() -> Mapping[Path, str]:
+    """The same cards as people see them, by file."""
+    found = {
+        PICTURES / f"telegram-{name}.svg": sheet(list(group()), columns=3, title=heading)
+        for name, (heading, group) in GROUPS.items()
+    }
+    by_title = dict(cards())
+    first = [(title, by_title[title]) for title in FIRST]
+    return found | {PICTURES / "telegram.svg": sheet(first, columns=3, title="Карточки звонков в Telegram")}
 
 
 if __name__ == "__main__":
-    for path, text in ((GOLDEN, golden()), (PAGE, page())):
+    for path, text in {GOLDEN: golden(), PAGE: page(), **pictures()}.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

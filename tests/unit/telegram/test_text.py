@@ -1,6 +1,7 @@
 """Cards: the texts people know, line by line, and nothing that an outside string can break."""
 
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,15 +15,19 @@ from tests.support.cards import (
     LABELS,
     PAGE,
     PERSON,
+    PICTURES,
     STARTED_AT,
+    cards,
     customer,
     final,
     finished,
     golden,
     live,
     page,
+    pictures,
     told,
 )
+from tests.support.pictures import sheet
 from vochi_agent.calls.model import Direction, Phase, Reason, Source, Status
 from vochi_agent.customers.model import History
 from vochi_agent.simulator.telegram_html import shown_text
@@ -32,6 +37,25 @@ from vochi_agent.telegram.text import MAX_UNITS, Labels, final_card, live_card, 
 def test_the_golden_file_and_the_page_of_the_docs_show_the_cards_as_they_are() -> None:
     assert golden() == GOLDEN.read_text(encoding="utf-8"), "python -m tests.support.cards"
     assert page() == PAGE.read_text(encoding="utf-8"), "python -m tests.support.cards"
+
+
+def test_the_pictures_show_the_cards_as_they_are() -> None:
+    drawn = pictures()
+
+    assert {path.name for path in drawn} == {path.name for path in PICTURES.glob("*.svg")}
+    for path, svg in drawn.items():
+        assert svg == path.read_text(encoding="utf-8"), "python -m tests.support.cards"
+        ET.fromstring(svg)
+
+
+def test_every_word_of_a_card_is_in_its_picture() -> None:
+    """But for what a folded quote hides."""
+    for title, text in cards():
+        seen = "".join(ET.fromstring(sheet([(title, text)], columns=1, title="")).itertext())
+        hidden = [line for quote in re.findall(r"<blockquote expandable>(.*?)</blockquote>", text, re.DOTALL)
+                  for line in quote.split("\n")[3:]]  # fmt: skip
+        words = [word for line in plain(text).split("\n") if line not in hidden for word in line.split()]
+        assert [word for word in words if word not in seen] == [], title
 
 
 def test_an_answered_call_of_a_stranger() -> None:
