@@ -65,7 +65,13 @@ class DaemonConfig(Table):
 
 
 class LogConfig(Table):
-    """`[log]`."""
+    """`[log]`: one record a line on stdout.
+
+    Attributes:
+        level: From which on records are written.
+        format: For programs, or for people.
+        mask_phones: Hide phone numbers, except at level debug.
+    """
 
     level: v.LogLevel = "info"
     format: v.LogFormat = "json"
@@ -73,7 +79,14 @@ class LogConfig(Table):
 
 
 class DatabaseConfig(Table):
-    """`[database]`: `embedded`, or the URL of a PostgreSQL (it may hold a password: never print it)."""
+    """`[database]`: where calls, customers and cards are kept.
+
+    Attributes:
+        url: `embedded`, a real PostgreSQL of our own under `state_dir`, or the URL of one (it may hold a password:
+            never print it).
+        pool_size: Connections that are kept to it.
+        migrate: Bring it to the schema of this version at start; false: only `vochi-agent migrate` does.
+    """
 
     url: v.DatabaseUrl = Field(default="embedded", repr=False)
     pool_size: v.PoolSize = 10
@@ -81,7 +94,13 @@ class DatabaseConfig(Table):
 
 
 class FastAgiConfig(Table):
-    """`[fastagi]`; `deadline_s` bounds the whole answer."""
+    """`[fastagi]`: where the dialplan asks who is calling.
+
+    Attributes:
+        listen: A literal address; not port 4573, where FreePBX's own server sits.
+        allow: Who may connect: FastAGI has no password.
+        deadline_s: Bounds the whole answer, whatever happens; the dialplan leaves a mute server after 2.
+    """
 
     listen: v.ListenAddress = v.Address("127.0.0.1", 4577)
     allow: tuple[v.Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -89,7 +108,12 @@ class FastAgiConfig(Table):
 
 
 class HttpConfig(Table):
-    """`[http]`; `public_url` is how people and CRMs reach it from outside."""
+    """`[http]`: health, metrics, webhooks, recordings.
+
+    Attributes:
+        listen: A literal address.
+        public_url: How people and CRMs reach it from outside, for links and webhooks; "" when they do not.
+    """
 
     listen: v.ListenAddress = v.Address("127.0.0.1", 8070)
     public_url: v.OptionalHttpUrl = ""
@@ -99,6 +123,11 @@ class TelegramConfig(Table):
     """`[telegram]`; without a token (here or in an enterprise) no card is sent.
 
     Attributes:
+        token: The bot's, as BotFather gives it.
+        api_url: Another server for tests, or a local Bot API server.
+        proxy: The way to it.
+        card: `auto`: an answered call edits its silent live card, a missed one is a new message with sound; `edit`
+            always edits, `resend` always sends anew.
         updates: How the bot learns what people write to it: it asks, Telegram brings it to `http.public_url`, or `off`:
             it only speaks.
     """
@@ -111,7 +140,19 @@ class TelegramConfig(Table):
 
 
 class AsteriskConfig(Table):
-    """`[enterprises.asterisk]`: the one PBX of an enterprise."""
+    """`[enterprises.asterisk]`: the one PBX of an enterprise.
+
+    Attributes:
+        ami: Asterisk's manager interface.
+        ami_username: Our user of manager.conf.
+        ami_secret: Its secret.
+        ari: Asterisk's REST interface, for click to call and listening; "": done without.
+        ari_username: Our user of ari.conf.
+        ari_password: Its password.
+        cel: Where CEL is written, from which gaps are closed: a file of cel_custom or a database.
+        cdr: Where CDR is written, the same kinds; second best.
+        recordings: Folder of recordings; with `http.public_url` cards and CRMs link to them.
+    """
 
     ami: v.HostAndPort
     ami_username: v.Name
@@ -132,10 +173,14 @@ class Line(Table):
         endpoint: Channels of this trunk; several lines may share one.
         dids: Dialled numbers that enter here; by default the id.
         number: Its own number in E.164, "" when unknown.
-        dial_prefix: Digits put before the number when dialling out through it.
-        number_rule: `incoming_transform` rules, first match wins.
+        dial_prefix: Digits put before the number when dialling out through it; never part of the phone.
+        label: What people call it; stands on cards, and on handsets where `caller_name` has `line`.
+        shop: Which shop it belongs to; on handsets where `caller_name` has `shop`.
+        number_rule: How the trunk's caller ids become full numbers: a prefix, and how many last digits follow it; of
+            several the first match wins.
         caller_name: Parts of the name on the handset, in order; empty: the name is never touched.
         route: Whom to ring first, tried in order.
+        ring_s: For how many seconds.
     """
 
     id: v.LineId
@@ -155,8 +200,13 @@ class Agent(Table):
     """`[[enterprises.agents]]`: facts about an extension; extensions exist without being listed.
 
     Attributes:
+        extension: His internal number.
+        name: As cards show him.
         endpoint: Where the extension is when that is not TECH/extension; "" for the default.
         mobile: E.164; a trunk leg dialled to it is this agent.
+        follow_me: The extension of his follow-me.
+        charset: What the handset can show: everything, transliterated with accents, transliterated to ASCII.
+        name_width: How many characters of a name the handset can show.
     """
 
     extension: v.Extension
@@ -169,7 +219,12 @@ class Agent(Table):
 
 
 class Department(Table):
-    """`[[enterprises.departments]]`: an internal number that is no person."""
+    """`[[enterprises.departments]]`: an internal number that is no person.
+
+    Attributes:
+        number: The number of the queue or group.
+        label: As cards show it.
+    """
 
     number: v.Extension
     label: v.Text = ""
@@ -179,6 +234,12 @@ class CrmConfig(Table):
     """`[enterprises.crm.<name>]`: what every CRM needs.
 
     Attributes:
+        url: Where its API is.
+        api_key: What proves to it who we are.
+        webhook_secret: The last part of the address that its webhooks are sent to: a long random word of letters and
+            digits. Empty: there is no such address.
+        timeout_s: For one request.
+        rps: At most so many of ours.
         agents: The CRM's user id -> extension.
         log_calls: Every finished call goes into the CRM's own list of calls.
         popups: A card on the users' screens while their phones ring.
@@ -260,6 +321,7 @@ class Bitrix24Config(CrmConfig):
     Attributes:
         user_id: With `api_key`, the webhook's secret: whose webhook it is.
         client_id: With `client_secret` and `refresh_token`: the application.
+        client_secret: Shown with it.
         refresh_token: The first one; later ones are kept in `state_dir`.
         oauth_url: The vendor's token server.
         default_user: User id that calls are given which reached no user of the portal; "" for none.
@@ -288,6 +350,8 @@ class AmoCrmConfig(CrmConfig):
 
     Attributes:
         client_id: With `client_secret`, `redirect_uri` and `refresh_token`: the application.
+        client_secret: Shown with it.
+        redirect_uri: As it stands in the application.
         refresh_token: The first one; later ones are kept in `state_dir`.
         unsorted: An inbound call of a number without a card becomes an unsorted lead.
         account_id: The account's id; webhooks of another one are refused. "" leaves it to the subdomain of `url`.
@@ -329,9 +393,13 @@ class Chat(Table):
     """`[[enterprises.chats]]`: a Telegram chat and the calls it is told about.
 
     Attributes:
+        id: The chat's id; groups have negative ones.
         topic: `message_thread_id` of a forum topic, 0 for none.
+        directions: Which calls, answered and missed alike.
+        missed_only: Only missed calls.
         lines: Line ids; empty means all.
         agents: Only calls that these extensions placed, talked in or let ring out; empty means all.
+        mask_phones: Phone numbers are hidden in this chat.
         live: Calls are shown while they go on, not only when they are over.
         quiet: Hours in which calls that begin are not told at once but together when they end, e.g. "22:00-08:00".
         badges: What is said about the customer in a line of its own.
@@ -357,6 +425,8 @@ class Enterprise(Table):
     """`[[enterprises]]`: a company with its PBX, lines, people, CRMs and chats.
 
     Attributes:
+        number: The key of everything that is stored.
+        name: For people.
         country: ISO 3166 code; how national numbers are read.
         timezone: `load` fills in `[daemon] timezone` when the file has none.
         primary_source: Whose names win; `load` fills in the one CRM there is, else "manual".
