@@ -81,17 +81,21 @@ class Asterisk:
         return any(self._root.glob(f"usr/lib/**/asterisk/modules/{name}.so"))
 
     @property
+    def program(self) -> str:
+        """The program itself, also a console for the running one: `-C FILE -rx COMMAND`."""
+        return str(self._tool.program("asterisk"))
+
+    @property
     def pid(self) -> int:
         """The running process."""
         return self._running().pid
 
     async def start(self) -> None:
         """Boot and wait for FullyBooted; 0.3 s on an idle machine."""
-        program = str(self._tool.program("asterisk"))
         output = (self.home / "log" / "output").open("ab")
         with output:
             self._process = await asyncio.create_subprocess_exec(
-                program,
+                self.program,
                 "-f",
                 "-C",
                 str(self.home / "etc" / "asterisk.conf"),

@@ -5,10 +5,12 @@ escaped: a value with anything but the signs that its kind needs is refused.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from vochi_agent.config import Address, Agent, Enterprise
+from vochi_agent.config import Address, Agent, Enterprise, Line
+
+from .discovery import PbxFacts
 
 __all__ = ["Pack", "check"]
 
@@ -18,6 +20,8 @@ ENDPOINT: Final = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_.+-]{1,64}")
 USER: Final = re.compile(r"(?!general\Z)[A-Za-z0-9_.+-]{1,64}")
 # One sign would also be h, i, s or t, which Asterisk keeps for itself.
 DID: Final = re.compile(r"\+?[A-Za-z0-9]{2,64}")
+# Where calls from outside enter, unless we know better.
+FROM_TRUNK: Final = "from-trunk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,14 @@ class Pack:
     Attributes:
         agi: Where the PBX reaches our FastAGI.
         is_local: The PBX is on our machine.
+        pbx: What the files have to fit to, where they stand beside an administrator's own.
     """
 
     enterprise: Enterprise
     instance: str
     agi: Address
     is_local: bool
+    pbx: PbxFacts = field(default_factory=PbxFacts)
 
     @property
     def agents(self) -> tuple[Agent, ...]:
@@ -43,6 +49,10 @@ class Pack:
         """The agent's telephone, as Dial() takes it."""
         first = self.enterprise.lines[0].endpoint.partition("/")[0] if self.enterprise.lines else "PJSIP"
         return agent.endpoint or f"{'SIP' if first == 'SIP' else 'PJSIP'}/{agent.extension}"
+
+    def context_of(self, line: Line) -> str:
+        """Where calls of a line enter the PBX's own dialplan."""
+        return next((each.context for each in self.pbx.endpoints if each.name == line.endpoint), "") or FROM_TRUNK
 
 
 def check(pack: Pack, *, plain: bool, problems: list[str]) -> None:
@@ -60,6 +70,7 @@ def check(pack: Pack, *, plain: bool, problems: list[str]) -> None:
             needs(
                 f"line {line.id!r}: dids", did, DID, "two or more letters and digits, with or without a + before them"
             )
+        needs(f"line {line.id!r}: context", pack.context_of(line), WORD, "letters, digits and . _ + -")
     for agent in enterprise.agents:
         needs(
             f"agent {agent.extension}: endpoint", pack.desk(agent), ENDPOINT, "TECH/name of letters, digits and . _ + -"

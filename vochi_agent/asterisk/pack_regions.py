@@ -46,6 +46,13 @@ def regions(pack: Pack) -> Mapping[str, Region]:
         "manager address": _manager_address,
         "manager user": _manager_user,
         "ari user": _ari_user,
+        "own globals": _own_globals,
+        "detours": _detours,
+        "own endpoints": _own_endpoints,
+        "own manager general": lambda pack: [_section(pack, "manager.conf", "general")],
+        "own ari general": lambda pack: [_section(pack, "ari.conf", "general")],
+        "own cel general": lambda pack: [_section(pack, "cel.conf", "general")],
+        "own cel mappings": lambda pack: [_section(pack, "cel_custom.conf", "mappings")],
     }
     return {name: tuple(make(pack)) for name, make in makers.items()}
 
@@ -228,3 +235,52 @@ def _ari_user(pack: Pack) -> list[str]:
         "; a file with one line, password = the word of ari_password_file",
         '#tryinclude "vochi-ari-password.conf"',
     ]
+
+
+# ---------------------------------------------------------------- beside a dialplan of one's own
+
+
+def _section(pack: Pack, file: str, name: str) -> str:
+    """The head of a section that we add to; Asterisk refuses a whole file that adds to one which is not there."""
+    return f"[{name}]" if f"{file}/{name}" in pack.pbx.missing else f"[{name}](+)"
+
+
+def _own_globals(pack: Pack) -> list[str]:
+    return [_section(pack, "extensions.conf", "globals"), *_box_globals(pack)]
+
+
+def _by_endpoint(pack: Pack) -> Mapping[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in pack.enterprise.lines:
+        found.setdefault(line.endpoint, []).append(line)
+    return found
+
+
+def _detour(endpoint: str) -> str:
+    return f"vochi-from-{endpoint.partition('/')[2]}"
+
+
+def _detours(pack: Pack) -> Iterable[str]:
+    number = "${FILTER(0-9a-zA-Z+._,${EXTEN})}"
+    for endpoint, lines in _by_endpoint(pack).items():
+        # Several lines on one trunk: which of them it is the daemon knows by the dialled number.
+        line_id = lines[0].id if len(lines) == 1 else ""
+        context = pack.context_of(lines[0])
+        yield f"; {' '.join(line.id for line in lines)}: {endpoint}"
+        yield f"[{_detour(endpoint)}]"
+        yield f"exten => _[+0-9a-zA-Z][0-9a-zA-Z]!,1,GoSub(vochi-own,s,1({line_id},{context},{number}))"
+        yield f" same => n,Goto({context},{number},1)"
+        yield f"exten => s,1,GoSub(vochi-own,s,1({line_id},{context},s))"
+        yield f" same => n,Goto({context},s,1)"
+
+
+def _own_endpoints(pack: Pack) -> Iterable[str]:
+    found = {each.name: each for each in pack.pbx.endpoints}
+    for endpoint in _by_endpoint(pack):
+        technology, _, name = endpoint.partition("/")
+        by_hand = f"; {name}: give its endpoint context = {_detour(endpoint)} where you configured it"
+        if technology != "PJSIP" or (endpoint in found and not found[endpoint].file):
+            yield by_hand
+        else:
+            yield f"[{name}](+type=endpoint)"
+            yield f"context = {_detour(endpoint)}"

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
+from vochi_agent.asterisk.discovery import PbxFacts
 from vochi_agent.asterisk.pack import Pack, check
 from vochi_agent.asterisk.pack_regions import regions
 from vochi_agent.config import Address, Config, Enterprise
 from vochi_agent.errors import ConfigError
 
-__all__ = ["FLAVOURS", "Part", "render", "shipped"]
+__all__ = ["FLAVOURS", "Part", "render", "shipped", "whole"]
 
 PACKAGE: Final = "vochi_agent.dialplan"
 REGION: Final = re.compile(r"^(; --- from the configuration: (.+)\n)(?s:.*?)^(; --- end\n)", re.MULTILINE)
@@ -31,7 +32,7 @@ class Part:
     Attributes:
         name: What it is called under /etc/asterisk.
         sources: The shipped files that it is made of, in order.
-        since: Only what follows this line of the source, when the product writes the head of the file itself.
+        since: Only what follows this line of the last source, when the head of the file is another.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Part:
     since: str = ""
 
 
+MANAGER_USER: Final = "; --- from the configuration: manager user\n"
+ARI_USER: Final = "; --- from the configuration: ari user\n"
 SUBROUTINE: Final = Part("vochi.conf", ("vochi.conf",))
 FLAVOURS: Final[Mapping[str, Sequence[Part]]] = {
     "plain": (
@@ -54,21 +57,33 @@ FLAVOURS: Final[Mapping[str, Sequence[Part]]] = {
         Part("cdr.conf", ("cdr.conf.example",)),
         Part("modules.conf", ("modules.conf.example",)),
     ),
+    "own": (
+        SUBROUTINE,
+        Part("extensions_vochi.conf", ("own/extensions_vochi.conf",)),
+        Part("pjsip_vochi.conf", ("own/pjsip_vochi.conf",)),
+        Part("manager_vochi.conf", ("own/manager_head.conf", "manager.conf.example"), since=MANAGER_USER),
+        Part("ari_vochi.conf", ("own/ari_head.conf", "ari.conf.example"), since=ARI_USER),
+        Part("cel_vochi.conf", ("own/cel_head.conf", "cel.conf.example"), since="enable = yes\n"),
+        Part("cel_custom_vochi.conf", ("own/cel_custom_head.conf", "cel_custom.conf.example"), since="vochi.csv => "),
+    ),
     "freepbx": (
         SUBROUTINE,
         Part("globals_custom.conf", ("freepbx/globals_custom.conf",)),
         Part("extensions_custom.conf", ("freepbx/extensions_custom.conf",)),
-        Part("manager_custom.conf", ("manager.conf.example",), since="; --- from the configuration: manager user\n"),
+        Part("manager_custom.conf", ("manager.conf.example",), since=MANAGER_USER),
     ),
     "mikopbx": (Part("extensions.conf", ("mikopbx/extensions.conf", "vochi.conf")),),
 }
 
 
-def render(flavour: str, config: Config, enterprise: Enterprise, address: str = "") -> Mapping[str, str]:
+def render(
+    flavour: str, config: Config, enterprise: Enterprise, address: str = "", pbx: PbxFacts | None = None
+) -> Mapping[str, str]:
     """The files of a pack, by name.
 
     Args:
         address: Where the PBX reaches our FastAGI, a literal address and a port; by default `fastagi.listen`.
+        pbx: What is known of it; without it, that its files have all sections and lines enter in [from-trunk].
 
     Raises:
         ConfigError: the configuration holds what no dialplan can carry, or too little for this flavour.
@@ -81,6 +96,7 @@ def render(flavour: str, config: Config, enterprise: Enterprise, address: str = 
         instance=config.daemon.instance,
         agi=_reached_at(flavour, config, enterprise, address, problems),
         is_local=_is_local(enterprise),
+        pbx=pbx or PbxFacts(),
     )
     check(pack, plain=flavour == "plain", problems=problems)
     if problems:
@@ -95,10 +111,17 @@ def shipped(source: str) -> str:
 
 
 def _text(part: Part, written: Mapping[str, Sequence[str]]) -> str:
-    whole = "\n".join(shipped(source) for source in part.sources)
-    if part.since:
-        whole = whole[whole.index(part.since) :]
-    return REGION.sub(lambda match: match[1] + "".join(f"{line}\n" for line in written[match[2]]) + match[3], whole)
+    def filled(match: re.Match[str]) -> str:
+        return match[1] + "".join(f"{line}\n" for line in written[match[2]]) + match[3]
+
+    return REGION.sub(filled, whole(part))
+
+
+def whole(part: Part) -> str:
+    """A part as it is shipped, before the configuration comes into it."""
+    texts = [shipped(source) for source in part.sources]
+    texts[-1] = texts[-1][texts[-1].index(part.since) :]
+    return "\n".join(texts)
 
 
 def _reached_at(flavour: str, config: Config, enterprise: Enterprise, given: str, problems: list[str]) -> Address:

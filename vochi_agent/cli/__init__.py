@@ -25,6 +25,7 @@ NO, BAD, UNREACHABLE = 1, 2, 3
 COMMANDS = {
     "run": "the daemon, in the foreground",
     "demo": "the whole product on this machine, with a simulated PBX, CRM and Telegram",
+    "init": "ask the PBX and write a configuration, and the files for Asterisk",
     "check": "validate the configuration without connecting anywhere",
     "doctor": "connect to everything configured and say what is wrong and how to mend it",
     "status": "what the running daemon sees",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vochi_agent.asterisk.packs import FLAVOURS, render, shipped
+from vochi_agent.asterisk.packs import FLAVOURS, render, whole
 from vochi_agent.config import Config, load
 from vochi_agent.errors import ConfigError
 
@@ -53,8 +53,7 @@ def test_the_shipped_files_are_what_is_printed_for_the_example(flavour: str, tmp
     files = printed(tmp_path, example, flavour, ELSEWHERE if flavour == "mikopbx" else "")
 
     for part in FLAVOURS[flavour]:
-        whole = "\n".join(shipped(source) for source in part.sources)
-        assert files[part.name] == whole[whole.index(part.since) :], part.name
+        assert files[part.name] == whole(part), part.name
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

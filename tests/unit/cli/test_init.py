@@ -1,0 +1,187 @@
+"""`vochi-agent init` on a folder of files: what is asked, what is written, what is refused."""
+
+import io
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from vochi_agent.asterisk.conf_files import read_conf
+from vochi_agent.cli import main
+from vochi_agent.config import Config, load
+
+PJSIP = """\
+[151]
+type = endpoint
+context = internal
+callerid = "Анна \x1b[31m" <151>
+[gsm1]
+type = endpoint
+context = from-trunk
+[alice]
+type = endpoint
+context = internal
+"""
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "pjsip.conf").write_text(PJSIP)
+    (folder / "manager.conf").write_text("[general]\nenabled = yes\nport = 5039\n")
+    (folder / "extensions.conf").write_text("[globals]\n")
+    return folder
+
+
+def init(etc: Path, *arguments: str, answers: str | None = None, monkeypatch: pytest.MonkeyPatch | None = None) -> int:
+    """Run it beside `etc`; without answers nobody is asked."""
+    target = etc.parent / "vochi" / "config.toml"
+    if monkeypatch is not None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answers or ""))
+    asking = () if monkeypatch is not None else ("--yes",)
+    return main(["-c", str(target), "init", "--pbx", str(etc), *asking, *arguments])
+
+
+def written(etc: Path) -> Config:
+    return load(etc.parent / "vochi" / "config.toml")
+
+
+def test_what_the_files_say_becomes_a_configuration_that_is_sound(
+    etc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(etc, "--country", "BY", "--timezone", "Europe/Minsk", "--line", "PJSIP/gsm1=МТС") == 0
+
+    (enterprise,) = written(etc).enterprises
+    assert (enterprise.number, enterprise.country, enterprise.timezone) == ("0001", "BY", "Europe/Minsk")
+    assert [(line.id, line.endpoint, line.label, line.caller_name) for line in enterprise.lines] == [
+        ("gsm1", "PJSIP/gsm1", "МТС", ("customer", "line"))
+    ]
+    assert [(agent.extension, agent.name) for agent in enterprise.agents] == [("151", "Анна [31m")]
+    assert str(enterprise.asterisk.ami) == "127.0.0.1:5039"
+    said = capsys.readouterr().out
+    assert "PJSIP/alice is left out: a line" in said
+    assert enterprise.asterisk.ami_secret.get_secret_value() not in said
+
+
+def test_secrets_and_files_for_asterisk_are_for_their_owner_alone(etc: Path) -> None:
+    assert init(etc, "--country", "BY") == 0
+    folder = etc.parent / "vochi"
+
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.rglob("*") if file.is_file()}
+    assert {name for name, mode in modes.items() if mode != 0o600} == {"config.toml"}
+    assert stat.S_IMODE((folder / "asterisk").stat().st_mode) == 0o700
+    secret = (folder / "ami-secret").read_text().strip()
+    assert len(secret) > 30
+    assert (folder / "asterisk" / "vochi-ami-secret.conf").read_text() == f"secret = {secret}\n"
+    others = [file.read_text() for file in folder.rglob("*") if file.is_file() and "secret" not in file.name]
+    assert not [text for text in others if secret in text]
+    assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []
+
+
+def test_the_files_for_asterisk_fit_to_those_that_are_there(etc: Path) -> None:
+    assert init(etc, "--country", "BY") == 0
+    snippets = etc.parent / "vochi" / "asterisk"
+
+    assert "[globals](+)" in (snippets / "extensions_vochi.conf").read_text()
+    assert "[general](+)" in (snippets / "manager_vochi.conf").read_text()
+    # cel.conf is not there: nothing can be added to a section that nobody began.
+    assert "[general]\n" in (snippets / "cel_vochi.conf").read_text()
+    assert not (snippets / "ari_vochi.conf").exists()
+    detour = read_conf(snippets, "pjsip_vochi.conf").sections
+    assert detour == []  # additions alone
+    assert "[gsm1](+type=endpoint)\ncontext = vochi-from-gsm1\n" in (snippets / "pjsip_vochi.conf").read_text()
+
+
+def test_a_rest_interface_that_is_on_is_used(etc: Path) -> None:
+    (etc / "http.conf").write_text("[general]\nenabled=yes\nbindport=8090\n")
+    assert init(etc, "--country", "BY") == 0
+
+    asterisk = written(etc).enterprises[0].asterisk
+    assert (asterisk.ari, asterisk.ari_username) == ("http://127.0.0.1:8090", "vochi")
+    password = asterisk.ari_password.get_secret_value()
+    assert (etc.parent / "vochi" / "asterisk" / "vochi-ari-password.conf").read_text() == f"password = {password}\n"
+
+
+def test_the_person_is_asked_only_for_what_cannot_be_known(
+    etc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = "МТС Центр\nline\nОфис\nEurope/Minsk\nby\nBY\n0901\nРомашка\n\n"
+    answers = f"{names}retailcrm\nhttps://demo.retailcrm.example\nRk-secret-9f"
+    assert init(etc, answers=answers + "\n", monkeypatch=monkeypatch) == 0
+
+    (enterprise,) = written(etc).enterprises
+    assert [(line.id, line.label) for line in enterprise.lines] == [("gsm1", "МТС Центр"), ("alice", "Офис")]
+    assert (enterprise.number, enterprise.name, enterprise.country) == ("0901", "Ромашка", "BY")
+    assert enterprise.crm["retailcrm"].api_key.get_secret_value() == "Rk-secret-9f"
+    asked = capsys.readouterr()
+    assert "That cannot be." in asked.err
+    assert "Rk-secret-9f" not in asked.out + asked.err
+
+
+def test_nothing_that_is_there_is_overwritten(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(etc, "--country", "BY") == 0
+    before = {file: file.read_bytes() for file in (etc.parent / "vochi").rglob("*") if file.is_file()}
+
+    assert init(etc, "--country", "RU") == 2
+    assert "config.toml exists; nothing was written" in capsys.readouterr().err
+    (etc.parent / "vochi" / "config.toml").unlink()
+    assert init(etc, "--country", "RU", "--snippets", str(etc.parent / "elsewhere")) == 2
+    assert "ami-secret exists; nothing was written" in capsys.readouterr().err
+    assert not (etc.parent / "elsewhere").exists()
+    assert {file: file.read_bytes() for file in before if file.name != "config.toml"} == {
+        file: content for file, content in before.items() if file.name != "config.toml"
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--country", "by"), "--country by: cannot be"),
+        (("--country", "BY", "--timezone", "Minsk"), "--timezone Minsk: cannot be"),
+        (("--country", "BY", "--number", "a b"), "--number a b: cannot be"),
+        (("--country", "BY", "--line", "gsm1"), "'gsm1': needed: technology and endpoint"),
+        (("--country", "BY", "--phone", "PJSIP/alice=x"), "an extension has 2 to 5 digits"),
+        (("--country", "BY", "--phone", "PJSIP/alice=151"), "PJSIP/alice and PJSIP/151 both are extension 151"),
+        (("--country", "BY", "--crm", "retailcrm"), "--crm-url is needed"),
+        (("--country", "BY", "--crm", "uon"), "--crm-key-file is needed"),
+        (("--country", "BY", "--crm", "sap"), "--crm sap: cannot be"),
+        (("--country", "BY", "--crm", "uon", "--crm-key-file", "/nowhere"), "--crm-key-file /nowhere: cannot be read"),
+        (("--country", "BY", "--line", "PJSIP/a,b"), "a dialplan can carry"),
+        (("--timezone", "Etc/GMT-3"), "--country is needed"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_a_sentence_and_nothing_is_written(
+    etc: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert init(etc, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+    folder = etc.parent / "vochi"
+    assert not folder.exists() or not any(folder.iterdir())
+
+
+def test_without_a_pbx_it_says_where_it_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(tmp_path / "no-etc", "--country", "BY") == 3
+    assert "no-etc has no files of Asterisk that this user can read" in capsys.readouterr().err
+
+
+def test_freepbx_gets_its_own_files_and_steps(etc: Path) -> None:
+    (etc / "extensions_additional.conf").write_text("")
+    assert init(etc, "--country", "BY") == 0
+    snippets = etc.parent / "vochi" / "asterisk"
+
+    assert (snippets / "extensions_custom.conf").exists()
+    assert "Context from-pstn-vochi" in (snippets / "README.txt").read_text()
+    assert written(etc).enterprises[0].asterisk.cel == ""
+
+
+def test_a_pbx_elsewhere_that_does_not_answer_is_no_pbx(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of this machine say nothing about another one."""
+    (etc / "s").write_text("x\n")
+    code = init(
+        etc, "--country", "BY", "--ami", "127.0.0.2:9", "--ami-username", "a", "--ami-secret-file", str(etc / "s")
+    )  # fmt: skip
+
+    assert code == 3
+    assert "127.0.0.2:9 takes no connection" in capsys.readouterr().err

@@ -1,0 +1,323 @@
+"""`vochi-agent init`: asks the PBX what it is, the person what it cannot say, and writes what both need of each other.
+
+Invariants: nothing that is there is overwritten, nothing is written to the PBX, and either everything is written or
+nothing. Secrets are made here, stand in files that only their owner can read, and are never printed.
+"""
+
+import argparse
+import asyncio
+import os
+import pwd
+import secrets
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from vochi_agent.asterisk.ami import AmiPeer
+from vochi_agent.asterisk.ari import AriPeer
+from vochi_agent.asterisk.discover_files import discover_files
+from vochi_agent.asterisk.discover_remote import discover_over_ami, discover_over_ari
+from vochi_agent.asterisk.discovery import PbxFacts, merged
+from vochi_agent.asterisk.packs import FLAVOURS, render
+from vochi_agent.config import Address, Config, default_path, load
+from vochi_agent.errors import ConfigError, NotReachable, VochiError
+
+from .init_answers import answers, file_text
+from .init_machine import address_towards, asterisk_version, machine_zone
+from .init_texts import DEFAULT_FASTAGI, README, Plan, configuration, readme
+
+ASTERISK: Final = Path("/etc/asterisk")
+AMI: Final = "127.0.0.1:5038"
+FASTAGI_PORT: Final = 4577
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+# Whoever runs the service may read its secrets; nobody else.
+SERVICE_USER: Final = "vochi-agent"
+SECRET_MODE, FILE_MODE, FOLDER_MODE = 0o600, 0o644, 0o700
+SECRET_BYTES: Final = 24
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to look, what to take for granted, where to write."""
+    add = parser.add_argument
+    add("--yes", action="store_true", help="ask nothing: options, else what was found, else defaults")
+    add("--pbx", type=Path, default=ASTERISK, metavar="FOLDER", help=f"read the PBX's files there ({ASTERISK})")
+    add("--ami", metavar="HOST:PORT", help="ask its manager interface too")
+    add("--ami-username", metavar="NAME", help="a user that is there already; ours is made anew")
+    add("--ami-secret-file", type=Path, metavar="FILE", help="its secret")
+    add("--ari", metavar="URL", help="ask its REST interface too, such as http://127.0.0.1:8088")
+    add("--ari-username", metavar="NAME", help="a user that is there already")
+    add("--ari-password-file", type=Path, metavar="FILE", help="its password")
+    add("--number", metavar="N", help="number of the enterprise: the key of all that is stored (0001)")
+    add("--name", metavar="TEXT", help="its name, for people")
+    add("--country", metavar="CC", help="two letters: how national numbers are read")
+    add("--timezone", metavar="ZONE", help="such as Europe/Minsk")
+    add("--line", action="append", metavar="TECH/NAME[=LABEL]", help="this endpoint is a line; repeatable")
+    add("--phone", action="append", metavar="TECH/NAME=EXT", help="this endpoint is a telephone; repeatable")
+    add("--crm", metavar="NAME", help="retailcrm, uon, moysklad, bitrix24 or amocrm")
+    add("--crm-url", metavar="URL", help="its address")
+    add("--crm-user", metavar="ID", help="Bitrix24: whose inbound webhook it is")
+    add("--crm-key-file", type=Path, metavar="FILE", help="its key, in a file")
+    add("--telegram-token-file", type=Path, metavar="FILE", help="the bot's token, in a file")
+    add("--chat", metavar="ID", help="the Telegram chat that is told of calls")
+    add("--flavour", choices=tuple(FLAVOURS), help="the PBX's product (own: an Asterisk with a dialplan of its own)")
+    add("--address", metavar="IP:PORT", help="where the PBX reaches our FastAGI, when it is on another machine")
+    add(
+        "--snippets",
+        type=Path,
+        metavar="FOLDER",
+        help="files for Asterisk (asterisk beside the configuration)",
+    )
+
+
+def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
+    """0 when everything is written; 2 when something is there already or an answer is missing, 3 without a PBX."""
+    target: Path = args.config or default_path()
+    snippets: Path = args.snippets or target.parent / "asterisk"
+    _refuse_what_exists(target, snippets)
+    pbx = asyncio.run(_look_around(args))
+    _say_what_was_found(pbx)
+    plan = _plan(args, pbx, snippets.absolute())
+    written = _write(target, plan)
+    _say_what_is_next(plan, written)
+    return 0
+
+
+# ---------------------------------------------------------------- the PBX
+
+
+async def _look_around(args: argparse.Namespace) -> PbxFacts:
+    """Everything that answers, files first. Raises NotReachable when nothing does."""
+    found = PbxFacts()
+    failures: list[str] = []
+    is_local = args.ami is None or args.ami.rpartition(":")[0] in LOOPBACK
+    files = await asyncio.to_thread(discover_files, args.pbx) if is_local else None
+    if files is not None:
+        found = merged(PbxFacts(version=await asyncio.to_thread(asterisk_version)), files)
+    elif is_local:
+        failures.append(f"{args.pbx} has no files of Asterisk that this user can read")
+    for asking in (_over_ami(args), _over_ari(args)):
+        try:
+            found = merged(found, await asking)
+        except VochiError as exc:
+            failures.append(str(exc))
+    if not found.notes:
+        raise NotReachable("; ".join([*failures, "say where the PBX is: --pbx FOLDER, or --ami and --ami-username"]))
+    return merged(found, PbxFacts(notes=tuple(failures)))
+
+
+async def _over_ami(args: argparse.Namespace) -> PbxFacts:
+    if args.ami_username is None:
+        return PbxFacts()
+    host, _, port = (args.ami or AMI).rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError([f"--ami {args.ami}: needed: a host and a port, such as 127.0.0.1:5038"])
+    secret = file_text(args.ami_secret_file, "--ami-secret-file")
+    if secret is None:
+        raise ConfigError(["--ami-secret-file is needed with --ami-username"])
+    return await discover_over_ami(
+        AmiPeer(host=host.strip("[]"), port=int(port), username=args.ami_username, secret=secret)
+    )
+
+
+async def _over_ari(args: argparse.Namespace) -> PbxFacts:
+    if args.ari is None:
+        return PbxFacts()
+    password = file_text(args.ari_password_file, "--ari-password-file")
+    if password is None or args.ari_username is None:
+        raise ConfigError(["--ari-username and --ari-password-file are needed with --ari"])
+    peer = AriPeer(url=args.ari.rstrip("/"), username=args.ari_username, password=password)
+    return await discover_over_ari(peer)
+
+
+def _plan(args: argparse.Namespace, pbx: PbxFacts, snippets: Path) -> Plan:
+    ami = Address(*_split(args.ami)) if args.ami else pbx.ami or Address(*_split(AMI))
+    is_local = ami.host in LOOPBACK
+    flavour = args.flavour or ("freepbx" if pbx.is_freepbx else "own")
+    fastagi, pbx_address = args.address or DEFAULT_FASTAGI, ""
+    if not is_local:
+        ours = address_towards(ami.host, ami.port)
+        fastagi = args.address or (f"{ours}:{FASTAGI_PORT}" if ours else "")
+        pbx_address = _literal(ami.host)
+        if not fastagi or not pbx_address:
+            raise ConfigError(["--address is needed: where does the PBX reach our FastAGI? --ami as a literal address"])
+    http = pbx.http or Address("127.0.0.1", 8088)
+    return Plan(
+        answers=answers(args, pbx, machine_zone=machine_zone() if is_local else ""),
+        pbx=pbx,
+        flavour=flavour,
+        is_local=is_local,
+        ami=str(ami),
+        ari=args.ari or (f"http://{http}" if pbx.http_on and is_local else ""),
+        fastagi=fastagi,
+        pbx_address=pbx_address,
+        asterisk_folder=args.pbx.absolute(),
+        snippets=snippets,
+        command=_command(args.config or default_path()),
+    )
+
+
+def _command(target: Path) -> str:
+    """How to call us with this configuration."""
+    return "vochi-agent" if target == default_path() else f"vochi-agent -c {shlex.quote(str(target.absolute()))}"
+
+
+def _split(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _literal(host: str) -> str:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return ""
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _refuse_what_exists(target: Path, snippets: Path) -> None:
+    try:
+        taken = [target] if target.exists() else []
+        taken += [snippets] if snippets.exists() and (not snippets.is_dir() or any(snippets.iterdir())) else []
+    except OSError as exc:
+        raise ConfigError([f"{exc.filename}: {exc.strerror}; nothing was written"]) from exc
+    if taken:
+        elsewhere = "vochi-agent -c FILE init writes elsewhere, --snippets FOLDER the files for Asterisk"
+        raise ConfigError([f"{each} exists; nothing was written ({elsewhere})" for each in taken])
+
+
+def _write(target: Path, plan: Plan) -> list[Path]:
+    """Everything, first into a folder that nobody else reads, and in place only when it is known to be sound."""
+    keys = _secrets(plan)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".init-", dir=target.parent))
+    except OSError as exc:
+        raise ConfigError([f"{target.parent}: {exc.strerror}; nothing was written"]) from exc
+    try:
+        for name, value in keys.items():
+            _put(workshop / name, f"{value}\n", SECRET_MODE)
+        _put(workshop / target.name, configuration(plan), FILE_MODE)
+        config = load(workshop / target.name)
+        files = _for_asterisk(plan, config, keys)
+        (workshop / "asterisk").mkdir(mode=FOLDER_MODE)
+        for name, text in files.items():
+            _put(workshop / "asterisk" / name, text, SECRET_MODE)
+        return _move(workshop, target, plan.snippets, keys)
+    except OSError as exc:
+        raise ConfigError([f"{exc.filename or target.parent}: {exc.strerror}; nothing was written"]) from exc
+    except ConfigError as exc:
+        # The sentences name the folder in which it was tried.
+        raise ConfigError([each.replace(str(workshop), str(target.parent)) for each in exc.problems]) from exc
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _secrets(plan: Plan) -> dict[str, str]:
+    """File beside the configuration -> what is in it."""
+    found = {"ami-secret": secrets.token_urlsafe(SECRET_BYTES)}
+    if plan.ari:
+        found["ari-password"] = secrets.token_urlsafe(SECRET_BYTES)
+    if plan.answers.token:
+        found["telegram-token"] = plan.answers.token
+    if plan.answers.crm:
+        found[f"{plan.answers.crm.name}-key"] = plan.answers.crm.key
+    return found
+
+
+def _for_asterisk(plan: Plan, config: Config, keys: Mapping[str, str]) -> Mapping[str, str]:
+    address = "" if plan.is_local else plan.fastagi
+    files = dict(render(plan.flavour, config, config.enterprises[0], address, plan.pbx))
+    if not plan.ari:
+        files.pop("ari_vochi.conf", None)
+    if plan.flavour != "mikopbx":
+        files["vochi-ami-secret.conf"] = f"secret = {keys['ami-secret']}\n"
+        if plan.ari:
+            files["vochi-ari-password.conf"] = f"password = {keys['ari-password']}\n"
+    return files | {README: readme(plan, sorted(files))}
+
+
+def _put(file: Path, text: str, mode: int) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text)
+        os.fchmod(stream.fileno(), mode)
+
+
+def _move(workshop: Path, target: Path, snippets: Path, keys: Mapping[str, str]) -> list[Path]:
+    """Into place: secrets and files for Asterisk first, so that the configuration never stands alone."""
+    places = {workshop / name: target.parent / name for name in keys}
+    taken = [place for place in places.values() if place.exists()]
+    if taken:
+        raise ConfigError([f"{place} exists; nothing was written" for place in taken])
+    snippets.parent.mkdir(parents=True, exist_ok=True)
+    if snippets.exists():
+        snippets.rmdir()
+    _give_to_service([*places])
+    places |= {workshop / "asterisk": snippets, workshop / target.name: target}
+    for source, place in places.items():
+        source.rename(place)
+    return [*places.values()]
+
+
+def _give_to_service(files: list[Path]) -> None:
+    """The secrets belong to the user of the service, where a package has made one and we are root."""
+    if os.geteuid() != 0:
+        return
+    try:
+        user = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        return
+    for file in files:
+        os.chown(file, user.pw_uid, user.pw_gid)
+
+
+# ---------------------------------------------------------------- words
+
+
+def _say_what_was_found(pbx: PbxFacts) -> None:
+    for note in pbx.notes:
+        print(note)
+    print(f"Asterisk {pbx.version or '(version unknown)'}, {len(pbx.endpoints)} endpoints\n")
+
+
+def _say_what_is_next(plan: Plan, written: list[Path]) -> None:
+    said = plan.answers
+    print(f"\n{said.number} {said.name}: {len(said.lines)} lines, {len(said.phones)} telephones, {said.country},",
+          f"{said.timezone}")  # fmt: skip
+    for line in said.lines:
+        print(f"  line {line.endpoint}{f' «{line.label}»' if line.label else ''}")
+    print("\nWritten, and nothing else was touched:")
+    for place in written:
+        print(f"  {place}")
+    unknown = [*said.left_open, *_unknown(plan)]
+    if unknown:
+        print("\nNot known:")
+        for sentence in unknown:
+            print(f"  {sentence}")
+    command = plan.command
+    print("\nNext:")
+    print(f"  1. {plan.snippets / README} says where the files for Asterisk go")
+    print(f"  2. {command} check")
+    print(f"  3. systemctl enable --now vochi-agent (or, to look on: {command} run)")
+    print(f"  4. {command} doctor            what is missing, and how to mend it")
+    print(f"  5. {command} lookup PHONE      the name as a telephone would show it")
+    if said.chat is not None:
+        print(f"  6. {command} doctor --test-card")
+
+
+def _unknown(plan: Plan) -> list[str]:
+    unknown = []
+    if not plan.answers.lines:
+        unknown.append("which endpoint is a line to outside: --line TECH/NAME, or [[enterprises.lines]]")
+    if not plan.answers.crm:
+        unknown.append("a CRM: names come from the agent's own table and phonebooks until one is configured")
+    if not plan.ari:
+        unknown.append("a REST interface (ARI): no click to call, no listening")
+    if plan.pbx.is_freepbx or not plan.is_local:
+        unknown.append("where CEL is: calls of an outage are not recovered until asterisk.cel says it")
+    return unknown
