@@ -7,12 +7,12 @@ Invariant: never raises. What the kernel does not show to this user (hidepid, an
 import errno
 import os
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from vochi_agent.errors import PortTaken
 
-__all__ = ["holder", "port_taken"]
+__all__ = ["holder", "listening_addresses", "port_taken"]
 
 PROC = Path("/proc")
 UNKNOWN_HOLDER = "another program"
@@ -49,6 +49,24 @@ def port_taken(what: str, host: str, port: int, error: OSError) -> PortTaken:
     }
     reason = reasons.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
     return PortTaken(f"{what} cannot listen on {place}: {reason}")
+
+
+def listening_addresses(port: int) -> frozenset[str]:
+    """The local addresses on which somebody listens at this TCP port, as the kernel tells; empty where it does not."""
+    return frozenset(
+        _address_of(socket["address"])
+        for table in ("net/tcp", "net/tcp6")
+        for socket in LISTENING_SOCKET.finditer(_read(PROC / table))
+        if int(socket["port"], 16) == port
+    )
+
+
+def _address_of(kernel_form: str) -> str:
+    """An address as /proc/net/tcp writes it on little-endian machines: words of four bytes, each turned round."""
+    words = bytes.fromhex(kernel_form)
+    turned = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+    address = ip_address(turned)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _listening_inodes(host: str, port: int) -> frozenset[str]:

@@ -1,14 +1,18 @@
 """What `doctor` finds out about a real Asterisk, as users with different rights."""
 
 import asyncio
+import time
 
 import pytest
 
 from tests.support.asterisk import Asterisk
+from tests.support.bare_pbx import make_bare
 from tests.support.sipp import Sipp
 from vochi_agent.asterisk.examine_ami import examine_ami
 from vochi_agent.asterisk.examine_ari import examine_ari
 from vochi_agent.asterisk.examine_cel import examine_cel
+from vochi_agent.asterisk.examine_dialplan import examine_dialplan
+from vochi_agent.asterisk.examine_records import examine_records
 from vochi_agent.config import Address, AsteriskConfig, SecretStr
 from vochi_agent.diagnosis import Finding, Level
 
@@ -42,11 +46,13 @@ async def test_the_shipped_user_has_the_rights_it_needs_and_none_besides(asteris
 
     assert saying(found, "Asterisk 22.") is Level.OK
     assert saying(found, "the PBX's clock differs from ours by 0.0 s") is Level.OK
+    assert saying(found, "the fixes of all") is Level.OK
     assert saying(found, "write class call: ") is Level.OK
     assert saying(found, "write class reporting: ") is Level.OK
     assert not [finding for finding in found if finding.level in (Level.WARNING, Level.PROBLEM)]
-    # Nobody called, so nothing shows which events would come.
-    assert saying(found, "read classes call, agent, user, dialplan: no event of them") is Level.UNKNOWN
+    # Nobody called, so no event came; the file tells.
+    assert saying(found, "read classes call, agent, user, dialplan: manager.conf gives them") is Level.OK
+    assert saying(found, "timestampevents: manager.conf switches it on") is Level.OK
 
 
 async def test_a_call_shows_that_events_come_with_their_times(asterisk: Asterisk, sipp: Sipp) -> None:
@@ -55,6 +61,7 @@ async def test_a_call_shows_that_events_come_with_their_times(asterisk: Asterisk
         group.create_task(sipp.call("0000101", "375290000001", hold_s=0.5))
 
     assert saying(looking.result(), "read classes call, dialplan: their events come") is Level.OK
+    assert saying(looking.result(), "read classes agent, user: manager.conf gives them") is Level.OK
     assert saying(looking.result(), "timestampevents: ") is Level.OK
     assert [finding.level for finding in examine_cel("0901", place(asterisk, "vochi"))] == [Level.OK]
 
@@ -65,6 +72,7 @@ async def test_a_user_with_the_class_call_alone_costs_a_list_and_the_version(ast
     assert saying(found, "write class call: ") is Level.OK
     assert saying(found, "write class reporting is missing") is Level.WARNING
     assert saying(found, "the version of Asterisk is not shown") is Level.UNKNOWN
+    assert saying(found, "read class user is missing: marks of the dialplan") is Level.WARNING
 
 
 async def test_a_user_with_all_rights_is_warned_of_and_proves_all_classes(asterisk: Asterisk) -> None:
@@ -79,7 +87,9 @@ async def test_the_oldest_asterisk_answers_the_same_questions(asterisk16: Asteri
 
     assert saying(shipped, "Asterisk 16.") is Level.OK
     assert saying(shipped, "write class call: ") is Level.OK
-    assert not [finding for finding in shipped if finding.level in (Level.WARNING, Level.PROBLEM)]
+    wrong = [finding for finding in shipped if finding.level in (Level.WARNING, Level.PROBLEM)]
+    assert [finding.part for finding in wrong] == ["security 0901"]
+    assert "AST-2022-009 (2022-12)" in wrong[0].sentence
     assert saying(careful, "write class reporting is missing") is Level.WARNING
 
 
@@ -112,3 +122,43 @@ async def test_without_its_function_asterisk_tells_no_states_of_telephones(aster
     await asterisk.start()
 
     assert saying(await look(asterisk, "vochi", listen_s=0), "DEVICE_STATE() gives nothing") is Level.WARNING
+
+
+async def test_the_dialplan_is_seen_to_ask_us_with_the_shipped_rights(pbx: Asterisk) -> None:
+    listen = Address("127.0.0.1", pbx.ports.fastagi)
+    found = await examine_dialplan("0901", place(pbx, "vochi"), instance="a", listen=listen, runs=True)
+
+    assert saying(found, "it asks 127.0.0.1:") is Level.OK
+    assert saying(found, "calls are named in [from-trunk]") is Level.OK
+    assert saying(found, "the age of our heartbeat is not told") is Level.UNKNOWN
+
+    await pbx.set_global("VOCHI_ALIVE_a", "1795000000")
+    elsewhere = Address("127.0.0.1", pbx.ports.nobody)
+    found = await examine_dialplan("0901", place(pbx, "vochi"), instance="a", listen=elsewhere, runs=True)
+    assert saying(found, "it asks 127.0.0.1:") is Level.WARNING
+    assert saying(found, "our heartbeat is ") is Level.PROBLEM
+
+
+async def test_a_pbx_that_never_heard_of_us_names_no_call_and_records_nothing(pbx: Asterisk) -> None:
+    await make_bare(pbx)
+    listen = Address("127.0.0.1", pbx.ports.fastagi)
+    dialplan = await examine_dialplan("0901", place(pbx, "lab"), instance="a", listen=listen, runs=False)
+    records = await examine_records("0901", place(pbx, "lab"), clock=time.time)
+
+    assert saying(dialplan, "there is no [vochi] in it") is Level.PROBLEM
+    assert saying(records, "cel.conf: enable is 'no'") is Level.PROBLEM
+
+
+async def test_what_cel_conf_records_is_judged_before_a_call_shows_it(asterisk: Asterisk) -> None:
+    etc = asterisk.home / "etc"
+    before = await examine_records("0901", place(asterisk, "vochi"), clock=time.time)
+    assert [finding.level for finding in before] == [Level.UNKNOWN, Level.OK]
+    assert "is not there yet" in before[0].sentence
+
+    (etc / "cel.conf").write_text("[general]\nenable = yes\napps = all\nevents = CHAN_START,HANGUP\n")
+    await asterisk.reload("cel")
+    found = await examine_records("0901", place(asterisk, "vochi"), clock=time.time)
+
+    assert saying(found, "cel.conf: apps lacks dial, queue: the word `all` records none") is Level.WARNING
+    assert saying(found, "cel.conf: events lacks CHAN_END, ANSWER, BRIDGE_ENTER") is Level.PROBLEM
+    assert saying(found, str(asterisk.cel)) is Level.PROBLEM

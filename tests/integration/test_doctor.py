@@ -1,7 +1,9 @@
 """`vochi-agent doctor` as a process, against a company where one thing after the other is broken."""
 
 import socket
+from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from tests.support.commands import Answer
@@ -199,3 +201,126 @@ async def test_an_embedded_database_that_was_never_made_is_not_made_by_looking(s
     assert (calls.code, calls.out) == (2, "")
     assert "vochi-agent migrate" in calls.err
     assert not (site.folder / "state").exists()
+
+
+# ---------------------------------------------------------------- Telegram
+
+
+def about(answer: Answer, part: str) -> list[tuple[str, str]]:
+    """Level and sentence of every finding of a part."""
+    return [(each["level"], each["sentence"]) for each in answer.json() if each["part"] == part]
+
+
+async def test_rights_of_the_bot_in_each_kind_of_chat_are_told_apart(site: Site) -> None:
+    chat = site.telegram.chat(CHAT)
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"is_channel": True}, "is a channel in which the bot may not post"),
+        ({"is_channel": True, "member": {"status": "administrator", "can_post_messages": True}}, ""),
+        ({"is_channel": False, "permissions": {"can_send_messages": False}, "member": {"status": "member"}},
+         "members may not write there, and the bot is one"),
+        ({"member": {"status": "administrator"}}, ""),
+        ({"permissions": {}, "member": {"status": "restricted", "can_send_messages": False}}, "may not write there"),
+    ]  # fmt: skip
+    for change, words in cases:
+        for name, value in change.items():
+            setattr(chat, name, value)
+        found = about(await site.vochi("doctor", "--json", "--listen", "0"), "telegram 0901")
+        assert [words in sentence for level, sentence in found if level == "problem"] == ([True] if words else [])
+
+
+async def test_a_test_card_reaches_every_chat_once_and_says_what_it_is_told_of(site: Site) -> None:
+    site.telegram.add_chat(-1001000000002, topics=[7])
+    more = """
+  [[enterprises.chats]]
+  id = -1001000000002
+  topic = 7
+  missed_only = true
+  lines = ["0001701"]
+  agents = ["151"]
+  quiet = "22:00-08:00"
+  mask_phones = true
+"""
+    site.config.write_text(site.config.read_text() + more)
+
+    answer = await site.vochi("doctor", "--test-card")
+
+    assert answer.code == 0, answer.out
+    (first,), (second,) = site.telegram.messages(CHAT), site.telegram.messages(-1001000000002)
+    assert first.text.splitlines() == [
+        "🔔Проверка: сюда приходят карточки звонков",
+        "🏢Ромашка",
+        "📞входящие, исходящие",
+    ]
+    assert second.text.splitlines()[2:] == [
+        "📞Только пропущенные: входящие, исходящие",
+        "📡МТС Центр",
+        "☎️151",
+        "🌙Ночью молчим: 22:00-08:00",
+        "🙈Номера скрыты",
+    ]
+    assert (first.silent, second.silent, second.topic) == (True, True, 7)
+    assert_no_secret(answer)
+
+
+async def test_a_test_card_that_is_refused_is_a_problem_and_one_without_an_answer_exits_3(site: Site) -> None:
+    site.telegram.chat(CHAT).closed = "bot was kicked from the supergroup chat"
+    refused = await site.vochi("doctor", "--test-card", "--json")
+    site.config.write_text(site.config.read_text().replace(site.telegram.url, f"http://127.0.0.1:{free_port()}"))
+    silent = await site.vochi("doctor", "--test-card", "--json")
+
+    assert (refused.code, silent.code) == (1, 3)
+    assert "bot was kicked" in findings(refused, "problem")["telegram 0901"]
+    assert_no_secret(silent)
+
+
+# ---------------------------------------------------------------- records, gaps, doors
+
+
+async def test_gaps_that_nobody_closed_are_counted(site: Site) -> None:
+    began = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    span = await site.store.watched.open_span("0901", began)
+    await site.store.watched.advance(span, began + timedelta(hours=1))
+    span = await site.store.watched.open_span("0901", began + timedelta(hours=3))
+    await site.store.watched.advance(span, began + timedelta(hours=4))
+
+    answer = await site.vochi("doctor", "--json")
+
+    (found,) = about(answer, "database 0901")
+    assert found[0] == "warning"
+    assert found[1].startswith("2 gaps, ")
+    assert "the oldest of 2026-11-01 09:00 UTC" in found[1]
+
+
+async def test_cel_in_a_database_is_looked_at(site: Site, dsn: str) -> None:
+    site.configure(cel=dsn)
+    assert "the cel table" in findings(await site.vochi("doctor", "--json"), "problem")["cel 0901"]
+
+    columns = "eventtype text, channame text, uniqueid text, linkedid text, cid_num text, exten text"
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"CREATE TABLE cel (id serial, eventtime timestamp, {columns})")
+        empty = about(await site.vochi("doctor", "--json", "--listen", "0"), "cel 0901")
+        await connection.execute("INSERT INTO cel (eventtime) VALUES (now() at time zone 'utc')")
+        some = about(await site.vochi("doctor", "--json", "--listen", "0"), "cel 0901")
+    finally:
+        await connection.close()
+
+    assert empty[0] == ("unknown", "the CEL table answers and has no row of the last day")
+    assert some[0][0] == "warning"
+    assert some[0][1].startswith("the CEL table has no column AppName, AppData, UserDefType, EventExtra")
+
+
+async def test_a_manager_interface_that_is_open_to_the_network_is_a_warning(site: Site) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        site.configure(ami_port=everywhere.getsockname()[1])
+        answer = await site.vochi("doctor", "--json")
+
+    assert "listens on 0.0.0.0: AMI is open to the network" in findings(answer, "warning")["ami 0901"]
+
+
+async def test_every_finding_of_a_program_has_the_same_five_keys(site: Site) -> None:
+    answer = await site.vochi("doctor", "--json")
+
+    assert {tuple(each) for each in answer.json()} == {("part", "level", "sentence", "cure", "reachable")}
+    unhelped = [each for each in answer.json() if each["level"] in ("warning", "problem") and not each["cure"]]
+    assert unhelped == []

@@ -23,12 +23,12 @@ from .record_files import lines_since
 from .record_tables import Row, Table, open_table, text_of
 from .translate_cel import CelTranslator
 
-__all__ = ["CelFile", "CelTable", "open_cel"]
+__all__ = ["TABLE_COLUMNS", "CelFile", "CelTable", "open_cel"]
 
 BATCH: Final = 200  # rows; the call machine takes a few milliseconds for them
 _USER_EVENT: Final = "VOCHI_MARK"
 # Names of the same column in the tables of cel_pgsql, cel_odbc and FreePBX.
-_TABLE_COLUMNS: Final = {
+TABLE_COLUMNS: Final = {
     "EventType": ("eventtype",),
     "CIDnum": ("cid_num",),
     "Exten": ("exten",),
@@ -108,7 +108,7 @@ class CelTable:
             yield facts
 
     def _row(self, row: Row) -> CelRow | None:
-        fields = dict.fromkeys(COLUMNS, "") | {name: text_of(row, *there) for name, there in _TABLE_COLUMNS.items()}
+        fields = dict.fromkeys(COLUMNS, "") | {name: text_of(row, *there) for name, there in TABLE_COLUMNS.items()}
         if fields["EventType"] == _USER_EVENT:
             # Without `show_user_defined` the name of a user event stands in place of its type.
             fields |= {"EventType": "USER_DEFINED", "UserDefType": _USER_EVENT}

@@ -2,22 +2,25 @@
 
 Rights to act: an action asked for without its arguments is refused by name ("Permission denied") when the right is
 missing, and for its arguments when it is there; nothing is done either way (main/manager.c, seen on 16.28 and 22.10).
-Rights to read: a class of events is proved by an event of that class, or by `manager show user`, which only a user
-with far too many rights may ask for. A quiet PBX proves nothing, so the rest stays unknown.
+Rights to read: `examine_events`.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from vochi_agent.config import AsteriskConfig
 from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
 from vochi_agent.errors import ActionFailed, LoginRefused, NotReachable, VochiError
 from vochi_agent.protocols.ami import Message
 
+from .advisories import ADVISORIES, AS_OF, open_advisories
 from .ami import AmiConnection, AmiPeer, connect
+from .examine_events import ask_granted, judge_events
 
 __all__ = ["examine_ami", "may"]
 
@@ -27,14 +30,9 @@ IN_USE: Final = "Login Already In Use"
 OLDEST, NEWEST = 16, 22
 CLOCK_TOLERANCE_S: Final = 5.0
 NO_ROUTES: Final = "`route` sends nobody to a telephone of which it knows nothing"
-MAKE_A_CALL: Final = "place a call during `vochi-agent doctor --listen 30`"
-# Classes of events, and what is lost without them.
-READ_CLASSES: Final[Mapping[str, str]] = {
-    "call": "no call is seen at all",
-    "agent": "queue_timeout looks like abandoned_queue",
-    "user": "marks of the dialplan (closed, forbidden, voicemail, blocked) are not seen",
-    "dialplan": "the line of an outgoing call is guessed, and some reasons are poorer",
-}
+# Rights that we do not need and that give a client the whole PBX: an action that proves each. Without its arguments
+# none of them does anything.
+TOO_MUCH: Final[Mapping[str, str]] = {"command": "Command", "originate": "Originate", "config": "UpdateConfig"}
 
 
 async def examine_ami(
@@ -43,6 +41,7 @@ async def examine_ami(
     *,
     listen_s: float,
     clock: Callable[[], float] = time.time,
+    timezone: str = "",
 ) -> list[Finding]:
     """Log in as the daemon does and look around.
 
@@ -51,6 +50,7 @@ async def examine_ami(
         config: Where and who.
         listen_s: How long to wait for events, seconds; a quiet PBX needs a call in that time.
         clock: Ours, seconds since the epoch.
+        timezone: Of the enterprise; compared with that of the PBX when it is given.
     """
     part = f"ami {enterprise_number}"
     peer = AmiPeer(
@@ -64,8 +64,10 @@ async def examine_ami(
         async with connect(peer, on_event=events.append, clock=clock) as connection:
             found = [fine(part, f"{peer} lets user {peer.username!r} in: {connection.banner}")]
             found += await _look_around(part, connection, peer.username, clock)
+            if timezone:
+                found.append(await _zone(part, connection, timezone, clock()))
             await asyncio.sleep(listen_s)
-            found += _heard(part, events, listen_s, await _read_classes(connection, peer.username))
+            found += judge_events(part, events, listen_s, await ask_granted(connection, peer.username))
             return found
     except LoginRefused as exc:
         cure = "compare ami_username and ami_secret with manager.conf, and its permit= with our address"
@@ -86,7 +88,7 @@ async def _look_around(
     before = clock()
     pong = await connection.action("Ping")
     found = [_clock(part, pong, (before + clock()) / 2)]
-    found.append(await _version(part, connection))
+    found += await _version(part, connection)
     if await may(connection, "CoreShowChannels"):
         found.append(fine(part, "write class reporting: calls that live at a reconnect can be listed"))
     else:
@@ -113,14 +115,15 @@ async def _look_around(
             )
         )
     found.append(await _device_states(part, connection))
-    if await may(connection, "Command"):
-        found.append(
-            warning(
-                part,
-                "write class command: whoever learns this password owns the machine",
-                f"write = call,reporting for [{username}] in manager.conf is all we need",
+    for write_class, action in TOO_MUCH.items():
+        if await may(connection, action):
+            found.append(
+                warning(
+                    part,
+                    f"write class {write_class}: whoever learns this password owns the machine",
+                    f"write = call,reporting for [{username}] in manager.conf is all we need",
+                )
             )
-        )
     return found
 
 
@@ -144,21 +147,51 @@ async def may(connection: AmiConnection, action: str) -> bool:
     return True
 
 
-async def _version(part: str, connection: AmiConnection) -> Finding:
+async def _version(part: str, connection: AmiConnection) -> list[Finding]:
     try:
         version = (await connection.action("CoreSettings")).get("AsteriskVersion")
     except ActionFailed:
-        return unknown(part, "the version of Asterisk is not shown to this user", "write class reporting shows it")
+        return [unknown(part, "the version of Asterisk is not shown to this user", "write class reporting shows it")]
     major = re.match(r"(?:certified[/-])?(\d+)", version)
     if major is None:
-        return unknown(part, f"a version of Asterisk we cannot read: {version[:40]!r}")
+        return [unknown(part, f"a version of Asterisk we cannot read: {version[:40]!r}")]
     if not OLDEST <= int(major[1]) <= NEWEST:
-        return warning(
+        found = warning(
             part,
             f"Asterisk {version}: tried are {OLDEST} to {NEWEST}",
             "compare the first calls in `vochi-agent calls` with what really happened",
         )
-    return fine(part, f"Asterisk {version}")
+    else:
+        found = fine(part, f"Asterisk {version}")
+    return [found, _advisories(f"security {part.partition(' ')[2]}", version)]
+
+
+def _advisories(part: str, version: str) -> Finding:
+    missing = open_advisories(version)
+    if missing is None:
+        return unknown(part, f"which security fixes Asterisk {version[:40]!r} has cannot be told")
+    if missing:
+        named = "; ".join(f"{each.id} ({each.month}): {each.what}" for each in missing)
+        newest = ", ".join(f"{branch}.{minor}.{patch}" for branch, (minor, patch) in missing[-1].fixed.items())
+        sentence = f"{len(missing)} security fixes that concern us are not in Asterisk {version}: {named}"
+        return warning(part, sentence, f"upgrade Asterisk; all of them are in {newest} and later")
+    return fine(part, f"the fixes of all {len(ADVISORIES)} advisories known by {AS_OF} are in Asterisk {version}")
+
+
+async def _zone(part: str, connection: AmiConnection, timezone: str, now: float) -> Finding:
+    """Wall clocks: CEL may print them, office hours go by them."""
+    try:
+        theirs = (await connection.action("Getvar", {"Variable": "STRFTIME(,,%z)"})).get("Value")
+    except ActionFailed:
+        theirs = ""
+    ours = datetime.fromtimestamp(now, ZoneInfo(timezone)).strftime("%z")
+    if not theirs:
+        return unknown(part, "the PBX's time zone is not told", "load func_strings.so, write = call,reporting")
+    if theirs != ours:
+        sentence = f"the PBX's wall clock is {theirs}, that of the enterprise {ours} ({timezone})"
+        cure = "office hours of the dialplan and printed times go by the PBX's: set its zone, or enterprises.timezone"
+        return warning(part, sentence, cure)
+    return fine(part, f"the PBX's wall clock is that of the enterprise, {theirs}")
 
 
 def _clock(part: str, pong: Message, now: float) -> Finding:
@@ -174,46 +207,3 @@ def _clock(part: str, pong: Message, now: float) -> Finding:
             "let both machines keep time by NTP",
         )
     return fine(part, f"the PBX's clock differs from ours by {abs(offset):.1f} s")
-
-
-async def _read_classes(connection: AmiConnection, username: str) -> frozenset[str] | None:
-    """The classes our user reads, as manager.conf has them; None when we may not ask."""
-    try:
-        answer = await connection.action("Command", {"Command": f"manager show user {username}"})
-    except ActionFailed:
-        return None
-    rights = (line.partition(":") for line in answer.all("Output"))
-    return next((frozenset(value.strip().split(",")) for name, _, value in rights if name.strip() == "read perm"), None)
-
-
-def _heard(part: str, events: Sequence[Message], listen_s: float, known: frozenset[str] | None) -> Iterator[Finding]:
-    """What the events that came prove."""
-    proved = {event.get("Privilege").partition(",")[0] for event in events} | (known or set())
-    come = [name for name in READ_CLASSES if name in proved or "all" in (known or ())]
-    missing = [name for name in READ_CLASSES if name not in come]
-    if come:
-        yield fine(part, f"read classes {', '.join(come)}: their events come")
-    if known is None and missing:
-        yield unknown(
-            part, f"read classes {', '.join(missing)}: no event of them came within {listen_s:g} s", MAKE_A_CALL
-        )
-    elif known is not None:
-        for name in missing:
-            sentence = f"read class {name} is missing: {READ_CLASSES[name]}"
-            cure = "read = system,call,agent,user,dialplan in manager.conf, then: manager reload"
-            yield (problem if name == "call" else warning)(part, sentence, cure)
-    yield _timestamps(part, events)
-
-
-def _timestamps(part: str, events: Sequence[Message]) -> Finding:
-    # FullyBooted never has the header: it is no news but part of the answer to the login.
-    news = [event for event in events if event.get("Privilege") and event.event != "FullyBooted"]
-    if any("Timestamp" in event for event in news):
-        return fine(part, "timestampevents: events carry the PBX's own time")
-    if news:
-        return warning(
-            part,
-            "timestampevents is off: times of calls are those of our reading, late when the PBX or the network is slow",
-            "timestampevents = yes in the part [general] of manager.conf, then: manager reload",
-        )
-    return unknown(part, "timestampevents: no event came to show it", MAKE_A_CALL)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from vochi_agent.config import AsteriskConfig
-from vochi_agent.diagnosis import Finding, fine, problem, unknown, warning
+from vochi_agent.diagnosis import Finding, fine, problem, unknown
 
 from .cel import COLUMNS
 
-__all__ = ["examine_cel"]
+__all__ = ["COST", "CURE", "examine_cel"]
 
 COST: Final = "calls that end while we are down stay unknown"
 CURE: Final = "cel.conf and cel_custom.conf as in dialplan/, then: module reload cel_custom.so"
@@ -22,13 +22,9 @@ EVENT_TYPES: Final = ("CHAN_START", "CHAN_END", "ANSWER", "HANGUP", "APP_START",
 
 
 def examine_cel(enterprise_number: str, config: AsteriskConfig) -> list[Finding]:
-    """Read the beginning of the file; blocks as reading a local file does."""
+    """Read the beginning of the file that is configured; blocks as reading a local file does."""
     part = f"cel {enterprise_number}"
     place = config.cel
-    if not place:
-        return [warning(part, f"not configured: {COST}", f"enterprises.asterisk.cel; {CURE}")]
-    if "://" in place:
-        return [unknown(part, "CEL in a database is not looked at", "")]
     file = Path(place)
     try:
         with file.open(encoding="utf-8", errors="replace", newline="") as stream:

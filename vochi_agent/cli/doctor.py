@@ -1,7 +1,7 @@
 """`vochi-agent doctor`: connects to everything configured and says what is wrong and how to mend it.
 
 Invariants: it changes nothing anywhere (the freeze test, which asks first, stops the daemon for a moment), sends no
-message, and no secret is in what it prints.
+message (but the test cards that are asked for), and no secret is in what it prints.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -17,7 +18,8 @@ from rich.text import Text
 
 from vochi_agent.asterisk.examine_ami import examine_ami
 from vochi_agent.asterisk.examine_ari import examine_ari
-from vochi_agent.asterisk.examine_cel import examine_cel
+from vochi_agent.asterisk.examine_dialplan import examine_dialplan
+from vochi_agent.asterisk.examine_records import examine_records
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise, secret_values
 from vochi_agent.crm import CRMS
@@ -28,12 +30,19 @@ from vochi_agent.customers.names import printable
 from vochi_agent.daemon import open_store
 from vochi_agent.diagnosis import Finding, Level, closed, problem, unknown, warning
 from vochi_agent.errors import ConfigError, NotReachable, VochiError
-from vochi_agent.store.examine import examine_database
+from vochi_agent.store.examine import examine_database, examine_gaps
 from vochi_agent.telegram.examine import examine_bot
+from vochi_agent.telegram.trial import send_trials
 from vochi_agent.web.client import ask_status
 
 from .doctor_freeze import WARNING, examine_freeze
-from .doctor_host import examine_configuration, examine_daemon, examine_disk, examine_listener
+from .doctor_host import (
+    examine_configuration,
+    examine_daemon,
+    examine_disk,
+    examine_exposure,
+    examine_listener,
+)
 from .presentation import WIDEST, add_json, print_json
 from .stored import is_made
 
@@ -57,6 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     help_text = f"wait so long for events of the PBX ({LISTEN_S:g}); place a call meanwhile"
     parser.add_argument("--listen", type=_seconds, default=LISTEN_S, metavar="SECONDS", help=help_text)
     parser.add_argument("--freeze-test", action="store_true", help="only show that a frozen daemon holds no call")
+    parser.add_argument("--test-card", action="store_true", help="only send a test card to every chat, without sound")
     parser.add_argument("--yes", action="store_true", help="do not ask before the freeze test")
     add_json(parser)
 
@@ -67,8 +77,7 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     if args.freeze_test and not (args.yes or _agreed()):
         print("Nothing was done.", file=sys.stderr)
         return NO
-    examination = examine_freeze(loaded) if args.freeze_test else _examine(loaded, args.listen)
-    findings = [_censored(finding, loaded) for finding in asyncio.run(examination)]
+    findings = [_censored(finding, loaded) for finding in asyncio.run(_examination(args, loaded))]
     if args.json:
         print_json([finding.as_json() for finding in findings])
     else:
@@ -76,6 +85,16 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     if any(finding.closed for finding in findings):
         return UNREACHABLE
     return NO if any(finding.level is Level.PROBLEM for finding in findings) else 0
+
+
+def _examination(args: argparse.Namespace, config: Config) -> Examination:
+    if args.freeze_test:
+        return examine_freeze(config)
+    return _test_cards(config) if args.test_card else _examine(config, args.listen)
+
+
+async def _test_cards(config: Config) -> list[Finding]:
+    return [finding for each in config.enterprises for finding in await send_trials(each, config.telegram)]
 
 
 def _agreed() -> bool:
@@ -87,26 +106,35 @@ def _agreed() -> bool:
 async def _examine(config: Config, listen_s: float) -> list[Finding]:
     """Everything at once; findings in the order of the parts."""
     status = await _status(config)
-    found = [*examine_configuration(config), *examine_disk(config.daemon.state_dir), *examine_daemon(status)]
+    found = [
+        *examine_configuration(config),
+        *examine_disk(config.daemon.state_dir, spool_bytes=config.daemon.spool_mb << 20),
+        *examine_daemon(status),
+    ]
     for name, listen in (("fastagi", config.fastagi.listen), ("http", config.http.listen)):
         found += examine_listener(name, listen, runs=status is not None)
+    found += [finding for each in config.enterprises for finding in examine_exposure(each)]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_database(config), name="database")]
         for enterprise in config.enterprises:
-            for what, examination in _parts(config, enterprise, listen_s):
+            for what, examination in _parts(config, enterprise, listen_s, runs=status is not None):
                 tasks.append(group.create_task(examination, name=f"{what} {enterprise.number}"))
     return [*found, *(finding for task in tasks for finding in task.result())]
 
 
-def _parts(config: Config, enterprise: Enterprise, listen_s: float) -> Iterator[tuple[str, Examination]]:
+def _parts(config: Config, enterprise: Enterprise, listen_s: float, *, runs: bool) -> Iterator[tuple[str, Examination]]:
     number, asterisk = enterprise.number, enterprise.asterisk
-    yield "ami", examine_ami(number, asterisk, listen_s=listen_s)
+    yield "ami", examine_ami(number, asterisk, listen_s=listen_s, timezone=enterprise.timezone)
+    yield (
+        "dialplan",
+        examine_dialplan(number, asterisk, instance=config.daemon.instance, listen=config.fastagi.listen, runs=runs),
+    )
     layout = Layout(enterprise)
     yield (
         "ari",
         examine_ari(number, asterisk, {each.extension: layout.phone_of(each.extension) for each in enterprise.agents}),
     )
-    yield "cel", asyncio.to_thread(examine_cel, number, asterisk)
+    yield "cel", examine_records(number, asterisk, clock=time.time)
     for name in enterprise.crm:
         yield name, _crm(config, enterprise, name)
     token = enterprise.telegram_token.get_secret_value()
@@ -129,7 +157,11 @@ async def _database(config: Config) -> list[Finding]:
             cure = "`vochi-agent run` makes it when it starts"
             return [warning("database", "the embedded database does not exist yet", cure)]
         async with open_store(config) as store:
-            return await examine_database(store, migrates=config.database.migrate)
+            found = await examine_database(store, migrates=config.database.migrate)
+            if any(finding.level in (Level.WARNING, Level.PROBLEM) for finding in found):
+                return found
+            now = datetime.fromtimestamp(time.time(), UTC)
+            return [*found, *[await examine_gaps(store, each.number, now) for each in config.enterprises]]
     except ConfigError as exc:
         return [problem("database", sentence, "see docs/configuration.md") for sentence in exc.problems]
     except PermissionError as exc:

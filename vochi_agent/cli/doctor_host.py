@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from vochi_agent.config import Address, Config
-from vochi_agent.diagnosis import Finding, fine, problem, warning
+from vochi_agent.config import Address, Config, Enterprise
+from vochi_agent.diagnosis import Finding, fine, problem, unknown, warning
 from vochi_agent.errors import PortTaken
-from vochi_agent.ports_in_use import port_taken
+from vochi_agent.ports_in_use import listening_addresses, port_taken
 
-__all__ = ["examine_configuration", "examine_daemon", "examine_disk", "examine_listener"]
+__all__ = ["examine_configuration", "examine_daemon", "examine_disk", "examine_exposure", "examine_listener"]
 
 LITTLE_BYTES: Final = 1 << 30
+HTTP_PORTS: Final = {"http": 80, "https": 443}
 TOO_LITTLE_BYTES: Final = 100 << 20
 
 
@@ -65,19 +67,45 @@ def examine_listener(name: str, listen: Address, *, runs: bool) -> list[Finding]
     return [*found, problem(name, str(taken), f"stop that program, or choose another {name}.listen")]
 
 
-def examine_disk(state_dir: Path) -> list[Finding]:
-    """Room for the embedded database and for what waits to be stored."""
+def examine_disk(state_dir: Path, *, spool_bytes: int) -> list[Finding]:
+    """Room for the embedded database and for what waits to be stored, at most `spool_bytes`."""
     place = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
     try:
         free = shutil.disk_usage(place).free
     except OSError as exc:
         return [problem("disk", f"{place} cannot be looked at: {exc.strerror}", "choose another daemon.state_dir")]
     sentence = f"{state_dir} has {free / (1 << 30):.1f} GiB left"
-    if free < TOO_LITTLE_BYTES:
+    if free < max(TOO_LITTLE_BYTES, spool_bytes):
         return [problem("disk", f"{sentence}: calls will be lost while PostgreSQL is away", "make room on that disk")]
     if free < LITTLE_BYTES:
         return [warning("disk", sentence, "make room on that disk")]
     return [fine("disk", sentence)]
+
+
+def examine_exposure(enterprise: Enterprise) -> list[Finding]:
+    """Who can reach the doors of a PBX; on this machine the kernel says it."""
+    asterisk = enterprise.asterisk
+    doors = [("ami", asterisk.ami, "manager.conf")]
+    if asterisk.ari:
+        parts = urlsplit(asterisk.ari)
+        doors.append(("ari", Address(parts.hostname or "", parts.port or HTTP_PORTS[parts.scheme]), "http.conf"))
+    return [finding for door in doors for finding in _door(enterprise.number, *door)]
+
+
+def _door(number: str, name: str, address: Address, file: str) -> list[Finding]:
+    part, what = f"{name} {number}", name.upper()
+    try:
+        is_here = address.host == "localhost" or ip_address(address.host).is_loopback
+    except ValueError:
+        is_here = False
+    if not is_here:
+        sentence = f"{address} is another machine: who else reaches its {what} cannot be seen, nor is it encrypted"
+        return [unknown(part, sentence, f"bindaddr in {file}, a firewall or a VPN: let this machine alone in")]
+    open_to = sorted(each for each in listening_addresses(address.port) if not ip_address(each).is_loopback)
+    if not open_to:
+        return []
+    sentence = f"port {address.port} listens on {', '.join(open_to)}: {what} is open to the network"
+    return [warning(part, sentence, f"bindaddr = 127.0.0.1 in {file}, or a firewall")]
 
 
 def _exposure(name: str, listen: Address) -> Finding:

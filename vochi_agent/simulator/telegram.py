@@ -242,13 +242,15 @@ class TelegramSandbox:
         return {"id": int(self._token.partition(":")[0]), "is_bot": True, "first_name": "Вочи", "username": "vochi_bot"}
 
     def _get_chat(self, fields: Mapping[str, str]) -> dict[str, object]:
-        return self._chat(fields).as_json() | {"accent_color_id": 0, "max_reaction_count": 11}
+        chat = self._chat(fields)
+        full = {"accent_color_id": 0, "max_reaction_count": 11}
+        return chat.as_json() | full | ({"permissions": chat.permissions} if chat.permissions else {})
 
     def _get_chat_member(self, fields: Mapping[str, str]) -> dict[str, object]:
-        self._chat(fields)
+        chat = self._chat(fields)
         if fields.get("user_id") != str(self._get_me({})["id"]):
             raise _Refused(400, "Bad Request: user not found")
-        return {"user": self._get_me({}), "status": "member"}
+        return {"user": self._get_me({})} | chat.member
 
     def _send_message(self, fields: Mapping[str, str]) -> dict[str, object]:
         chat = self._writable(fields)

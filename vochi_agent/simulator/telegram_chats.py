@@ -61,6 +61,9 @@ class SandboxChat:
         topics: Open topics of a forum.
         closed: Why writing is forbidden, e.g. `bot was kicked from the supergroup chat`; "" while it is not.
         moved_to: The supergroup that this group became.
+        is_channel: Only administrators who may post write there.
+        member: What the bot is there, as getChatMember tells it beside the user.
+        permissions: Of all members, as getChat tells them.
     """
 
     id: int
@@ -68,6 +71,9 @@ class SandboxChat:
     topics: set[int] = field(default_factory=set)
     closed: str = ""
     moved_to: int = 0
+    is_channel: bool = False
+    member: dict[str, object] = field(default_factory=lambda: {"status": "member"})
+    permissions: dict[str, bool] = field(default_factory=dict)
     messages: dict[int, SandboxMessage] = field(default_factory=dict)
     last_id: int = 0
 
@@ -75,4 +81,5 @@ class SandboxChat:
         """The Chat object; groups have negative ids, supergroups those below -10^12."""
         if self.id > 0:
             return {"id": self.id, "type": "private", "first_name": self.title}
-        return {"id": self.id, "type": "supergroup" if self.id < -(10**12) else "group", "title": self.title}
+        kind = "channel" if self.is_channel else "supergroup" if self.id < -(10**12) else "group"
+        return {"id": self.id, "type": kind, "title": self.title} | ({"is_forum": True} if self.topics else {})

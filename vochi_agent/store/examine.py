@@ -1,6 +1,7 @@
 """Whether the database answers, which server it is, and whether it has our schema. Changes nothing there."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from vochi_agent.diagnosis import Finding, closed, fine, problem, warning
@@ -8,10 +9,12 @@ from vochi_agent.errors import ConfigError, StoreUnavailable, VochiError
 
 from .postgres import PostgresStore
 
-__all__ = ["examine_database"]
+__all__ = ["examine_database", "examine_gaps"]
 
 PART: Final = "database"
 OLDEST: Final = 15
+# A daemon that runs says every few seconds how far it has come.
+SHORTEST_GAP: Final = timedelta(minutes=2)
 CURE: Final = "is PostgreSQL running, and are host, user, password and database of database.url right?"
 
 
@@ -33,6 +36,22 @@ async def examine_database(store: PostgresStore, *, migrates: bool) -> list[Find
     except VochiError as exc:
         return [problem(PART, str(exc), "the user of database.url must be able to read its tables")]
     return [_server(version), _schema(missing, migrates=migrates)]
+
+
+async def examine_gaps(store: PostgresStore, enterprise_number: str, now: datetime) -> Finding:
+    """Which time of a PBX is not known to be complete; the store has our schema."""
+    part = f"{PART} {enterprise_number}"
+    try:
+        gaps = [gap for gap in await store.watched.gaps(enterprise_number, now) if gap.length >= SHORTEST_GAP]
+    except StoreUnavailable as exc:
+        return closed(part, str(exc), CURE)
+    if not gaps:
+        return fine(part, "no time since the first start is known to be missing")
+    hours = sum((gap.length for gap in gaps), timedelta()) / timedelta(hours=1)
+    since = gaps[0].since.astimezone(UTC)
+    sentence = f"{len(gaps)} gaps, {hours:.1f} h in all, the oldest of {since:%Y-%m-%d %H:%M} UTC: calls may be missing"
+    cure = "the running daemon closes them from CEL; by hand: vochi-agent recover"
+    return warning(part, sentence, cure)
 
 
 def _server(version: str) -> Finding:

@@ -16,12 +16,13 @@ from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warni
 
 from .hook import hook_url, is_our_hook
 
-__all__ = ["bot_username", "examine_bot"]
+__all__ = ["NO_ANSWER", "Asker", "Refused", "bot_username", "examine_bot", "session_to"]
 
 TIMEOUT_S: Final = 5.0
 MAX_WORDS: Final = 120
-# Statuses of getChatMember that cannot write: https://core.telegram.org/bots/api#chatmember
+# Statuses of getChatMember: https://core.telegram.org/bots/api#chatmember
 GONE: Final = ("left", "kicked")
+ADMINISTRATORS: Final = ("administrator", "creator")
 
 
 # The last one: what came is no JSON.
@@ -35,7 +36,7 @@ NO_ANSWER: Final = (
 )
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Telegram's answer is no; the text is its own."""
 
 
@@ -53,35 +54,38 @@ async def examine_bot(
     """
     if not token:
         return [fine(part, "no bot and no chats are configured: nobody is told about calls")]
-    async with _session(config) as session:
-        ask = _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")
+    async with session_to(config) as session:
+        ask = Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")
         try:
             me = await ask("getMe")
-        except _Refused as exc:
+        except Refused as exc:
             return [closed(part, f"Telegram refuses the token: {exc}", "telegram.token_file: the token from BotFather")]
         except NO_ANSWER as exc:
             cure = "telegram.api_url, telegram.proxy: is Telegram reachable from this machine?"
             return [closed(part, f"{config.api_url} gives no usable answer ({type(exc).__name__})", cure)]
         found = [fine(part, f"the bot is @{_text(me, 'username')}"), *await _hook(part, ask, config, token, public_url)]
-        ids = dict.fromkeys(chat.id for chat in chats)
-        return [*found, *[await _chat(part, ask, chat, str(me.get("id", ""))) for chat in ids]]
+        topics: dict[int, bool] = {}
+        for chat in chats:
+            topics[chat.id] = topics.get(chat.id, False) or chat.topic != 0
+        me_id = str(me.get("id", ""))
+        return [*found, *[await _chat(part, ask, chat, me_id, in_topic=topics[chat]) for chat in topics]]
 
 
 async def bot_username(config: TelegramConfig, token: str) -> str:
     """What stands in `https://t.me/...`; "" when Telegram does not say."""
-    async with _session(config) as session:
+    async with session_to(config) as session:
         try:
-            return _text(await _Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")("getMe"), "username")
-        except (_Refused, *NO_ANSWER):
+            return _text(await Asker(session, f"{config.api_url.rstrip('/')}/bot{token}")("getMe"), "username")
+        except (Refused, *NO_ANSWER):
             return ""
 
 
-def _session(config: TelegramConfig) -> aiohttp.ClientSession:
+def session_to(config: TelegramConfig) -> aiohttp.ClientSession:
     """Through the proxy, as the bot itself goes."""
     return aiohttp.ClientSession(connector=ProxyConnector.from_url(config.proxy) if config.proxy else None)
 
 
-class _Asker:
+class Asker:
     """One method of the Bot API, once."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -89,7 +93,7 @@ class _Asker:
         self._url = url
 
     async def __call__(self, method: str, **fields: str) -> Mapping[str, object]:
-        """The result. Raises _Refused, or of NO_ANSWER."""
+        """The result. Raises Refused, or of NO_ANSWER."""
         async with (
             asyncio.timeout(TIMEOUT_S),
             self._session.post(f"{self._url}/{method}", data=fields, allow_redirects=False) as response,
@@ -98,16 +102,16 @@ class _Asker:
         if not isinstance(body, dict):
             raise ValueError("no object")  # noqa: TRY004 - what the peer sent has a wrong value
         if body.get("ok") is not True:
-            raise _Refused(_text(body, "description") or f"status {response.status}")
+            raise Refused(_text(body, "description") or f"status {response.status}")
         result = body.get("result")
         return result if isinstance(result, dict) else {}
 
 
-async def _hook(part: str, ask: _Asker, config: TelegramConfig, token: str, public_url: str) -> list[Finding]:
+async def _hook(part: str, ask: Asker, config: TelegramConfig, token: str, public_url: str) -> list[Finding]:
     """Whether what people write comes the way that the configuration says."""
     try:
         info = await ask("getWebhookInfo")
-    except (_Refused, *NO_ANSWER):
+    except (Refused, *NO_ANSWER):
         return [unknown(part, "whether the bot has a webhook is not told")]
     url, waiting = _text(info, "url"), info.get("pending_update_count")
     ours, host = is_our_hook(url, token), urlsplit(url).hostname or url
@@ -130,22 +134,45 @@ async def _hook(part: str, ask: _Asker, config: TelegramConfig, token: str, publ
     return [fine(part, f"what people write is brought to {host}{last}")]
 
 
-async def _chat(part: str, ask: _Asker, chat: int, bot: str) -> Finding:
+async def _chat(part: str, ask: Asker, chat: int, bot: str, *, in_topic: bool) -> Finding:
     here = f"chat {chat}"
     try:
-        title = _text(await ask("getChat", chat_id=str(chat)), "title")
-    except _Refused as exc:
+        about = await ask("getChat", chat_id=str(chat))
+    except Refused as exc:
         return problem(part, f"{here}: {exc}", "add the bot to the chat; groups have negative ids, supergroups -100…")
     except NO_ANSWER as exc:
         return unknown(part, f"{here}: no usable answer ({type(exc).__name__})")
+    title = _text(about, "title")
     named = f"{here} «{title}»" if title else here
+    if in_topic and about.get("is_forum") is not True:
+        return problem(part, f"{named} has no topics", "enterprises.chats.topic = 0, or switch topics on in the group")
     try:
         member = await ask("getChatMember", chat_id=str(chat), user_id=bot)
-    except (_Refused, *NO_ANSWER):
+    except (Refused, *NO_ANSWER):
         return unknown(part, f"{named}: whether the bot may write there is not told")
     if member.get("status") in GONE or member.get("can_send_messages") is False:
         return problem(part, f"{named}: the bot may not write there", "add the bot again and let it send messages")
+    if about.get("type") == "channel" and not _may_post(member):
+        return problem(
+            part, f"{named} is a channel in which the bot may not post", "make it an administrator who posts"
+        )
+    if about.get("permissions") and not _may_write(about, member):
+        cure = "let members send messages, or make the bot an administrator"
+        return problem(part, f"{named}: members may not write there, and the bot is one", cure)
     return fine(part, f"{named}: the bot is in")
+
+
+def _may_post(member: Mapping[str, object]) -> bool:
+    return member.get("status") == "creator" or (
+        member.get("status") == "administrator" and member.get("can_post_messages") is True
+    )
+
+
+def _may_write(about: Mapping[str, object], member: Mapping[str, object]) -> bool:
+    """What all members may counts for a bot that is one of them."""
+    permissions = about.get("permissions")
+    allowed = permissions.get("can_send_messages") is not False if isinstance(permissions, dict) else True
+    return allowed or member.get("status") in ADMINISTRATORS
 
 
 def _text(body: Mapping[str, object], key: str) -> str:
