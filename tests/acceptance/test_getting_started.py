@@ -10,7 +10,9 @@ import pytest
 from tests.support.asterisk import Asterisk
 from tests.support.bare_pbx import Shell, make_bare, readme_commands
 from tests.support.daemon import DaemonProcess
+from tests.support.fastagi import FastAgi
 from tests.support.finals import until_finals
+from tests.support.manager import is_event
 from tests.support.polling import until
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -125,6 +127,33 @@ async def test_ten_minutes_from_an_ordinary_pbx_to_the_first_named_call(
             code, said = await shell(last)
             assert code == 0, said
             assert re.search(r"^ok +cel 0901 .*21 columns", said, re.MULTILINE)
+
+
+async def test_the_detour_changes_nothing_that_the_administrators_own_dialplan_does(
+    pbx: Asterisk, lines: Sipp, tmp_path: Path
+) -> None:
+    """Without a daemon, with one that is mute, one that blocks; for numbers he has not; when the caller leaves."""
+    etc = await make_bare(pbx)
+    shell = Shell(tmp_path / "bin", pbx)
+    target, port = tmp_path / "vochi" / "config.toml", pbx.ports.fastagi
+    await shell(f"vochi-agent -c {target} init --yes --pbx {etc} --country BY --address 127.0.0.1:{port}")
+    for command in readme_commands((target.parent / "asterisk" / "README.txt").read_text())[:-1]:
+        assert (await shell(command))[0] == 0
+
+    assert (await lines.call(DID, CALLER, hold_s=0.1)).code == 200
+    assert lines.invites("101")[0].display_name == ""
+    assert (await lines.call("375170000009", CALLER)).code == 404
+
+    await pbx.set_global("VOCHI_ALIVE_a", "9999999999")
+    async with FastAgi(port, {"CALLERID(name)": "Ромашка", "VOCHI_STATUS": "ok", "VOCHI_BLACKLISTED": "0"}):
+        assert (await lines.call(DID, CALLER, hold_s=0.1)).code == 200
+    assert lines.invites("101")[1].display_name == "Ромашка"
+    async with FastAgi(port, {"VOCHI_STATUS": "blocked", "VOCHI_BLACKLISTED": "1"}):
+        assert (await lines.call(DID, CALLER)).code == 403
+    async with FastAgi(port, mute=True), pbx.manager() as manager:
+        assert (await lines.call(DID, CALLER, patience_s=0.5)).ended == "gave_up"
+        await manager.wait_for(is_event("UserEvent", UserEvent="HisOwnEnd", Number=CALLER))
+    assert len(lines.invites("101")) == 2
 
 
 async def test_a_pbx_whose_files_cannot_be_read_is_asked_over_ami_and_ari(pbx: Asterisk, tmp_path: Path) -> None:
