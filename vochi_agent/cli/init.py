@@ -6,13 +6,8 @@ nothing. Secrets are made here, stand in files that only their owner can read, a
 
 import argparse
 import asyncio
-import os
-import pwd
-import secrets
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -22,22 +17,19 @@ from vochi_agent.asterisk.ari import AriPeer
 from vochi_agent.asterisk.discover_files import discover_files
 from vochi_agent.asterisk.discover_remote import discover_over_ami, discover_over_ari
 from vochi_agent.asterisk.discovery import PbxFacts, merged
-from vochi_agent.asterisk.packs import FLAVOURS, render
-from vochi_agent.config import Address, Config, default_path, load
+from vochi_agent.asterisk.packs import FLAVOURS
+from vochi_agent.config import Address, Config, default_path
 from vochi_agent.errors import ConfigError, NotReachable, VochiError
 
 from .init_answers import answers, file_text
 from .init_machine import address_towards, asterisk_version, machine_zone
-from .init_texts import DEFAULT_FASTAGI, README, Plan, configuration, readme
+from .init_texts import DEFAULT_FASTAGI, README, Plan
+from .init_writing import refuse_what_exists, write
 
 ASTERISK: Final = Path("/etc/asterisk")
 AMI: Final = "127.0.0.1:5038"
 FASTAGI_PORT: Final = 4577
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-# Whoever runs the service may read its secrets; nobody else.
-SERVICE_USER: Final = "vochi-agent"
-SECRET_MODE, FILE_MODE, FOLDER_MODE = 0o600, 0o644, 0o700
-SECRET_BYTES: Final = 24
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +69,11 @@ def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
     """0 when everything is written; 2 when something is there already or an answer is missing, 3 without a PBX."""
     target: Path = args.config or default_path()
     snippets: Path = args.snippets or target.parent / "asterisk"
-    _refuse_what_exists(target, snippets)
+    refuse_what_exists(target, snippets)
     pbx = asyncio.run(_look_around(args))
     _say_what_was_found(pbx)
     plan = _plan(args, pbx, snippets.absolute())
-    written = _write(target, plan)
+    written = write(target, plan)
     _say_what_is_next(plan, written)
     return 0
 
@@ -177,105 +169,6 @@ def _literal(host: str) -> str:
         return ""
 
 
-# ---------------------------------------------------------------- writing
-
-
-def _refuse_what_exists(target: Path, snippets: Path) -> None:
-    try:
-        taken = [target] if target.exists() else []
-        taken += [snippets] if snippets.exists() and (not snippets.is_dir() or any(snippets.iterdir())) else []
-    except OSError as exc:
-        raise ConfigError([f"{exc.filename}: {exc.strerror}; nothing was written"]) from exc
-    if taken:
-        elsewhere = "vochi-agent -c FILE init writes elsewhere, --snippets FOLDER the files for Asterisk"
-        raise ConfigError([f"{each} exists; nothing was written ({elsewhere})" for each in taken])
-
-
-def _write(target: Path, plan: Plan) -> list[Path]:
-    """Everything, first into a folder that nobody else reads, and in place only when it is known to be sound."""
-    keys = _secrets(plan)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".init-", dir=target.parent))
-    except OSError as exc:
-        raise ConfigError([f"{target.parent}: {exc.strerror}; nothing was written"]) from exc
-    try:
-        for name, value in keys.items():
-            _put(workshop / name, f"{value}\n", SECRET_MODE)
-        _put(workshop / target.name, configuration(plan), FILE_MODE)
-        config = load(workshop / target.name)
-        files = _for_asterisk(plan, config, keys)
-        (workshop / "asterisk").mkdir(mode=FOLDER_MODE)
-        for name, text in files.items():
-            _put(workshop / "asterisk" / name, text, SECRET_MODE)
-        return _move(workshop, target, plan.snippets, keys)
-    except OSError as exc:
-        raise ConfigError([f"{exc.filename or target.parent}: {exc.strerror}; nothing was written"]) from exc
-    except ConfigError as exc:
-        # The sentences name the folder in which it was tried.
-        raise ConfigError([each.replace(str(workshop), str(target.parent)) for each in exc.problems]) from exc
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _secrets(plan: Plan) -> dict[str, str]:
-    """File beside the configuration -> what is in it."""
-    found = {"ami-secret": secrets.token_urlsafe(SECRET_BYTES)}
-    if plan.ari:
-        found["ari-password"] = secrets.token_urlsafe(SECRET_BYTES)
-    if plan.answers.token:
-        found["telegram-token"] = plan.answers.token
-    if plan.answers.crm:
-        found[f"{plan.answers.crm.name}-key"] = plan.answers.crm.key
-    return found
-
-
-def _for_asterisk(plan: Plan, config: Config, keys: Mapping[str, str]) -> Mapping[str, str]:
-    address = "" if plan.is_local else plan.fastagi
-    files = dict(render(plan.flavour, config, config.enterprises[0], address, plan.pbx))
-    if not plan.ari:
-        files.pop("ari_vochi.conf", None)
-    if plan.flavour != "mikopbx":
-        files["vochi-ami-secret.conf"] = f"secret = {keys['ami-secret']}\n"
-        if plan.ari:
-            files["vochi-ari-password.conf"] = f"password = {keys['ari-password']}\n"
-    return files | {README: readme(plan, sorted(files))}
-
-
-def _put(file: Path, text: str, mode: int) -> None:
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as stream:  # noqa: PTH123
-        stream.write(text)
-        os.fchmod(stream.fileno(), mode)
-
-
-def _move(workshop: Path, target: Path, snippets: Path, keys: Mapping[str, str]) -> list[Path]:
-    """Into place: secrets and files for Asterisk first, so that the configuration never stands alone."""
-    places = {workshop / name: target.parent / name for name in keys}
-    taken = [place for place in places.values() if place.exists()]
-    if taken:
-        raise ConfigError([f"{place} exists; nothing was written" for place in taken])
-    snippets.parent.mkdir(parents=True, exist_ok=True)
-    if snippets.exists():
-        snippets.rmdir()
-    _give_to_service([*places])
-    places |= {workshop / "asterisk": snippets, workshop / target.name: target}
-    for source, place in places.items():
-        source.rename(place)
-    return [*places.values()]
-
-
-def _give_to_service(files: list[Path]) -> None:
-    """The secrets belong to the user of the service, where a package has made one and we are root."""
-    if os.geteuid() != 0:
-        return
-    try:
-        user = pwd.getpwnam(SERVICE_USER)
-    except KeyError:
-        return
-    for file in files:
-        os.chown(file, user.pw_uid, user.pw_gid)
-
-
 # ---------------------------------------------------------------- words
 
 
@@ -303,7 +196,8 @@ def _say_what_is_next(plan: Plan, written: list[Path]) -> None:
     print("\nNext:")
     print(f"  1. {plan.snippets / README} says where the files for Asterisk go")
     print(f"  2. {command} check")
-    print(f"  3. systemctl enable --now vochi-agent (or, to look on: {command} run)")
+    print(f"  3. systemctl enable --now vochi-agent (or, to look on: {command} run); its user has to be able")
+    print("     to read the secrets: docs/install.md")
     print(f"  4. {command} doctor            what is missing, and how to mend it")
     print(f"  5. {command} lookup PHONE      the name as a telephone would show it")
     if said.chat is not None:

@@ -1,10 +1,8 @@
 """What `init` has to know that no PBX can tell, from options, else from the person, else by a default that is said."""
 
 import argparse
-import getpass
 import re
-import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +15,7 @@ from vochi_agent.config import CRM_TABLES
 from vochi_agent.errors import ConfigError
 
 from .init_machine import country_of_zone, zones_of
+from .init_person import Person
 
 __all__ = ["Answers", "CrmAnswer", "FoundLine", "FoundPhone", "answers", "file_text"]
 
@@ -84,7 +83,7 @@ def answers(args: argparse.Namespace, pbx: PbxFacts, *, machine_zone: str) -> An
     Raises:
         ConfigError: an answer that cannot be, or one that is needed and was not given.
     """
-    person = _Person(asks=not args.yes)
+    person = Person(asks=not args.yes)
     left_open: list[str] = []
     lines, phones = _endpoints(args, pbx, person, left_open)
     timezone = _timezone(args, pbx, person, machine_zone)
@@ -114,49 +113,11 @@ def answers(args: argparse.Namespace, pbx: PbxFacts, *, machine_zone: str) -> An
     )
 
 
-class _Person:
-    """Who sits before the terminal; nobody when `asks` is false, or when the input has ended."""
-
-    def __init__(self, *, asks: bool) -> None:
-        self._asks = asks
-
-    def word(
-        self, question: str, given: str | None, *, option: str, default: str, allowed: Callable[[str], bool],
-        needed: bool = True, secret: bool = False,
-    ) -> str:  # fmt: skip
-        """One answer. Raises ConfigError when it is needed and nobody gives it, or an option's cannot be."""
-        if given is not None:
-            if not allowed(given):
-                raise ConfigError([f"{option} {'' if secret else given}: cannot be; needed: {question.lower()}"])
-            return given
-        while self._asks:
-            said = self._ask(f"{question}{f' [{default}]' if default else ''}: ", secret=secret)
-            if said is None:
-                self._asks = False
-            elif not said:
-                break
-            elif allowed(said):
-                return said
-            else:
-                print("  That cannot be.", file=sys.stderr)
-        if needed and not default:
-            raise ConfigError([f"{option} is needed: {question}"])
-        return default
-
-    @staticmethod
-    def _ask(prompt: str, *, secret: bool) -> str | None:
-        if secret and sys.stdin.isatty():
-            return getpass.getpass(prompt, stream=sys.stderr).strip()
-        print(prompt, end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        return line.strip() if line else None
-
-
 # ---------------------------------------------------------------- lines and telephones
 
 
 def _endpoints(
-    args: argparse.Namespace, pbx: PbxFacts, person: _Person, left_open: list[str]
+    args: argparse.Namespace, pbx: PbxFacts, person: Person, left_open: list[str]
 ) -> tuple[tuple[FoundLine, ...], tuple[FoundPhone, ...]]:
     said_lines, said_phones = _pairs(args.line), _pairs(args.phone)
     kinds = kinds_of(pbx.endpoints)
@@ -178,7 +139,7 @@ def _endpoints(
 
 
 def _kind(
-    name: str, found: Kind, lines: Collection[str], phones: Collection[str], person: _Person
+    name: str, found: Kind, lines: Collection[str], phones: Collection[str], person: Person
 ) -> Kind:  # fmt: skip
     if name in lines:
         return Kind.LINE
@@ -193,7 +154,7 @@ def _kind(
     return Kind.LINE if said == "line" else Kind.UNCLEAR
 
 
-def _label(name: str, said: Mapping[str, str], person: _Person) -> str:
+def _label(name: str, said: Mapping[str, str], person: Person) -> str:
     if name in said:
         return said[name]
     return person.word(
@@ -234,7 +195,7 @@ def _cut(text: str) -> str:
 # ---------------------------------------------------------------- where, CRM, Telegram
 
 
-def _timezone(args: argparse.Namespace, pbx: PbxFacts, person: _Person, machine_zone: str) -> str:
+def _timezone(args: argparse.Namespace, pbx: PbxFacts, person: Person, machine_zone: str) -> str:
     likely = [zone for zone in (machine_zone,) if zone and not pbx.utc_offset] or zones_of(
         pbx.utc_offset, args.country or "", machine_zone
     )
@@ -244,7 +205,7 @@ def _timezone(args: argparse.Namespace, pbx: PbxFacts, person: _Person, machine_
     )  # fmt: skip
 
 
-def _crm(args: argparse.Namespace, person: _Person) -> CrmAnswer | None:
+def _crm(args: argparse.Namespace, person: Person) -> CrmAnswer | None:
     name = person.word(
         f"CRM ({', '.join(CRM_TABLES)}; empty: none)", args.crm, option="--crm", default="",
         allowed=CRM_TABLES.__contains__, needed=False,
@@ -267,7 +228,7 @@ def _crm(args: argparse.Namespace, person: _Person) -> CrmAnswer | None:
     return CrmAnswer(name=name, url=url, user_id=user_id, key=key)
 
 
-def _telegram(args: argparse.Namespace, person: _Person) -> tuple[str, int | None]:
+def _telegram(args: argparse.Namespace, person: Person) -> tuple[str, int | None]:
     token = person.word(
         "Token of the Telegram bot (empty: none)",
         file_text(args.telegram_token_file, "--telegram-token-file"), option="--telegram-token-file", default="",

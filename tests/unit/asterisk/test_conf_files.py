@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from vochi_agent.asterisk.conf_files import read_conf
 from vochi_agent.asterisk.discover_files import discover_files
 from vochi_agent.asterisk.discovery import FoundEndpoint, Kind, PbxFacts, agent_of, kinds_of, merged
 from vochi_agent.config import Address
 
+LINES = [
+    *("[a]", "[a](+)", "[b](!,a)", "[", "x = 1", "=", "type = endpoint", ";--", "--;", ";"),
+    *('#include "p.conf"', "#include */*", "#exec x", "[a](+type=endpoint&x)"),
+]
 PJSIP = """\
 [phone](!)
 type = endpoint
@@ -147,3 +154,19 @@ def test_files_count_before_what_interfaces_say() -> None:
 
     assert [(each.name, each.context) for each in both.endpoints] == [("PJSIP/1", "a"), ("PJSIP/2", "")]
     assert (both.version, both.http_on, both.notes) == ("22", False, ("read",))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(LINES) | st.text(max_size=30),
+        max_size=30,
+    )
+)
+def test_no_text_whatsoever_is_an_error(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "p.conf").write_text("\n".join(lines), errors="replace")
+    (tmp_path / "pjsip.conf").write_text("[x]\ntype = endpoint\n" + "\n".join(lines), errors="replace")
+
+    facts = discover_files(tmp_path)
+
+    assert facts is None or kinds_of(facts.endpoints)

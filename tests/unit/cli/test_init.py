@@ -3,6 +3,7 @@
 import io
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,21 @@ def test_a_pbx_elsewhere_that_does_not_answer_is_no_pbx(etc: Path, capsys: pytes
 
     assert code == 3
     assert "127.0.0.2:9 takes no connection" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_whole_is_not_written_at_all(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder for Asterisk is below a file."""
+    (etc.parent / "file").write_text("")
+
+    assert init(etc, "--country", "BY", "--snippets", str(etc.parent / "file" / "asterisk")) == 2
+    assert "nothing was written" in capsys.readouterr().err
+    assert not any((etc.parent / "vochi").iterdir())
+
+
+def test_the_files_for_asterisk_may_be_on_another_file_system(etc: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == etc.stat().st_dev:
+        pytest.skip("this machine has one file system")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        assert init(etc, "--country", "BY", "--snippets", f"{folder}/asterisk") == 0
+        assert stat.S_IMODE((Path(folder) / "asterisk" / "vochi-ami-secret.conf").stat().st_mode) == 0o600
