@@ -17,7 +17,9 @@ from .init_texts import README, Plan, configuration, readme
 
 __all__ = ["refuse_what_exists", "write"]
 
-# Whoever runs the service may read its secrets; nobody else.
+# Where a package, or an administrator, keeps the secrets for root, who hands them over as credentials of the service.
+SECRETS_FOLDER: Final = "secrets"
+# Else whoever runs the service may read them; nobody else.
 SERVICE_USER: Final = "vochi-agent"
 SECRET_MODE, FILE_MODE, FOLDER_MODE = 0o600, 0o644, 0o700
 SECRET_BYTES: Final = 24
@@ -94,14 +96,17 @@ def _put(file: Path, text: str, mode: int) -> None:
 
 def _move(workshop: Path, target: Path, snippets: Path, keys: Mapping[str, str]) -> list[Path]:
     """Into place: secrets and files for Asterisk first, so that the configuration never stands alone."""
-    places = {workshop / name: target.parent / name for name in keys}
+    apart = target.parent / SECRETS_FOLDER
+    home = apart if apart.is_dir() else target.parent
+    places = {workshop / name: home / name for name in keys}
     taken = [place for place in places.values() if place.exists()]
     if taken:
         raise ConfigError([f"{place} exists; nothing was written" for place in taken])
     snippets.parent.mkdir(parents=True, exist_ok=True)
     if snippets.exists():
         snippets.rmdir()
-    _give_to_service([*places])
+    if home != apart:
+        _give_to_service([*places])
     places |= {workshop / "asterisk": snippets, workshop / target.name: target}
     moved: list[Path] = []
     try:

@@ -188,6 +188,19 @@ def test_a_pbx_elsewhere_that_does_not_answer_is_no_pbx(etc: Path, capsys: pytes
     assert "127.0.0.2:9 takes no connection" in capsys.readouterr().err
 
 
+def test_secrets_go_into_a_folder_that_is_there_for_them(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = etc.parent / "vochi" / "secrets"
+    apart.mkdir(parents=True)
+    assert init(etc, "--country", "BY") == 0
+
+    assert [file.name for file in apart.iterdir()] == ["ami-secret"]
+    assert not (etc.parent / "vochi" / "ami-secret").exists()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(apart))
+    assert (
+        written(etc).enterprises[0].asterisk.ami_secret.get_secret_value() == (apart / "ami-secret").read_text().strip()
+    )
+
+
 def test_what_cannot_be_written_whole_is_not_written_at_all(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The folder for Asterisk is below a file."""
     (etc.parent / "file").write_text("")
