@@ -175,13 +175,13 @@ def _literal(host: str) -> str:
 def _say_what_was_found(pbx: PbxFacts) -> None:
     for note in pbx.notes:
         print(note)
-    print(f"Asterisk {pbx.version or '(version unknown)'}, {len(pbx.endpoints)} endpoints\n")
+    print(f"Asterisk {pbx.version or '(version unknown)'}, {len(pbx.endpoints)} endpoints")
 
 
 def _say_what_is_next(plan: Plan, written: list[Path]) -> None:
     said = plan.answers
-    print(f"\n{said.number} {said.name}: {len(said.lines)} lines, {len(said.phones)} telephones, {said.country},",
-          f"{said.timezone}")  # fmt: skip
+    counted = f"{len(said.lines)} lines, {len(said.phones)} telephones"
+    print(f"\n{f'{said.number} {said.name}'.strip()}: {counted}, {said.country}, {said.timezone}")
     for line in said.lines:
         print(f"  line {line.endpoint}{f' «{line.label}»' if line.label else ''}")
     print("\nWritten, and nothing else was touched:")
@@ -196,8 +196,8 @@ def _say_what_is_next(plan: Plan, written: list[Path]) -> None:
     print("\nNext:")
     print(f"  1. {plan.snippets / README} says where the files for Asterisk go")
     print(f"  2. {command} check")
-    print(f"  3. systemctl enable --now vochi-agent (or, to look on: {command} run); its user has to be able")
-    print("     to read the secrets: docs/install.md")
+    print(f"  3. systemctl enable --now vochi-agent (or, to look on: {command} run)")
+    print("     (the service's user has to be able to read the secrets: docs/install.md)")
     print(f"  4. {command} doctor            what is missing, and how to mend it")
     print(f"  5. {command} lookup PHONE      the name as a telephone would show it")
     if said.chat is not None:

@@ -98,6 +98,7 @@ def answers(args: argparse.Namespace, pbx: PbxFacts, *, machine_zone: str) -> An
     name = person.word(
         "Its name, for people", args.name, option="--name", default="", allowed=_is_text, needed=False
     )  # fmt: skip
+    crm = _crm(args, person)
     token, chat = _telegram(args, person)
     return Answers(
         number=number,
@@ -106,7 +107,7 @@ def answers(args: argparse.Namespace, pbx: PbxFacts, *, machine_zone: str) -> An
         timezone=timezone,
         lines=lines,
         phones=phones,
-        crm=_crm(args, person),
+        crm=crm,
         token=token,
         chat=chat,
         left_open=tuple(left_open),

@@ -108,14 +108,18 @@ def test_a_rest_interface_that_is_on_is_used(etc: Path) -> None:
 def test_the_person_is_asked_only_for_what_cannot_be_known(
     etc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = "МТС Центр\nline\nОфис\nEurope/Minsk\nby\nBY\n0901\nРомашка\n\n"
-    answers = f"{names}retailcrm\nhttps://demo.retailcrm.example\nRk-secret-9f"
+    names = "МТС Центр\nline\nОфис\nEurope/Minsk\nby\nBY\n0901\nРомашка\n"
+    answers = f"{names}retailcrm\nhttps://demo.retailcrm.example\nRk-secret-9f\n4242:Bot\n-1001"
     assert init(etc, answers=answers + "\n", monkeypatch=monkeypatch) == 0
 
     (enterprise,) = written(etc).enterprises
     assert [(line.id, line.label) for line in enterprise.lines] == [("gsm1", "МТС Центр"), ("alice", "Офис")]
     assert (enterprise.number, enterprise.name, enterprise.country) == ("0901", "Ромашка", "BY")
     assert enterprise.crm["retailcrm"].api_key.get_secret_value() == "Rk-secret-9f"
+    assert (enterprise.telegram_token.get_secret_value(), [chat.id for chat in enterprise.chats]) == (
+        "4242:Bot",
+        [-1001],
+    )
     asked = capsys.readouterr()
     assert "That cannot be." in asked.err
     assert "Rk-secret-9f" not in asked.out + asked.err
