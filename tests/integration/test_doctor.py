@@ -1,16 +1,24 @@
 """`vochi-agent doctor` as a process, against a company where one thing after the other is broken."""
 
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from tests.support.commands import Answer
-from tests.support.company import AMI_SECRET, CHAT, Site, assert_no_secret
+from tests.support.company import AMI_SECRET, CHAT, TOKEN, Site, assert_no_secret
 from tests.support.ports import free_port
+from vochi_agent.asterisk.examine_records import examine_records
+from vochi_agent.cli.doctor_host import examine_exposure
+from vochi_agent.config import load
+from vochi_agent.diagnosis import Finding, Level
 from vochi_agent.simulator.pbx import User
 from vochi_agent.simulator.retailcrm import Fault
+from vochi_agent.store.examine import examine_gaps
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.examine import examine_bot
 
 # What commands say does not depend on the server's version; the store's own tests run on both.
 pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
@@ -35,6 +43,8 @@ async def test_doctor_finds_nothing_wrong_in_a_company_where_everything_works(si
     assert ("database", "the schema is that of this version") in fine
     assert [each for part, each in fine if part == "cel 0901" and "21 columns" in each]
     assert "ari 0901" in findings(answer, "warning")
+    assert {tuple(each) for each in answer.json()} == {("part", "level", "sentence", "cure", "reachable")}
+    assert [each for each in answer.json() if each["level"] in ("warning", "problem") and not each["cure"]] == []
     assert_no_secret(answer)
 
 
@@ -206,12 +216,9 @@ async def test_an_embedded_database_that_was_never_made_is_not_made_by_looking(s
 # ---------------------------------------------------------------- Telegram
 
 
-def about(answer: Answer, part: str) -> list[tuple[str, str]]:
-    """Level and sentence of every finding of a part."""
-    return [(each["level"], each["sentence"]) for each in answer.json() if each["part"] == part]
-
-
 async def test_rights_of_the_bot_in_each_kind_of_chat_are_told_apart(site: Site) -> None:
+    loaded = load(site.config)
+    config, enterprise = loaded.telegram, loaded.enterprises[0]
     chat = site.telegram.chat(CHAT)
     cases: list[tuple[dict[str, object], str]] = [
         ({"is_channel": True}, "is a channel in which the bot may not post"),
@@ -224,8 +231,13 @@ async def test_rights_of_the_bot_in_each_kind_of_chat_are_told_apart(site: Site)
     for change, words in cases:
         for name, value in change.items():
             setattr(chat, name, value)
-        found = about(await site.vochi("doctor", "--json", "--listen", "0"), "telegram 0901")
-        assert [words in sentence for level, sentence in found if level == "problem"] == ([True] if words else [])
+        found = await examine_bot("telegram 0901", config, TOKEN, enterprise.chats)
+        wrong = [finding.sentence for finding in found if finding.level is Level.PROBLEM]
+        assert [words in sentence for sentence in wrong] == ([True] if words else [])
+
+    in_topic = enterprise.chats[0].model_copy(update={"topic": 7})
+    (_, found_chat) = await examine_bot("telegram 0901", config, TOKEN, [in_topic])
+    assert found_chat.sentence == f"chat {CHAT} «Продажи» has no topics"
 
 
 async def test_a_test_card_reaches_every_chat_once_and_says_what_it_is_told_of(site: Site) -> None:
@@ -276,51 +288,56 @@ async def test_a_test_card_that_is_refused_is_a_problem_and_one_without_an_answe
 # ---------------------------------------------------------------- records, gaps, doors
 
 
-async def test_gaps_that_nobody_closed_are_counted(site: Site) -> None:
+async def test_gaps_that_nobody_closed_are_counted(store: PostgresStore) -> None:
     began = datetime(2026, 11, 1, 8, tzinfo=UTC)
-    span = await site.store.watched.open_span("0901", began)
-    await site.store.watched.advance(span, began + timedelta(hours=1))
-    span = await site.store.watched.open_span("0901", began + timedelta(hours=3))
-    await site.store.watched.advance(span, began + timedelta(hours=4))
+    for hours in (0, 3):
+        span = await store.watched.open_span("0901", began + timedelta(hours=hours))
+        await store.watched.advance(span, began + timedelta(hours=hours + 1))
 
-    answer = await site.vochi("doctor", "--json")
+    found = await examine_gaps(store, "0901", began + timedelta(hours=10))
+    fresh = await examine_gaps(store, "0901", began + timedelta(hours=1))
 
-    (found,) = about(answer, "database 0901")
-    assert found[0] == "warning"
-    assert found[1].startswith("2 gaps, ")
-    assert "the oldest of 2026-11-01 09:00 UTC" in found[1]
+    assert found.level is Level.WARNING
+    assert found.sentence.startswith("2 gaps, 8.0 h in all, the oldest of 2026-11-01 09:00 UTC")
+    assert fresh.level is Level.OK
 
 
 async def test_cel_in_a_database_is_looked_at(site: Site, dsn: str) -> None:
-    site.configure(cel=dsn)
-    assert "the cel table" in findings(await site.vochi("doctor", "--json"), "problem")["cel 0901"]
+    place = load(site.config).enterprises[0].asterisk.model_copy(update={"cel": dsn})
 
+    async def looked() -> Finding:
+        return (await examine_records("0901", place, clock=time.time))[0]
+
+    assert (await looked()).closed
     columns = "eventtype text, channame text, uniqueid text, linkedid text, cid_num text, exten text"
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(f"CREATE TABLE cel (id serial, eventtime timestamp, {columns})")
-        empty = about(await site.vochi("doctor", "--json", "--listen", "0"), "cel 0901")
+        empty = await looked()
         await connection.execute("INSERT INTO cel (eventtime) VALUES (now() at time zone 'utc')")
-        some = about(await site.vochi("doctor", "--json", "--listen", "0"), "cel 0901")
+        some = await looked()
+        await connection.execute("ALTER TABLE cel DROP COLUMN linkedid")
+        broken = await looked()
     finally:
         await connection.close()
 
-    assert empty[0] == ("unknown", "the CEL table answers and has no row of the last day")
-    assert some[0][0] == "warning"
-    assert some[0][1].startswith("the CEL table has no column AppName, AppData, UserDefType, EventExtra")
+    assert (empty.level, empty.sentence) == (Level.UNKNOWN, "the CEL table answers and has no row of the last day")
+    assert some.level is Level.WARNING
+    assert some.sentence.startswith("the CEL table has no column AppName, AppData, UserDefType, EventExtra")
+    assert (broken.level, "LinkedID" in broken.sentence) == (Level.PROBLEM, True)
 
 
 async def test_a_manager_interface_that_is_open_to_the_network_is_a_warning(site: Site) -> None:
     with socket.create_server(("0.0.0.0", 0)) as everywhere:
         site.configure(ami_port=everywhere.getsockname()[1])
-        answer = await site.vochi("doctor", "--json")
+        (found,) = examine_exposure(load(site.config).enterprises[0])
 
-    assert "listens on 0.0.0.0: AMI is open to the network" in findings(answer, "warning")["ami 0901"]
+    assert found.level is Level.WARNING
+    assert "listens on 0.0.0.0: AMI is open to the network" in found.sentence
 
 
-async def test_every_finding_of_a_program_has_the_same_five_keys(site: Site) -> None:
-    answer = await site.vochi("doctor", "--json")
+def test_who_else_reaches_another_machine_is_not_known(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace('ami = "127.0.0.1', 'ami = "192.0.2.5'))
+    (found,) = examine_exposure(load(site.config).enterprises[0])
 
-    assert {tuple(each) for each in answer.json()} == {("part", "level", "sentence", "cure", "reachable")}
-    unhelped = [each for each in answer.json() if each["level"] in ("warning", "problem") and not each["cure"]]
-    assert unhelped == []
+    assert (found.level, "is another machine" in found.sentence) == (Level.UNKNOWN, True)
