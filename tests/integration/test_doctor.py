@@ -231,12 +231,12 @@ async def test_rights_of_the_bot_in_each_kind_of_chat_are_told_apart(site: Site)
     for change, words in cases:
         for name, value in change.items():
             setattr(chat, name, value)
-        found = await examine_bot("telegram 0901", config, TOKEN, enterprise.chats)
+        found = await examine_bot("telegram 0901", config, TOKEN, enterprise.chats, public_url="")
         wrong = [finding.sentence for finding in found if finding.level is Level.PROBLEM]
         assert [words in sentence for sentence in wrong] == ([True] if words else [])
 
     in_topic = enterprise.chats[0].model_copy(update={"topic": 7})
-    (_, found_chat) = await examine_bot("telegram 0901", config, TOKEN, [in_topic])
+    (_, found_chat) = await examine_bot("telegram 0901", config, TOKEN, [in_topic], public_url="")
     assert found_chat.sentence == f"chat {CHAT} «Продажи» has no topics"
 
 
