@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from datetime import date
 from ipaddress import ip_network
 from itertools import pairwise
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"
 MINIMAL = ROOT / "config.minimal.toml"
 LAB = ROOT / "tests/scenarios/lab.toml"
+NOBODY = 65534
 
 SECRETS = {
     "ami-secret": "ami-пароль",
@@ -289,6 +291,49 @@ def test_credentials_of_systemd_come_before_files_beside_the_configuration(
 
     assert enterprise.asterisk.ami_secret.get_secret_value() == "from systemd"
     assert enterprise.crm["retailcrm"].api_key.get_secret_value() == "crm-key-123"
+
+
+@pytest.mark.parametrize("named", ["ami-secret", "secrets/ami-secret"])
+def test_a_folder_of_secrets_is_handed_over_by_systemd_under_its_own_names(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """`LoadCredential=secrets:/etc/vochi-agent/secrets/` makes `secrets_ami-secret` of the file `ami-secret`."""
+    credentials = tmp_path_factory.mktemp("credentials")
+    (credentials / "secrets_ami-secret").write_text("from systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    text = GOOD.replace('ami_secret = "inline-secret"', f'ami_secret_file = "{named}"')
+
+    assert load(write(folder, text)).enterprises[0].asterisk.ami_secret.get_secret_value() == "from systemd"
+
+
+def test_the_folder_secrets_beside_the_configuration_serves_commands(folder: Path) -> None:
+    (folder / "ami-secret").unlink()
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "ami-secret").write_text("apart\n")
+    text = GOOD.replace('ami_secret = "inline-secret"', 'ami_secret_file = "ami-secret"')
+
+    assert load(write(folder, text)).enterprises[0].asterisk.ami_secret.get_secret_value() == "apart"
+
+
+def test_a_folder_of_secrets_that_is_closed_to_us_is_a_sentence() -> None:
+    """As to everybody but root on a machine where systemd hands the secrets over."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        file = write(folder, GOOD.replace('ami_secret = "inline-secret"', 'ami_secret_file = "ami-secret"'))
+        write(folder, "apart\n", "secrets/ami-secret")
+        (folder / "secrets").chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or NOBODY)
+        try:
+            found = problems(file)
+        finally:
+            os.seteuid(user)
+            (folder / "secrets").chmod(0o700)
+
+    assert [problem.split("_file ")[1] for problem in found] == [
+        "names ami-secret or secrets/ami-secret, which cannot be read: Permission denied"
+    ]
 
 
 def test_an_absolute_secret_file_is_taken_as_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

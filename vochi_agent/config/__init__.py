@@ -11,9 +11,9 @@ from types import MappingProxyType
 from pydantic import SecretStr, ValidationError
 
 from vochi_agent.config.checks import check_agreement
-from vochi_agent.config.credentials import read_secrets, secret_values
+from vochi_agent.config.credentials import places_of_secrets, read_secrets, secret_values
 from vochi_agent.config.document import Document, KeyPath
-from vochi_agent.config.environment import credentials_directories, default_path, notify_socket, watchdog_interval_s
+from vochi_agent.config.environment import default_path, notify_socket, watchdog_interval_s
 from vochi_agent.config.problems import report
 from vochi_agent.config.tables import (
     CRM_TABLES,
@@ -84,7 +84,7 @@ def load(path: Path | None = None) -> Config:
     document = Document(path or default_path())
     document.read()
     complete = not document.problems
-    failed_secrets = read_secrets(document, [*credentials_directories(), document.file.parent])
+    failed_secrets = read_secrets(document, places_of_secrets(document.file.parent))
     config = _validated(document, failed_secrets, complete=complete)
     if complete:  # what a table refers to may stand in the file that could not be read
         check_agreement(document, failed_secrets=failed_secrets)

@@ -1,8 +1,12 @@
 """Secrets: `X_file` is replaced by `X`, read from $CREDENTIALS_DIRECTORY or from beside the configuration file.
 
+systemd hands over single files (`LoadCredential=ami-secret:/…`) under their name and the files of a folder
+(`LoadCredential=secrets:/…/secrets/`) as `secrets_ami-secret`; either is found.
+
 Invariant: no sentence of this module holds a secret's value.
 """
 
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +15,22 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from vochi_agent.config.document import Document, KeyPath
+from vochi_agent.config.environment import credentials_directories
 from vochi_agent.config.tables import Table
 
-__all__ = ["SECRET_KEYS", "read_secrets", "secret_values"]
+__all__ = ["SECRET_KEYS", "places_of_secrets", "read_secrets", "secret_values"]
 
 SUFFIX = "_file"
+# Beside the configuration file, and the name under which the unit hands that folder over.
+SECRETS_FOLDER = "secrets"
 # Passwords and keys are short; this bounds what a path to a wrong file (a device, a log) can cost.
 MAX_SECRET_BYTES = 8192
+
+
+def places_of_secrets(folder: Path) -> list[Path]:
+    """Where a relative name of a secret file is looked for, in order; `folder` is that of the configuration file."""
+    apart = folder / SECRETS_FOLDER
+    return [*credentials_directories(), folder, *([apart] if os.path.isdir(apart) else [])]  # noqa: PTH112 - as below
 
 
 def read_secrets(document: Document, places: Sequence[Path]) -> frozenset[KeyPath]:
@@ -91,8 +104,11 @@ def _secret(file_name: Any, *, inline: Any, name: str, places: Sequence[Path]) -
 
 
 def _find(file_name: str, places: Sequence[Path]) -> Path:
-    candidates = [place / file_name for place in places]
-    return next((file for file in candidates if file.exists()), candidates[-1])
+    credential = file_name.replace("/", "_")  # as systemd.exec(5) has it for what lies in a folder
+    names = (file_name, credential, f"{SECRETS_FOLDER}_{credential}")
+    candidates = [place / name for place in places for name in names]
+    # Unlike Path.exists, no error where even the folder is closed to us: opening the file says it better.
+    return next((file for file in candidates if os.path.exists(file)), places[-1] / file_name)  # noqa: PTH110
 
 
 def _looked_for(file_name: str, places: Sequence[Path]) -> str:
