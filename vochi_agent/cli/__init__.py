@@ -17,7 +17,7 @@ from vochi_agent import __version__
 from vochi_agent.config import Config, load
 from vochi_agent.errors import ConfigError, NotReachable, PortTaken, VochiError
 
-__all__ = ["Command", "entry", "main"]
+__all__ = ["Command", "entry", "main", "whole_parser"]
 
 NO, BAD, UNREACHABLE = 1, 2, 3
 
@@ -46,6 +46,7 @@ COMMANDS = {
     "dialplan": "print what Asterisk needs to know of us, for this configuration",
     "record": "write the live AMI stream to a file",
     "recover": "store the calls that only the PBX's own records know",
+    "completion": "print what lets a shell complete the words of these commands",
 }
 
 
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     command = None
     if chosen is not None:
-        command = cast("Command", importlib.import_module(f"{__name__}.{chosen.replace('-', '_')}"))
+        command = _command(chosen)
         command.arguments(commands[chosen])
     args = parser.parse_args(arguments)
     if command is None or args.command != chosen:
@@ -112,9 +113,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """Every command with all of its arguments: for the completion of shells and for the manual page."""
+    parser, commands = _parser()
+    for name, its_parser in commands.items():
+        _command(name).arguments(its_parser)
+    return parser
+
+
+def _command(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(prog="vochi-agent", description="A companion daemon for Asterisk.")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration (default: $VOCHI_CONFIG)")
     parser.add_argument("--version", action="version", version=f"vochi-agent {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     return parser, {name: subparsers.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
