@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush clean
+.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush wheel deb packages licences audit clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,25 @@ peers: var/peers-venv/.installed ## show why panoramisk and ari-py are not used,
 bench: $(VENV)/.installed-dev ## backfill, measured against PostgreSQL's own INSERT ... SELECT of the same calls (CALLS=1000000)
 	$(RUN)/python -m benchmarks.backfill --calls $(or $(CALLS),1000000)
 
+wheel: $(VENV)/.made ## what pip and pipx install: dist/vochi_agent-*.whl
+	rm -rf build dist/*.whl # a build takes over what an earlier one left behind
+	$(RUN)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .
+	rm -rf build
+
+deb: wheel ## the Debian package: dist/vochi-agent_*.deb
+	rm -f dist/*.deb
+	packaging/debian/build dist/*.whl dist
+
+packages: $(VENV)/.installed-dev ## wheel, pipx and Debian package, built and tried at length on a Debian with a systemd of its own
+	VOCHI_PACKAGES=1 $(RUN)/python -m pytest -rA tests/packages
+
+licences: $(VENV)/.installed-dev ## the licences of everything that is brought along
+	$(RUN)/python packaging/licences.py
+
+audit: $(VENV)/.installed-dev var/audit-venv/.installed ## known vulnerabilities of exactly these versions, asked of PyPI; silence is no answer
+	$(RUN)/python packaging/licences.py --requirements >var/brought-along.txt
+	var/audit-venv/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement var/brought-along.txt
+
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -84,4 +103,10 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
 var/peers-venv/.installed: setup.cfg
 	$(PYTHON) -m venv --clear var/peers-venv
 	var/peers-venv/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[peers]'
+	touch $@
+
+# The auditor brings some thirty libraries of its own.
+var/audit-venv/.installed:
+	$(PYTHON) -m venv --clear var/audit-venv
+	var/audit-venv/bin/python -m pip --disable-pip-version-check --quiet install pip-audit
 	touch $@

@@ -72,7 +72,20 @@ def test_make_alone_prints_every_target() -> None:
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
     )
 
-    for target in ("help", "venv", "demo", "test", "unit", "check", "fmt", "peers", "clean"):
+    for target in (
+        "help",
+        "venv",
+        "demo",
+        "test",
+        "unit",
+        "check",
+        "fmt",
+        "peers",
+        "wheel",
+        "deb",
+        "packages",
+        "clean",
+    ):
         assert f"make {target} " in printed.stdout
 
 
