@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.support.private_apt import Apt, ToolMissing, machine_mirror
 
-__all__ = ["RECIPES", "Recipe", "Tool", "ToolMissing", "fetch"]
+__all__ = ["COMPLETE", "RECIPES", "TOOLS", "Recipe", "Tool", "ToolMissing", "fetch", "locked"]
 
 TOOLS = Path(__file__).resolve().parents[2] / "var" / "tools"
 COMPLETE = ".complete"
@@ -130,6 +130,27 @@ RECIPES = {
         on_machine="/usr/sbin",
         own_loader=False,
     ),
+    # For a Debian of the tests' own: one makes its folder, the other boots it (tests/support/machine.py).
+    "mmdebstrap": Recipe(
+        suite="bookworm",
+        packages=("mmdebstrap",),
+        programs="usr/bin",
+        check=("mmdebstrap", "--version"),
+        expected=r"mmdebstrap 1\.",
+        on_machine="/usr/bin",
+        own_loader=False,
+        needless=r".*",
+    ),
+    "nspawn": Recipe(
+        suite="bookworm",
+        packages=("systemd-container",),
+        libraries=("libsystemd-shared",),
+        programs="usr/bin",
+        check=("systemd-nspawn", "--version"),
+        expected=r"systemd 252",
+        on_machine="/usr/bin",
+        own_loader=False,
+    ),
 }
 
 
@@ -144,7 +165,7 @@ def fetch(name: str) -> Tool:
     if recipe.on_machine and (Path(recipe.on_machine) / recipe.check[0]).exists():
         return Tool(name, Path(recipe.on_machine), None, _version(Path(recipe.on_machine), recipe))
     if not (folder / COMPLETE).exists():
-        with _locked(name):
+        with locked(name):
             if not (folder / COMPLETE).exists():
                 try:
                     _assemble(name, recipe, folder)
@@ -204,7 +225,9 @@ def _unpack(package: Path, root: Path) -> None:
 
 
 def _write_scripts(root: Path, recipe: Recipe) -> None:
-    libraries = [path.relative_to(root) for path in sorted(root.glob("usr/lib/*-linux-gnu*")) if path.is_dir()]
+    # systemd's programs share a library that lies in a folder of its own.
+    folders = [*root.glob("usr/lib/*-linux-gnu*"), *root.glob("usr/lib/*-linux-gnu*/systemd")]
+    libraries = [path.relative_to(root) for path in sorted(folders) if path.is_dir()]
     path = ":".join(f"$root/{folder}" for folder in [*libraries, Path("usr/lib")])
     start = f'LD_LIBRARY_PATH="{path}" exec "$root/{recipe.programs}/%s" "$@"'
     if recipe.own_loader:
@@ -230,8 +253,12 @@ def _version(folder: Path, recipe: Recipe) -> str:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Two test runs at once fetch once."""
+def locked(name: str) -> Iterator[None]:
+    """Two test runs at once fetch once.
+
+    Raises:
+        ToolMissing: There is no place for what is fetched.
+    """
     try:
         TOOLS.mkdir(parents=True, exist_ok=True)
         lock = (TOOLS / f".{name}.lock").open("w")
