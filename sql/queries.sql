@@ -39,11 +39,12 @@ SELECT pg_advisory_xact_lock(hashtextextended($1::text || '/' || $2::text, 0));
 
 -- name: calls_of_linkedid
 -- The call of a linkedid and those that came with the same one later (`~2`, `~3`…; `~` is the last ASCII character).
--- $1 enterprise, $2 linkedid
+-- Locked: none of them is deleted for its age while somebody corrects it. $1 enterprise, $2 linkedid
 SELECT * FROM calls
 WHERE enterprise_number = $1
   AND (linkedid = $2 OR (linkedid > $2 || '~' AND linkedid < $2 || E'\x7f'))
-ORDER BY started_at;
+ORDER BY started_at
+FOR UPDATE;
 
 -- name: insert_call
 -- A new row of the ledger. $1 enterprise, $2 linkedid, $3 direction, $4 status, $5 reason, $6 phone, $7 raw number,
@@ -71,10 +72,30 @@ WITH answered AS NOT MATERIALIZED (
     SELECT ended_at, linkedid, path[1] AS first, last_agent AS last FROM calls
     WHERE enterprise_number = $1 AND phone_e164 = $2 AND status = 'answered'
       AND direction <> 'internal' AND merged_into IS NULL
+), past AS NOT MATERIALIZED (
+    SELECT ended_at, linkedid, first_agent AS first, first_agent_at AS first_at, last_agent AS last FROM past_calls
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND status = 'answered'
 )
 SELECT
-    (SELECT first FROM answered WHERE first ~ '^[0-9]{2,5}$' ORDER BY ended_at, linkedid LIMIT 1) AS first,
-    (SELECT last FROM answered WHERE last ~ '^[0-9]{2,5}$' ORDER BY ended_at DESC, linkedid DESC LIMIT 1) AS last;
+    (
+        SELECT first FROM (
+            (SELECT first, first_at AS at FROM past WHERE first IS NOT NULL ORDER BY first_at LIMIT 1)
+            UNION ALL
+            (SELECT first, ended_at FROM answered WHERE first ~ '^[0-9]{2,5}$' ORDER BY ended_at, linkedid LIMIT 1)
+        ) AS firsts
+        ORDER BY at LIMIT 1
+    ) AS first,
+    (
+        SELECT last FROM (
+            (
+                SELECT last, ended_at FROM answered WHERE last ~ '^[0-9]{2,5}$'
+                ORDER BY ended_at DESC, linkedid DESC LIMIT 1
+            )
+            UNION ALL
+            (SELECT last, ended_at FROM past WHERE last ~ '^[0-9]{2,5}$' ORDER BY ended_at DESC LIMIT 1)
+        ) AS lasts
+        ORDER BY ended_at DESC LIMIT 1
+    ) AS last;
 
 -- name: call_recorded
 -- The file of a call is there. $1 enterprise, $2 linkedid as stored, $3 file under the enterprise's recordings
@@ -102,19 +123,19 @@ ORDER BY phone_e164 COLLATE "C"
 FOR UPDATE;
 
 -- name: history_before_call
--- The counters of a customer from his calls that began before a given one. $1 enterprise, $2 phone, $3 its linkedid,
--- $4 its start
+-- The counters of a customer from his calls that began before a given one; those that were deleted for their age did.
+-- $1 enterprise, $2 phone, $3 its linkedid, $4 its start
 WITH earlier AS (
     SELECT * FROM counted_calls
-    WHERE enterprise_number = $1 AND phone_e164 = $2 AND linkedid <> $3 AND started_at <= $4
+    WHERE enterprise_number = $1 AND phone_e164 = $2 AND (id IS NULL OR linkedid <> $3) AND started_at <= $4
 )
 SELECT
-    count(*) FILTER (WHERE direction = 'in') AS calls_total_in,
-    count(*) FILTER (WHERE direction = 'out') AS calls_total_out,
-    count(*) FILTER (WHERE direction = 'in' AND status = 'answered') AS calls_answered_in,
-    count(*) FILTER (WHERE direction = 'out' AND status = 'answered') AS calls_answered_out,
-    count(*) FILTER (WHERE direction = 'in' AND status <> 'answered') AS calls_missed_in,
-    count(*) FILTER (WHERE direction = 'out' AND status <> 'answered') AS calls_missed_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in'), 0) AS calls_total_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out'), 0) AS calls_total_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in' AND status = 'answered'), 0) AS calls_answered_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out' AND status = 'answered'), 0) AS calls_answered_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in' AND status <> 'answered'), 0) AS calls_missed_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out' AND status <> 'answered'), 0) AS calls_missed_out,
     (array_agg(ended_at ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_at,
     (array_agg(direction ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_direction,
     (array_agg(status ORDER BY ended_at DESC, linkedid DESC))[1] AS last_call_status,
@@ -189,10 +210,10 @@ RETURNING customers.*;
 -- The row of a number, and when we called it last: who is called back is never blocked (customers/blocking.py).
 -- $1 enterprise, $2 phone
 SELECT customers.*, (
-    SELECT calls.started_at FROM calls
-    WHERE calls.enterprise_number = $1 AND calls.phone_e164 = $2 AND calls.direction = 'out'
-      AND calls.merged_into IS NULL AND calls.ended_at > now() - interval '30 days'
-    ORDER BY calls.ended_at DESC
+    SELECT CASE WHEN called.id IS NULL THEN called.ended_at ELSE called.started_at END FROM counted_calls AS called
+    WHERE called.enterprise_number = $1 AND called.phone_e164 = $2 AND called.direction = 'out'
+      AND called.ended_at > now() - interval '30 days'
+    ORDER BY called.ended_at DESC
     LIMIT 1
 ) AS called_at
 FROM customers
@@ -733,11 +754,11 @@ WHERE linkedid = $2 AND ($1::text IS NULL OR enterprise_number = $1)
 ORDER BY started_at DESC LIMIT 1;
 
 -- name: top_customers
--- Customers by number of calls. $1 enterprise or null, $2 calls that started at or after, $3 limit
+-- Customers by number of calls, as far as these are still there. $1 enterprise or null, $2 calls that started at or after, $3 limit
 SELECT c.*, recent.calls
 FROM (
     SELECT enterprise_number, phone_e164, count(*) AS calls FROM counted_calls
-    WHERE started_at >= $2 AND ($1::text IS NULL OR enterprise_number = $1)
+    WHERE id IS NOT NULL AND started_at >= $2 AND ($1::text IS NULL OR enterprise_number = $1)
     GROUP BY enterprise_number, phone_e164
 ) AS recent
 JOIN customers AS c USING (enterprise_number, phone_e164)
@@ -878,6 +899,8 @@ SELECT enterprise_number FROM (
     SELECT enterprise_number FROM customers
     UNION
     SELECT enterprise_number FROM calls
+    UNION
+    SELECT enterprise_number FROM past_calls
 ) AS there
 ORDER BY enterprise_number COLLATE "C";
 
@@ -900,11 +923,13 @@ ORDER BY phone_e164 LIMIT $3;
 
 -- name: counted_customers_of_time
 -- As counted_customers, but only those with a call that began in a time, or a row that says the last one ended in it.
+-- Of calls that were deleted for their age only the first start and the last end are known: they may be taken too many.
 -- $1 enterprise, $2 after this number, $3 limit, $4 since, $5 before
 SELECT phone_e164 FROM (
     (
         SELECT DISTINCT phone_e164 FROM counted_calls
-        WHERE enterprise_number = $1 AND phone_e164 > $2 AND ended_at >= $4 AND started_at >= $4 AND started_at < $5
+        WHERE enterprise_number = $1 AND phone_e164 > $2 AND ended_at >= $4
+          AND (id IS NULL OR started_at >= $4) AND started_at < $5
         ORDER BY phone_e164 LIMIT $3
     )
     UNION
@@ -1005,7 +1030,7 @@ SELECT (SELECT count(*) FROM counted) + (SELECT count(*) FROM emptied) AS change
 -- How many numbers have a call that began in a time. $1 enterprise, $2 since, $3 before
 SELECT count(*) AS customers FROM (
     SELECT 1 FROM counted_calls
-    WHERE enterprise_number = $1 AND started_at >= $2 AND started_at < $3
+    WHERE enterprise_number = $1 AND ended_at >= $2 AND (id IS NULL OR started_at >= $2) AND started_at < $3
     GROUP BY phone_e164
 ) AS called;
 
@@ -1027,3 +1052,125 @@ UPDATE backfills SET done_to = $2, done = done + $3, changed = changed + $4 WHER
 -- name: end_backfill
 -- All is done. $1 enterprise
 DELETE FROM backfills WHERE enterprise_number = $1;
+
+-- name: calls_before
+-- Up to where the calls of an enterprise have been deleted for their age. $1 enterprise
+SELECT calls_before FROM retention WHERE enterprise_number = $1;
+
+-- name: delete_old_calls
+-- Deletes the oldest calls that ended before a time, with their cards and what CRMs were told of them; what customers
+-- have to say of them stays. Who corrects one of them at this moment keeps it. $1 enterprise, $2 before, $3 limit
+WITH leaving AS (
+    SELECT id FROM calls
+    WHERE enterprise_number = $1 AND ended_at < $2 AND started_at < $2
+    ORDER BY ended_at LIMIT $3
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM calls USING leaving WHERE calls.id = leaving.id RETURNING calls.*
+), marked AS (
+    INSERT INTO retention AS mark (enterprise_number, calls_before)
+    SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM gone)
+    ON CONFLICT (enterprise_number) DO UPDATE SET calls_before = greatest(mark.calls_before, excluded.calls_before)
+), counted AS (
+    INSERT INTO past_calls AS past (
+        enterprise_number, phone_e164, direction, status, line, calls, started_at, ended_at, linkedid, last_agent,
+        first_agent, first_agent_at
+    )
+    SELECT
+        enterprise_number, phone_e164, direction, status, coalesce(line, ''), count(*), min(started_at), max(ended_at),
+        (array_agg(linkedid ORDER BY ended_at DESC, linkedid DESC))[1],
+        (array_agg(last_agent ORDER BY ended_at DESC, linkedid DESC))[1],
+        (array_agg(path[1] ORDER BY ended_at, linkedid) FILTER (WHERE path[1] ~ '^[0-9]{2,5}$'))[1],
+        min(ended_at) FILTER (WHERE path[1] ~ '^[0-9]{2,5}$')
+    FROM gone
+    WHERE phone_e164 IS NOT NULL AND direction <> 'internal' AND merged_into IS NULL
+    GROUP BY enterprise_number, phone_e164, direction, status, coalesce(line, '')
+    ORDER BY enterprise_number, phone_e164, direction, status, coalesce(line, '')
+    ON CONFLICT (enterprise_number, phone_e164, direction, status, line) DO UPDATE SET
+        calls = past.calls + excluded.calls,
+        started_at = least(past.started_at, excluded.started_at),
+        ended_at = greatest(past.ended_at, excluded.ended_at),
+        linkedid = CASE
+            WHEN (excluded.ended_at, excluded.linkedid) > (past.ended_at, past.linkedid) THEN excluded.linkedid
+            ELSE past.linkedid
+        END,
+        last_agent = CASE
+            WHEN (excluded.ended_at, excluded.linkedid) > (past.ended_at, past.linkedid) THEN excluded.last_agent
+            ELSE past.last_agent
+        END,
+        first_agent = CASE
+            WHEN past.first_agent_at IS NULL OR excluded.first_agent_at < past.first_agent_at
+                THEN excluded.first_agent
+            ELSE past.first_agent
+        END,
+        first_agent_at = least(past.first_agent_at, excluded.first_agent_at)
+), shown AS (
+    DELETE FROM cards USING gone
+    WHERE cards.enterprise_number = gone.enterprise_number AND cards.linkedid = gone.linkedid
+), told AS (
+    DELETE FROM outbox USING gone
+    WHERE outbox.enterprise_number = gone.enterprise_number AND outbox.linkedid = gone.linkedid
+)
+SELECT count(*) AS deleted FROM gone;
+
+-- name: delete_old_evidence
+-- Old calls keep their record without what each channel did; tells how many did, and the end of the last one.
+-- $1 enterprise, $2 before, $3 those before this moment have none any more, $4 limit
+WITH old AS (
+    SELECT id FROM calls
+    WHERE enterprise_number = $1 AND ended_at < $2 AND ended_at >= $3 AND evidence IS NOT NULL
+    ORDER BY ended_at LIMIT $4
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    UPDATE calls SET evidence = NULL FROM old WHERE calls.id = old.id RETURNING calls.ended_at
+)
+SELECT count(*) AS deleted, max(ended_at) AS last FROM gone;
+
+-- name: delete_old_cards
+-- Cards that nobody corrects any more, digests too; their messages stay. $1 enterprise, $2 before, $3 limit
+WITH gone AS (
+    DELETE FROM cards
+    USING (
+        SELECT id FROM cards
+        WHERE enterprise_number = $1 AND updated_at < $2 AND (phase = 'hangup' OR text = '') AND kind <> 'board'
+        ORDER BY id LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE cards.id = old.id
+    RETURNING 1
+)
+SELECT count(*) AS deleted FROM gone;
+
+-- name: delete_old_posts
+-- What CRMs have been told. $1 enterprise, $2 before, $3 limit
+WITH gone AS (
+    DELETE FROM outbox
+    USING (
+        SELECT id FROM outbox
+        WHERE enterprise_number = $1 AND updated_at < $2 AND sent_revision >= revision
+        ORDER BY id LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE outbox.id = old.id
+    RETURNING 1
+)
+SELECT count(*) AS deleted FROM gone;
+
+-- name: delete_old_remains
+-- What nobody takes up any more: words of CRMs that left the configuration, messages of chats that refuse us, codes that
+-- nobody used. $1 enterprise, $2 before, $3 limit
+WITH changes AS (
+    DELETE FROM crm_changes WHERE id IN (
+        SELECT id FROM crm_changes WHERE enterprise_number = $1 AND received_at < $2 ORDER BY id LIMIT $3
+    )
+    RETURNING 1
+), leftovers AS (
+    DELETE FROM card_leftovers WHERE (enterprise_number, chat_id, message_id) IN (
+        SELECT enterprise_number, chat_id, message_id FROM card_leftovers
+        WHERE enterprise_number = $1 AND created_at < $2 LIMIT $3
+    )
+    RETURNING 1
+), codes AS (
+    DELETE FROM invitations WHERE enterprise_number = $1 AND expires_at < $2 RETURNING 1
+)
+SELECT (SELECT count(*) FROM changes) + (SELECT count(*) FROM leftovers) + (SELECT count(*) FROM codes) AS deleted;

@@ -92,23 +92,59 @@ CREATE INDEX calls_customer_idx ON calls (enterprise_number, phone_e164, ended_a
     WHERE phone_e164 IS NOT NULL AND direction <> 'internal' AND merged_into IS NULL;
 CREATE INDEX calls_ended_at_idx ON calls (enterprise_number, ended_at DESC);
 
--- The calls that have a customer: what counters and last_* are computed from.
+-- What is left of calls that were deleted for their age. Those of one customer that agree in direction, status and line
+-- are one row, so that whatever is counted over rows of calls can be counted over these too.
+CREATE TABLE past_calls (
+    enterprise_number text NOT NULL,
+    phone_e164        text NOT NULL,
+    direction         text NOT NULL,
+    status            text NOT NULL,
+    line              text NOT NULL,                  -- '': none
+    calls             integer NOT NULL,               -- how many they are
+    started_at        timestamptz NOT NULL,           -- of the first
+    ended_at          timestamptz NOT NULL,           -- of the newest
+    linkedid          text COLLATE "C" NOT NULL,      -- of the newest
+    last_agent        text,                           -- of the newest
+    first_agent       text,                           -- extension that talked in the earliest in which one did
+    first_agent_at    timestamptz,                    -- end of that one
+    CONSTRAINT past_calls_pkey PRIMARY KEY (enterprise_number, phone_e164, direction, status, line),
+    CONSTRAINT past_calls_calls_check CHECK (calls > 0)
+);
+
+CREATE INDEX past_calls_customer_idx ON past_calls (enterprise_number, phone_e164, ended_at DESC);
+
+-- Up to where each enterprise's calls have been deleted for their age.
+CREATE TABLE retention (
+    enterprise_number text PRIMARY KEY,
+    calls_before      timestamptz NOT NULL            -- a call that ended before and has no row was counted and has left
+);
+
+-- Every call that has a customer, there or deleted for its age: what counters and last_* are computed from. The
+-- conditions stand outside of the union: the planner looks through one without conditions, and reads by index.
 CREATE VIEW counted_calls AS
-SELECT id, enterprise_number, linkedid, phone_e164, direction, status, line, started_at, ended_at, last_agent
-FROM calls
+SELECT id, enterprise_number, linkedid, phone_e164, direction, status, line, started_at, ended_at, last_agent, calls
+FROM (
+    SELECT id, enterprise_number, linkedid, phone_e164, direction, status, line, started_at, ended_at, last_agent,
+        1 AS calls, merged_into
+    FROM calls
+    UNION ALL
+    SELECT NULL::bigint, enterprise_number, linkedid, phone_e164, direction, status, line, started_at, ended_at,
+        last_agent, calls, NULL::text COLLATE "C"
+    FROM past_calls
+) AS every
 WHERE phone_e164 IS NOT NULL AND direction <> 'internal' AND merged_into IS NULL;
 
--- What `customers` has to say about each customer, as one look at `calls` gives it.
+-- What `customers` has to say about each customer, as one look at his calls gives it.
 CREATE VIEW customer_sums AS
 SELECT
     enterprise_number,
     phone_e164,
-    count(*) FILTER (WHERE direction = 'in') AS calls_total_in,
-    count(*) FILTER (WHERE direction = 'out') AS calls_total_out,
-    count(*) FILTER (WHERE direction = 'in' AND status = 'answered') AS calls_answered_in,
-    count(*) FILTER (WHERE direction = 'out' AND status = 'answered') AS calls_answered_out,
-    count(*) FILTER (WHERE direction = 'in' AND status <> 'answered') AS calls_missed_in,
-    count(*) FILTER (WHERE direction = 'out' AND status <> 'answered') AS calls_missed_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in'), 0) AS calls_total_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out'), 0) AS calls_total_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in' AND status = 'answered'), 0) AS calls_answered_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out' AND status = 'answered'), 0) AS calls_answered_out,
+    coalesce(sum(calls) FILTER (WHERE direction = 'in' AND status <> 'answered'), 0) AS calls_missed_in,
+    coalesce(sum(calls) FILTER (WHERE direction = 'out' AND status <> 'answered'), 0) AS calls_missed_out,
     min(started_at) AS first_seen_at,
     max(ended_at) AS last_seen_at,
     max(ended_at) AS last_call_at,

@@ -35,6 +35,7 @@ from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
 from vochi_agent.ports import CallBook, CallScreen, LiveRenderer, Renderer
 from vochi_agent.recorded_calls import RecordedCalls
+from vochi_agent.retention import terms_of
 from vochi_agent.routing import Routing
 from vochi_agent.site import Site
 from vochi_agent.store.embedded import EmbeddedPostgres
@@ -259,6 +260,7 @@ async def assembled(
                 render=Guarded(renderers[number]),
                 announce=partial(tell_recovered, enterprise, store),
                 cards_changed=cards.wake,
+                terms=terms_of(config.retention),
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )

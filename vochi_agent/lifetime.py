@@ -62,6 +62,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             intake.append(start(f"watched time of {number}", bulkhead(f"the ledger of {number}", site.keeper.run)))
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
             intake.append(start(f"sweeping of {number}", bulkhead(f"the sweeping of {number}", site.sweeper.run)))
+            intake.append(start(f"retention of {number}", bulkhead(f"the retention of {number}", site.retention.run)))
             claim = keep_running(f"the ownership of {number}", site.ownership.run)
             work.append(start(f"ownership of {number}", claim))
         for changes in daemon.changes:

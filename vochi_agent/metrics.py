@@ -52,6 +52,7 @@ class Metrics:
         crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
         crm_changes_waiting: Those that are kept and not in `customers` yet.
         crm_phones_skipped: Phones of webhooks that are no phones.
+        retired: Rows that were deleted for their age, by kind (`retention.Kind`).
         cards: Requests to Telegram about cards, by result.
         card_seconds: From a text in the table to Telegram's word that the chat shows it.
         bot_messages: What people wrote to the bot, by result: answered, stranger, ignored, failed.
@@ -100,6 +101,7 @@ class Metrics:
         self.crm_phones_skipped = self._counter(
             "crm_phones_skipped", "Phones of webhooks that are no phones", *enterprise, "source"
         )
+        self.retired = self._counter("retired_rows", "Rows deleted for their age", *enterprise, "kind")
         self.cards = self._counter("cards", "Requests to Telegram about cards", *enterprise, "result")
         self.card_seconds = self._histogram("card_seconds", "Time until a chat shows a card", CARD_BUCKETS)
         self.bot_messages = self._counter("bot_messages", "Messages of people to the bot", "result")

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
@@ -25,6 +25,7 @@ from vochi_agent.naming import RecoveredNames
 from vochi_agent.ports import CustomerDirectory, Renderer
 from vochi_agent.recoverer import Recoverer
 from vochi_agent.recovery import Recovery
+from vochi_agent.retention import Kind, Retention
 from vochi_agent.store.ownership import Ownership
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.sweeping import Sweeper
@@ -48,6 +49,7 @@ class Site:
         keeper: Writes down what time was watched.
         recoverer: Finds what happened in the rest.
         sweeper: Takes back live cards that nothing else ends.
+        retention: Lets go of what is too old.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Site:
         render: Renderer,
         announce: Callable[[Sequence[Call]], Awaitable[None]],
         cards_changed: Callable[[], None],
+        terms: Mapping[Kind, timedelta],
         ready: asyncio.Event,
         filled: Callable[[], Awaitable[None]],
     ) -> None:
@@ -75,6 +78,7 @@ class Site:
             render: Its cards.
             announce: Tells chats of many recovered calls at once. Raises StoreUnavailable.
             cards_changed: Wakes whoever sends cards.
+            terms: After what time rows leave.
             ready: Set when the database has our schema.
             filled: Told when no gap of this enterprise is left that can be closed.
 
@@ -124,6 +128,15 @@ class Site:
             store.cards,
             alive=self._calls_that_go_on,
             taken_back=cards_changed,
+        )
+        self.retention = Retention(
+            self.number,
+            store.old_rows,
+            terms=terms,
+            may=lambda: self.ownership.held is True and call_log.state.waiting == 0,
+            clock=lambda: datetime.fromtimestamp(time.time(), UTC),
+            ready=ready,
+            metrics=metrics,
         )
         self._names = RecoveredNames(self.number, enrichment)
         records = open_records(enterprise, layout)

@@ -6,11 +6,11 @@ call changes them by `counts(after) - counts(before)`, however often and in what
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .model import Call, Direction, Source, Status
 
-__all__ = ["Counts", "corrected", "counts", "customer_phone", "free_linkedid", "same_call"]
+__all__ = ["Counts", "corrected", "counts", "customer_phone", "free_linkedid", "may_have_left", "same_call"]
 
 # Asterisk makes linkedids of the boot's clock and a counter: a box without a clock repeats them after a reboot.
 REPEATED_AFTER = timedelta(hours=1)
@@ -57,6 +57,14 @@ def same_call(stored: Call, new: Call) -> bool:
         return True
     overlap = stored.started_at <= new.ended_at and new.started_at <= stored.ended_at
     return overlap and (stored.partial or new.partial)
+
+
+def may_have_left(call: Call, calls_before: datetime) -> bool:
+    """Whether a call without a row may be one that was counted and has left, with all that ended before a moment.
+
+    Whatever is `same_call` as one of those began no later than an hour after it did, or before it ended.
+    """
+    return call.started_at < calls_before + REPEATED_AFTER
 
 
 def free_linkedid(linkedid: str, taken: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ from vochi_agent.config.tables import (
     LogConfig,
     MoySkladConfig,
     RetailCrmConfig,
+    RetentionConfig,
     TelegramConfig,
     UonConfig,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "MoySkladConfig",
     "Network",
     "RetailCrmConfig",
+    "RetentionConfig",
     "SecretStr",
     "TelegramConfig",
     "UonConfig",

@@ -34,6 +34,7 @@ __all__ = [
     "LogConfig",
     "MoySkladConfig",
     "RetailCrmConfig",
+    "RetentionConfig",
     "Table",
     "TelegramConfig",
     "UonConfig",
@@ -91,6 +92,22 @@ class DatabaseConfig(Table):
     url: v.DatabaseUrl = Field(default="embedded", repr=False)
     pool_size: v.PoolSize = 10
     migrate: v.Flag = True
+
+
+class RetentionConfig(Table):
+    """`[retention]`: after how many days what leaves; 0 keeps it.
+
+    Attributes:
+        calls_days: Calls; what they counted stays with their customers.
+        evidence_days: What each channel of a call did, sooner than the call.
+        cards_days: What we know of messages in chats; the messages stay.
+        outbox_days: What CRMs have been told, and what waits for somebody who will not come.
+    """
+
+    calls_days: v.Days = 0
+    evidence_days: v.Days = 0
+    cards_days: v.DaysAfterNews = 90
+    outbox_days: v.DaysAfterNews = 90
 
 
 class FastAgiConfig(Table):
@@ -462,6 +479,7 @@ class Config(Table):
     daemon: DaemonConfig = DaemonConfig()
     log: LogConfig = LogConfig()
     database: DatabaseConfig = DatabaseConfig()
+    retention: RetentionConfig = RetentionConfig()
     fastagi: FastAgiConfig = FastAgiConfig()
     http: HttpConfig = HttpConfig()
     telegram: TelegramConfig = TelegramConfig()

@@ -32,6 +32,7 @@ from pydantic_core import core_schema
 NOT_ALLOWED = "not_allowed"
 MAX_PORT = 65535
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5, 86_400
+NEWS_DAYS = 7
 
 # What older data call them (contract: "in old data `retail` is read as `retailcrm`").
 SOURCE_ALIASES: Mapping[str, str] = {"retail": "retailcrm"}
@@ -188,6 +189,12 @@ def _pause_or_never(seconds: float) -> float:
     return seconds
 
 
+def _after_news(days: int) -> int:
+    if 0 < days <= NEWS_DAYS:
+        raise ValueError("out of range")
+    return days
+
+
 def _frozen(values: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(values))
 
@@ -338,6 +345,14 @@ RecordingMode = Annotated[Literal["none", "link", "audio"], Allowed("none, link,
 CardMode = Annotated[Literal["auto", "edit", "resend"], Allowed("auto, edit, resend")]
 PoolSize = Annotated[StrictInt, Field(ge=1, le=100), Allowed("a whole number from 1 to 100")]
 SpoolSize = Annotated[StrictInt, Field(ge=1, le=10_000), Allowed("mebibytes, a whole number from 1 to 10000")]
+Days = Annotated[StrictInt, Field(ge=0, le=36_500), Allowed("whole days, from 1 to 36500, or 0 for ever")]
+# CRMs are told of calls that ended within a week, chats within a day: what is younger is still looked up.
+DaysAfterNews = Annotated[
+    StrictInt,
+    Field(ge=0, le=36_500),
+    AfterValidator(_after_news),
+    Allowed("whole days, from 8 to 36500, or 0 for ever"),
+]
 # The dialplan leaves a mute server after 2.0 s (contract §3): a later answer would never be heard.
 AgiDeadline = Annotated[StrictFloat, Field(ge=0.1, le=1.9), Allowed("seconds, from 0.1 to 1.9")]
 CrmTimeout = Annotated[StrictFloat, Field(ge=0.1, le=60), Allowed("seconds, from 0.1 to 60")]

@@ -3,14 +3,24 @@
 Locks are always taken in one order, so writers never deadlock: the call (advisory, by linkedid), the customers' rows
 by number, the cards. The counters change by the difference between what the row counted before and counts now;
 `last_*` move forward with a call that is newer than all others and are computed again from `calls` in every other case.
+Calls that were deleted for their age are counted in `past_calls`; none of them comes back.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 
-from vochi_agent.calls.ledger import Counts, corrected, counts, customer_phone, free_linkedid, same_call
-from vochi_agent.calls.model import Call, Phase, Status
+from vochi_agent.calls.ledger import (
+    Counts,
+    corrected,
+    counts,
+    customer_phone,
+    free_linkedid,
+    may_have_left,
+    same_call,
+)
+from vochi_agent.calls.model import Call, Phase, Source, Status
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
@@ -28,6 +38,8 @@ from .rows import (
 )
 
 __all__ = ["CallLedger"]
+
+log = logging.getLogger(__name__)
 
 # A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
 NEWS = timedelta(days=7)
@@ -74,6 +86,8 @@ class CallLedger:
                 key=lambda row: abs(row.call.started_at - new.started_at),
                 default=None,
             )
+            if old is None and await _has_left(session, new):
+                return Recorded(inserted=False, changed=False)
             if old is None:
                 linkedid = free_linkedid(new.linkedid, [row.call.linkedid for row in rows])
                 fresh = replace(new, linkedid=linkedid)
@@ -157,6 +171,21 @@ async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> l
     await session.execute("lock_call", *arguments)
     rows = await session.fetch("calls_of_linkedid", *arguments)
     return [_Stored(call=call_from_row(row), merged=row["merged_into"] is not None) for row in rows]
+
+
+async def _has_left(session: Session, call: Call) -> bool:
+    """Whether a call without a row has to be taken for one that was counted and deleted for its age."""
+    row = await session.fetchrow("calls_before", call.enterprise_number)
+    if row is None or not may_have_left(call, row["calls_before"]):
+        return False
+    if call.source is Source.LIVE:
+        log.warning(
+            "A call of %s that began at %s is left out: calls of that time are deleted. Is the clock of the PBX right?",
+            call.enterprise_number,
+            call.started_at.isoformat(timespec="seconds"),
+            extra={"action": "call_too_old"},
+        )
+    return True
 
 
 async def _insert(session: Session, call: Call, render: Renderer) -> None:

@@ -12,6 +12,7 @@ store.operators  people who talk with the bot: invite, redeem, operators, take_u
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
 store.phonebook  phonebook_import.Phonebook: put
+store.old_rows   retention.AgedRows: delete
 store.recount    customers counted again from the ledger: differences, mend, backfill
 store.reports    what commands read: calls, call, top, server_version
 """
@@ -31,6 +32,7 @@ from .outbox import Outbox
 from .phonebook import PhonebookRows
 from .recount import Recount
 from .reports import Reports
+from .retention import OldRows
 from .watched import WatchedTime
 
 __all__ = ["PostgresStore"]
@@ -48,6 +50,7 @@ class PostgresStore:
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
         self.phonebook = PhonebookRows(self.database)
+        self.old_rows = OldRows(self.database)
         self.recount = Recount(self.database)
         self.reports = Reports(self.database)
         self.watched = WatchedTime(self.database)
