@@ -33,9 +33,11 @@ SELECT version, name FROM schema_migrations ORDER BY version;
 INSERT INTO schema_migrations (version, name) VALUES ($1, $2);
 
 -- name: lock_call
--- Whoever writes about a call holds this until the end of the transaction; always taken before customers' rows.
--- $1 enterprise, $2 linkedid as Asterisk gives it
-SELECT pg_advisory_xact_lock(hashtextextended($1::text || '/' || $2::text, 0));
+-- Whoever writes about a call holds this until the end of the transaction; always taken before customers' rows. Shared by
+-- all of them is what an erasure takes for itself. $1 enterprise, $2 linkedid as Asterisk gives it
+SELECT
+    pg_advisory_xact_lock_shared(hashtextextended('erasure/' || $1::text, 0)),
+    pg_advisory_xact_lock(hashtextextended($1::text || '/' || $2::text, 0));
 
 -- name: calls_of_linkedid
 -- The call of a linkedid and those that came with the same one later (`~2`, `~3`…; `~` is the last ASCII character).
@@ -98,9 +100,11 @@ SELECT
     ) AS last;
 
 -- name: call_recorded
--- The file of a call is there. $1 enterprise, $2 linkedid as stored, $3 file under the enterprise's recordings
+-- The file of a call is there; a call of somebody who was erased meanwhile has none. $1 enterprise, $2 linkedid as
+-- stored, $3 file under the enterprise's recordings
 UPDATE calls SET recording = $3, updated_at = now()
-WHERE enterprise_number = $1 AND linkedid = $2 AND recording IS DISTINCT FROM $3;
+WHERE enterprise_number = $1 AND linkedid = $2 AND recording IS DISTINCT FROM $3
+  AND NOT (phone_e164 IS NULL AND raw_number = '' AND evidence IS NULL);
 
 -- name: mark_merged
 -- The call is part of another one and counts no more. $1 enterprise, $2 linkedid as stored, $3 linkedid of the other
@@ -312,7 +316,8 @@ RETURNING id;
 -- name: take_back_cards
 -- Nothing is to be shown about a call that turned out to be part of another. $1 enterprise, $2 linkedid
 UPDATE cards SET
-    text = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
+    text = '', brief = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(),
+    updated_at = now()
 WHERE enterprise_number = $1 AND linkedid = $2 AND text <> '' AND kind = 'call'
 RETURNING id;
 
@@ -320,7 +325,8 @@ RETURNING id;
 -- The same of live cards whose calls nobody follows any more. $1 enterprise, $2 linkedids of calls that go on,
 -- $3 how long ago the last news came at least
 UPDATE cards SET
-    text = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now()
+    text = '', brief = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(),
+    updated_at = now()
 WHERE enterprise_number = $1 AND phase <> 'hangup' AND kind = 'call' AND text <> ''
   AND linkedid <> ALL ($2::text[]) AND changed_at < now() - $3::interval
 RETURNING id;
@@ -1174,3 +1180,145 @@ WITH changes AS (
     DELETE FROM invitations WHERE enterprise_number = $1 AND expires_at < $2 RETURNING 1
 )
 SELECT (SELECT count(*) FROM changes) + (SELECT count(*) FROM leftovers) + (SELECT count(*) FROM codes) AS deleted;
+
+-- name: lock_erasure
+-- Waits until nobody is writing a call of an enterprise, and lets nobody begin. $1 enterprise
+SELECT pg_advisory_xact_lock(hashtextextended('erasure/' || $1::text, 0));
+
+-- name: ensure_erasure_key
+-- The key of digests, once. $1 random bytes
+INSERT INTO erasure_key (key) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: begin_erasures
+-- From here on these numbers are erased. $1 enterprise, $2 numbers, $3 who
+INSERT INTO erasures (enterprise_number, phone_hash, erased_at, erased_by)
+SELECT $1, erasure_hash($1, phone), clock_timestamp(), $3 FROM unnest($2::text[]) AS phone
+RETURNING id, erased_at;
+
+-- name: end_erasures
+-- Nothing of them is left. $1 ids, $2 how many rows of what
+UPDATE erasures SET done = $2 WHERE id = ANY ($1::bigint[]);
+
+-- name: erasures
+-- What was erased, newest first. $1 enterprise or null, $2 limit
+SELECT enterprise_number, encode(phone_hash, 'hex') AS digest, erased_at, erased_by, done, returned_at FROM erasures
+WHERE $1::text IS NULL OR enterprise_number = $1
+ORDER BY id DESC LIMIT $2;
+
+-- name: erased
+-- When a number was erased last, and whether he has called since. $1 enterprise, $2 phone
+SELECT erased_at, returned_at IS NOT NULL AS returned FROM erasures
+WHERE enterprise_number = $1 AND phone_hash = erasure_hash($1, $2)
+ORDER BY erased_at DESC LIMIT 1;
+
+-- name: erased_numbers
+-- Those of some numbers that were erased and have not called since. $1 enterprise, $2 numbers
+SELECT phone FROM unnest($2::text[]) AS phone
+WHERE EXISTS (
+    SELECT 1 FROM erasures
+    WHERE enterprise_number = $1 AND phone_hash = erasure_hash($1, phone) AND returned_at IS NULL
+);
+
+-- name: returned
+-- Erased numbers have called anew, or a person entered them. $1 enterprise, $2 numbers
+UPDATE erasures SET returned_at = now()
+WHERE enterprise_number = $1 AND returned_at IS NULL
+  AND phone_hash IN (SELECT erasure_hash($1, phone) FROM unnest($2::text[]) AS phone);
+
+-- name: erase_calls
+-- Calls of numbers become nobody's; tells which, and the recordings they had. $1 enterprise, $2 numbers, $3 pattern of
+-- the spellings of these, $4 that began until then
+WITH his AS (
+    SELECT id, linkedid, recording FROM calls
+    WHERE enterprise_number = $1 AND started_at <= $4
+      AND (phone_e164 = ANY ($2::text[]) OR (phone_e164 IS NULL AND raw_number ~ $3))
+    ORDER BY id
+    FOR UPDATE
+), erased AS (
+    UPDATE calls SET phone_e164 = NULL, raw_number = '', recording = NULL, evidence = NULL, updated_at = now()
+    FROM his WHERE calls.id = his.id
+)
+SELECT linkedid, recording FROM his;
+
+-- name: erase_mentions
+-- Calls of others that were forwarded to these numbers keep a place without a number there. $1 enterprise, $2 pattern
+-- of whole spellings, $3 pattern of spellings within a text
+UPDATE calls SET
+    path = ARRAY(
+        SELECT CASE WHEN who ~ $2 THEN 'erased' ELSE who END FROM unnest(path) WITH ORDINALITY AS each (who, place)
+        ORDER BY place
+    ),
+    rung = ARRAY(
+        SELECT CASE WHEN who ~ $2 THEN 'erased' ELSE who END FROM unnest(rung) WITH ORDINALITY AS each (who, place)
+        ORDER BY place
+    ),
+    first_agent = CASE WHEN first_agent ~ $2 THEN 'erased' ELSE first_agent END,
+    last_agent = CASE WHEN last_agent ~ $2 THEN 'erased' ELSE last_agent END,
+    evidence = CASE WHEN evidence::text ~ $3 THEN NULL ELSE evidence END,
+    updated_at = now()
+WHERE enterprise_number = $1 AND (
+    concat_ws(' ', array_to_string(path, ' '), array_to_string(rung, ' '), first_agent, last_agent) ~ $3
+    OR evidence::text ~ $3
+)
+RETURNING id;
+
+-- name: erase_last_agents
+-- The same where it is remembered who talked last. $1 enterprise, $2 pattern of whole spellings
+WITH past AS (
+    UPDATE past_calls SET last_agent = 'erased' WHERE enterprise_number = $1 AND last_agent ~ $2
+)
+UPDATE customers SET last_agent_internal = 'erased' WHERE enterprise_number = $1 AND last_agent_internal ~ $2;
+
+-- name: erase_past_calls
+-- What is left of calls of these numbers. $1 enterprise, $2 numbers
+WITH gone AS (
+    DELETE FROM past_calls WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[]) RETURNING calls
+)
+SELECT coalesce(sum(calls), 0) AS calls FROM gone;
+
+-- name: erase_customers
+-- Their rows. $1 enterprise, $2 numbers
+DELETE FROM customers WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[]) RETURNING black_list;
+
+-- name: erase_ids
+-- Ids that tell one of these numbers are made of the first other number that has them. $1 enterprise, $2 ids
+UPDATE customers SET meta = replace(meta::text, other.old || '"', other.new || '"')::jsonb
+FROM (
+    SELECT old, 'p-' || substr(min(phone_e164), 2) AS new
+    FROM unnest($2::text[]) AS old
+    JOIN customers ON enterprise_number = $1 AND strpos(meta::text, old || '"') > 0
+    GROUP BY old
+) AS other
+WHERE enterprise_number = $1 AND strpos(meta::text, other.old || '"') > 0;
+
+-- name: called_since
+-- Those of some numbers that have calls again. $1 enterprise, $2 numbers
+SELECT DISTINCT phone_e164 FROM counted_calls WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[]);
+
+-- name: erase_cards
+-- What chats show of these calls, and every text with these numbers. $1 enterprise, $2 linkedids, $3 pattern of the
+-- numbers' digits
+DELETE FROM cards
+WHERE enterprise_number = $1 AND kind <> 'board' AND (
+    linkedid = ANY ($2::text[])
+    OR regexp_replace(concat_ws(' ', text, brief, sending_text, doubtful_text), '[^0-9]', '', 'g') ~ $3
+)
+RETURNING message_id;
+
+-- name: erase_posts
+-- What CRMs were told, or were about to be told, of these calls. $1 enterprise, $2 linkedids
+DELETE FROM outbox WHERE enterprise_number = $1 AND linkedid = ANY ($2::text[]) RETURNING sent_revision;
+
+-- name: erase_changes
+-- What CRMs said of these people and nobody has worked off. $1 enterprise, $2 numbers, $3 sources and $4 ids there, in
+-- the same order
+DELETE FROM crm_changes
+WHERE enterprise_number = $1 AND (
+    profile -> 'phones' ?| $2::text[]
+    OR (kind = 'person' AND (source, external_id) IN (SELECT * FROM unnest($3::text[], $4::text[])))
+)
+RETURNING id;
+
+-- name: erase_place_of_backfill
+-- A backfill that stopped at one of these numbers goes on a little before it. $1 enterprise, $2 numbers
+UPDATE backfills SET done_to = left(done_to, -2) WHERE enterprise_number = $1 AND done_to = ANY ($2::text[]);

@@ -125,7 +125,8 @@ class CallLog:
         Raises:
             StoreUnavailable: try again later.
         """
-        await self._directory.enrich(enterprise_number, phone, profile, primary=primary)
+        if await self._directory.enrich(enterprise_number, phone, profile, primary=primary) is None:
+            return  # he was erased, and has not called since
         self.named(enterprise_number, phone)
         changed = 0
         for linkedid in self._recent.get((enterprise_number, phone), ()):

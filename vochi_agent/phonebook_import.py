@@ -11,7 +11,7 @@ from vochi_agent.config import Enterprise
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.customers.phonebook import Broken, Entry, Parsed
 
-__all__ = ["SOURCE", "Counted", "Imported", "Phonebook", "import_phonebook"]
+__all__ = ["SOURCE", "Counted", "Imported", "Phonebook", "id_of_number", "import_phonebook"]
 
 SOURCE: Final = "phonebook"
 # People in one transaction: a call that ends meanwhile waits for some tens of milliseconds at most.
@@ -92,6 +92,11 @@ async def import_phonebook(
     return done
 
 
+def id_of_number(phone: str) -> str:
+    """The id of a person whom the file gives none: his first number makes it, so it tells that number."""
+    return f"p-{phone.removeprefix('+')}"
+
+
 class _People:
     """From entries to profiles. A number and a uid belong to the first person of the file that has them."""
 
@@ -136,7 +141,7 @@ class _People:
 
     def _made(self, entry: Entry, phones: Sequence[str]) -> Profile:
         """The file's own id makes the person, else his first number: the same file gives the same ids for ever."""
-        external_id = f"p-{phones[0].removeprefix('+')}"
+        external_id = id_of_number(phones[0])
         if entry.uid and entry.uid not in self._uids:
             self._uids.add(entry.uid)
             external_id = f"p-{sha256(entry.uid.encode()).hexdigest()[:UID_DIGITS]}"

@@ -172,8 +172,12 @@ class CustomerDirectory(Protocol):
         """The row of an E.164 number. Raises StoreUnavailable."""
         ...
 
-    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer:
-        """Merge a fresh profile into the row (made when missing) and return it. Raises StoreUnavailable."""
+    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer | None:
+        """Merge a fresh profile into the row (made when missing) and return it; None for a number that was erased.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
         ...
 
 

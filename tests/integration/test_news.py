@@ -165,3 +165,16 @@ async def test_a_command_ends_the_running_daemons_belief_that_a_number_is_nobody
             return row is not None and row.names.last_name == "Знакомов"
 
         await until(known, within=10)
+
+
+async def test_who_is_erased_is_remembered_by_no_daemon(daemon: Daemon, store: PostgresStore) -> None:
+    await store.customers.edit("0901", ANNA, {"last_name": "Тестова"})
+    await daemon.customers.customer("0901", ANNA)
+    await daemon.until_remembered(ANNA, "Тестова")
+    await store.erasure.erase("0901", [ANNA], by="dpo")
+
+    async def forgotten() -> bool:
+        return not daemon.customers.remembered("0901")
+
+    await until(forgotten, within=10)
+    assert ("0901", ANNA) in daemon.heard

@@ -469,7 +469,10 @@ LINE = "enterprises[0901].lines[0001701]"
         ('[daemon]\ninstance = "a-b"', 'daemon.instance is "a-b"; allowed: 1 to 16 letters and digits'),
         ('[telegram]\ntoken = "abc"', "telegram.token is a value that is not shown here; allowed: a bot token"),
         ("[[telegram]]", "telegram is a list of 1; allowed: a table"),
-        ("[zzz]", "zzz is not a known key; known: daemon, log, database, retention, fastagi, http, telegram, enterprises"),
+        (
+            "[zzz]",
+            "zzz is not a known key; known: daemon, log, database, retention, fastagi, http, telegram, enterprises",
+        ),
         ("[[enterprises.agents]]\nextension = 151", "agents[151].extension is 151; allowed: 2 to 5 digits in quotes"),
         ('[[enterprises.agents]]\nextension = "151"\ncharset = "cp1251"', 'charset is "cp1251"; allowed: utf-8, latin'),
         (

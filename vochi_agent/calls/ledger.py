@@ -10,7 +10,16 @@ from datetime import datetime, timedelta
 
 from .model import Call, Direction, Source, Status
 
-__all__ = ["Counts", "corrected", "counts", "customer_phone", "free_linkedid", "may_have_left", "same_call"]
+__all__ = [
+    "Counts",
+    "anonymous",
+    "corrected",
+    "counts",
+    "customer_phone",
+    "free_linkedid",
+    "may_have_left",
+    "same_call",
+]
 
 # Asterisk makes linkedids of the boot's clock and a counter: a box without a clock repeats them after a reboot.
 REPEATED_AFTER = timedelta(hours=1)
@@ -65,6 +74,11 @@ def may_have_left(call: Call, calls_before: datetime) -> bool:
     Whatever is `same_call` as one of those began no later than an hour after it did, or before it ended.
     """
     return call.started_at < calls_before + REPEATED_AFTER
+
+
+def anonymous(call: Call) -> Call:
+    """A call of somebody who was erased: when, which line, which of us; nothing that says who he was."""
+    return replace(call, phone=None, raw_number="", recording=None, evidence=())
 
 
 def free_linkedid(linkedid: str, taken: Sequence[str]) -> str:

@@ -13,9 +13,11 @@ from typing import Final, Self
 import phonenumbers
 from phonenumbers import CountryCodeSource, PhoneNumber, PhoneNumberFormat, PhoneNumberType, ValidationResult
 
-__all__ = ["NumberRule", "dialled", "display", "mask", "to_e164"]
+__all__ = ["NumberRule", "dialled", "display", "mask", "national", "to_e164"]
 
 CACHED: Final = 4096
+# Shorter ends would be those of other numbers too.
+SHORTEST_NATIONAL: Final = 7
 # Longer ones are no numbers; the cache must not keep what a line sends by the kilobyte.
 LONGEST_RAW: Final = 40
 LONGEST: Final = 15  # digits of E.164
@@ -107,6 +109,17 @@ def display(number: str) -> str:
     """E.164 as people write it, `+375 (29) 000-00-11`; anything else (an extension) as it is."""
     head, rest = _shown(number)
     return head + rest
+
+
+@lru_cache(CACHED)
+def national(number: str) -> str:
+    """The digits of an E.164 number that every spelling of it ends with; a short one's are all of its digits."""
+    digits = number.removeprefix("+")
+    try:
+        found = phonenumbers.national_significant_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return digits
+    return found if len(found) >= SHORTEST_NATIONAL else digits
 
 
 @lru_cache(CACHED)

@@ -35,6 +35,7 @@ COMMANDS = {
     "call-out": "ring an agent's phone, then call a number from it",
     "invite": "a link by which a person signs up with the Telegram bot as an extension",
     "customer": "one customer with all numbers and counters",
+    "erase": "forget a person: --dry-run shows what is there, --log what was erased",
     "phonebook": "import names from a CSV or vCard file",
     "audit": "compare the customers' counters with their calls; --fix mends them",
     "backfill": "build the customers' counters again from their calls",

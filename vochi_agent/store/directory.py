@@ -1,6 +1,7 @@
 """Customers in PostgreSQL: whose number it is, merged by the rules of `customers.persons`, one transaction a change."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vochi_agent.customers.identity import (
     CORPORATE,
@@ -50,15 +51,21 @@ class Customers:
         rows = await self._database.fetch("person", enterprise_number, spellings(canonical_uid(uid)))
         return [customer_from_row(row) for row in rows]
 
-    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer:
+    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer | None:
         """Merge a fresh profile into the row of a number and of the person's other numbers; returns the first.
+
+        Numbers that were erased and have not called since are left out; None when this is one.
 
         Raises:
             StoreUnavailable: nothing was stored.
         """
-        numbers = sorted({storable(phone), *map(storable, profile.phones)})
         async with self._database.transaction() as session:
             family = Family(session, enterprise_number)
+            erased = await family.erased([storable(phone), *map(storable, profile.phones)])
+            if storable(phone) in erased:
+                return None
+            profile = replace(profile, phones=tuple(each for each in profile.phones if storable(each) not in erased))
+            numbers = sorted({storable(phone), *map(storable, profile.phones)})
             card = card_of(profile)
             await family.gather(numbers, uids=[card.uid] if card else [])
             if is_corporate(uid := person_uid(profile)):
@@ -92,6 +99,7 @@ class Customers:
             family = Family(session, enterprise_number)
             if not await family.gather(numbers, uids=[]):
                 raise LinkRefused(f"neither number is known to {enterprise_number}")
+            await session.execute("returned", enterprise_number, numbers)
             rows, at = await family.lock(make=numbers)
             await family.store(linked(rows, storable(first), storable(second), at=at))
             return family.rows[storable(first)]
@@ -103,6 +111,7 @@ class Customers:
             StoreUnavailable: nothing was stored.
         """
         async with self._database.transaction() as session:
+            await session.execute("returned", enterprise_number, [storable(phone)])
             await session.execute("ensure_customers", enterprise_number, [storable(phone)])
             row = (await session.fetch("lock_customers", enterprise_number, [storable(phone)]))[0]
             edited = await _store_edit(session, corrected_by_hand(customer_from_row(row), changes, at=row["at"]))

@@ -15,7 +15,7 @@ from vochi_agent.customers.model import Customer, Names
 from .database import Session
 from .rows import customer_from_row, storable
 
-__all__ = ["CUSTOMERS_CHANNEL", "Family", "notify_customers"]
+__all__ = ["CUSTOMERS_CHANNEL", "Family", "notify_customers", "notify_numbers"]
 
 CUSTOMERS_CHANNEL = "vochi_customers"
 
@@ -32,6 +32,12 @@ class Family:
         self._session = session
         self._enterprise_number = enterprise_number
         self._phones: set[str] = set()
+
+    async def erased(self, numbers: Sequence[str]) -> set[str]:
+        """Those of some numbers that were erased and have not called since: nobody else brings them back."""
+        await self._session.execute("lock_persons", self._enterprise_number)
+        rows = await self._session.fetch("erased_numbers", self._enterprise_number, numbers)
+        return {row["phone"] for row in rows}
 
     async def gather(self, numbers: Sequence[str], *, uids: Sequence[str]) -> int:
         """Find the rows of numbers, of uids and of the cards that these name, and all rows of their persons."""
@@ -80,5 +86,9 @@ class Family:
 async def notify_customers(session: Session, changed: Sequence[Customer]) -> None:
     """Tell all daemons, when the transaction commits."""
     if changed:
-        told = [f"{customer.enterprise_number} {customer.phone_e164}" for customer in changed]
-        await session.execute("notify_customers", told)
+        await notify_numbers(session, changed[0].enterprise_number, [customer.phone_e164 for customer in changed])
+
+
+async def notify_numbers(session: Session, enterprise_number: str, numbers: Sequence[str]) -> None:
+    """The same of rows that may be gone."""
+    await session.execute("notify_customers", [f"{enterprise_number} {number}" for number in numbers])

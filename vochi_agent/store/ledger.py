@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from vochi_agent.calls.ledger import (
     Counts,
+    anonymous,
     corrected,
     counts,
     customer_phone,
@@ -81,6 +82,9 @@ class CallLedger:
         new = storable_call(call)
         async with self._database.transaction() as session:
             rows = await _rows_of(session, new.enterprise_number, new.linkedid)
+            erased = await _is_erased(session, new)
+            if erased:
+                new, render = anonymous(new), _no_cards
             old = min(
                 (row for row in rows if same_call(row.call, new)),
                 key=lambda row: abs(row.call.started_at - new.started_at),
@@ -93,9 +97,12 @@ class CallLedger:
                 fresh = replace(new, linkedid=linkedid)
                 await _insert(session, fresh, render)
                 await self._post(session, fresh)
+                if erased:  # while it went on chats were shown who he is
+                    await take_back(session, fresh.enterprise_number, linkedid)
                 return Recorded(inserted=True, changed=True)
             better = corrected(old.call, new)
-            if better == old.call:
+            # What is there of a call that is erased at this moment has to be found by who erases it.
+            if erased or better == old.call:
                 return Recorded(inserted=False, changed=False)
             await _correct(session, old, better, render)
             if not old.merged:
@@ -171,6 +178,24 @@ async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> l
     await session.execute("lock_call", *arguments)
     rows = await session.fetch("calls_of_linkedid", *arguments)
     return [_Stored(call=call_from_row(row), merged=row["merged_into"] is not None) for row in rows]
+
+
+async def _is_erased(session: Session, call: Call) -> bool:
+    """Whether a call is one that its customer wanted forgotten. A later one is his return."""
+    phone = customer_phone(call)
+    row = await session.fetchrow("erased", call.enterprise_number, phone) if phone else None
+    if row is None:
+        return False
+    if call.started_at <= row["erased_at"]:
+        return True
+    if not row["returned"]:
+        await session.execute("returned", call.enterprise_number, [phone])
+    return False
+
+
+def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    del call, customer, before
+    return ()
 
 
 async def _has_left(session: Session, call: Call) -> bool:

@@ -1,7 +1,7 @@
 """Many profiles of one source at once: the merge of `Customers.enrich`, a handful of statements a batch."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -10,7 +10,7 @@ from vochi_agent.customers.identity import ids_of, person_uid
 from vochi_agent.customers.model import Customer, Profile
 from vochi_agent.customers.parting import uid_of
 from vochi_agent.customers.persons import enriched
-from vochi_agent.phonebook_import import Imported
+from vochi_agent.phonebook_import import Imported, id_of_number
 
 from .database import Database
 from .family import Family
@@ -35,25 +35,41 @@ class PhonebookRows:
         self, enterprise_number: str, people: Sequence[Profile], *, primary: bool, dry_run: bool
     ) -> list[Imported]:
         """See `phonebook_import.Phonebook.put`. A dry run does everything and takes it back."""
-        numbers = sorted({phone for person in people for phone in person.phones})
         results: list[Imported] = []
-        if not numbers:
+        if not people:
             return results
         try:
             async with self._database.transaction(deadline_s=DEADLINE_S) as session:
                 await session.execute("allow_time", TIME_LIMIT)
                 await session.execute("work_in_parts")
                 family = Family(session, enterprise_number)
+                people = await _without_the_erased(family, people)
+                numbers = sorted({phone for person in people for phone in person.phones})
                 await family.gather(numbers, uids=[uid for person in people if (uid := person_uid(person))])
                 _, at = await family.lock(make=numbers)
                 kin = _Kin(family.rows, at)
-                results = [kin.merge(person, primary=primary) for person in people]
+                results = [
+                    kin.merge(person, primary=primary) if person.phones else Imported.UNCHANGED for person in people
+                ]
                 await family.store(kin.changed)
                 if dry_run:
                     raise _TakenBack
         except _TakenBack:
             pass
         return results
+
+
+async def _without_the_erased(family: Family, people: Sequence[Profile]) -> list[Profile]:
+    """The same people without the numbers that were erased; of some nothing is left."""
+    erased = await family.erased(sorted({phone for person in people for phone in person.phones}))
+    return [_left_of(person, erased) for person in people] if erased else list(people)
+
+
+def _left_of(person: Profile, erased: Collection[str]) -> Profile:
+    phones = tuple(phone for phone in person.phones if phone not in erased)
+    made_of_erased = person.external_id in {id_of_number(phone) for phone in person.phones if phone in erased}
+    external_id = id_of_number(phones[0]) if phones and made_of_erased else person.external_id
+    return replace(person, phones=phones, external_id=external_id)
 
 
 class _Kin:

@@ -12,6 +12,7 @@ store.operators  people who talk with the bot: invite, redeem, operators, take_u
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
 store.phonebook  phonebook_import.Phonebook: put
+store.erasure    forgets people: numbers, look, erase, notes
 store.old_rows   retention.AgedRows: delete
 store.recount    customers counted again from the ledger: differences, mend, backfill
 store.reports    what commands read: calls, call, top, server_version
@@ -25,6 +26,7 @@ from .cards import CardQueue
 from .changes import CrmChanges
 from .database import Database
 from .directory import Customers
+from .erasure import Erasure
 from .ledger import CallLedger
 from .migrate import migrate, pending
 from .operators import Operators
@@ -50,6 +52,7 @@ class PostgresStore:
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
         self.phonebook = PhonebookRows(self.database)
+        self.erasure = Erasure(self.database)
         self.old_rows = OldRows(self.database)
         self.recount = Recount(self.database)
         self.reports = Reports(self.database)

@@ -91,10 +91,11 @@ class RememberedCustomers:
         history = self._remembered(enterprise_number, phone).history
         return Talked(last=history.last_agent_internal or "")
 
-    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer:
+    async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer | None:
         """See `ports.CustomerDirectory.enrich`. Raises StoreUnavailable."""
         customer = await self._directory.enrich(enterprise_number, phone, profile, primary=primary)
-        self._remember(customer)
+        if customer is not None:
+            self._remember(customer)
         return customer
 
     def remembered(self, enterprise_number: str) -> set[str]:
