@@ -24,7 +24,7 @@ import asyncpg
 
 from tests.support.many_calls import write_calls
 from tests.support.postgres import PostgresServer
-from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.installations import find_installation
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.recount import ALL_TIME
 

@@ -19,7 +19,7 @@ from tests.support.daemon import DaemonProcess
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from vochi_agent.simulator.retailcrm import Fault, RetailCrmSandbox
-from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.installations import find_installation
 
 PER_SECOND = 200.0
 SECONDS = float(os.environ.get("VOCHI_LOAD_S", "60"))

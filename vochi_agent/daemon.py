@@ -130,18 +130,24 @@ class _GapsFilled:
 
 
 @asynccontextmanager
-async def open_store(config: Config) -> AsyncIterator[PostgresStore]:
-    """The database of the configuration; an embedded one is started, a real one may be down."""
-    async with _database(config) as (store, _):
+async def open_store(config: Config, *, may_carry_over: bool = False) -> AsyncIterator[PostgresStore]:
+    """The database of the configuration; an embedded one is started, a real one may be down.
+
+    Args:
+        may_carry_over: An embedded one of an older PostgreSQL is carried over, otherwise it is refused.
+    """
+    async with _database(config, may_carry_over=may_carry_over) as (store, _):
         yield store
 
 
 @asynccontextmanager
-async def _database(config: Config) -> AsyncIterator[tuple[PostgresStore, EmbeddedPostgres | None]]:
+async def _database(
+    config: Config, *, may_carry_over: bool
+) -> AsyncIterator[tuple[PostgresStore, EmbeddedPostgres | None]]:
     async with AsyncExitStack() as stack:
         embedded, dsn = None, config.database.url
         if dsn == "embedded":
-            embedded = EmbeddedPostgres(config.daemon.state_dir)
+            embedded = EmbeddedPostgres(config.daemon.state_dir, may_carry_over=may_carry_over)
             dsn = await stack.enter_async_context(embedded)
         store = await stack.enter_async_context(PostgresStore(dsn, pool_size=config.database.pool_size))
         store.calls.crms = {each.number: _lists_of(each) for each in config.enterprises}
@@ -171,7 +177,7 @@ async def assembled(
     layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in config.enterprises}
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store, embedded = await enter(_database(config))
+        store, embedded = await enter(_database(config, may_carry_over=config.database.migrate))
         # Cookies of one CRM account are not another's.
         session = await enter(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[Clocks().trace()])

@@ -10,7 +10,7 @@ from tests.support.fetch import Tool
 from tests.support.postgres import PostgresServer
 from tests.support.required import require
 from tests.support.sipp import Sipp
-from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.installations import find_installation
 
 
 @pytest.fixture(scope="session")

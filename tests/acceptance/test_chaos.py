@@ -23,7 +23,7 @@ from tests.support.sipp import Sipp
 from tests.support.tcp_gate import TcpGate
 from tests.support.traffic import Traffic
 from tests.support.world import World, world_around
-from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.installations import find_installation
 
 TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "60"))
 

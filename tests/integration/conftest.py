@@ -9,7 +9,7 @@ import pytest
 from tests.support.company import Site, company
 from tests.support.postgres import PostgresServer
 from tests.support.required import require
-from vochi_agent.store.embedded import find_installation
+from vochi_agent.store.installations import find_installation
 from vochi_agent.store.postgres import PostgresStore
 
 

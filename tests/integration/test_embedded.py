@@ -11,14 +11,20 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from vochi_agent.errors import ConfigError
-from vochi_agent.store.embedded import EmbeddedPostgres, find_installation
-from vochi_agent.store.postmaster import running_server
+from tests.support.calls import NOON, answered
+from tests.support.commands import Workplace
+from vochi_agent.errors import ConfigError, StoreUnavailable
+from vochi_agent.store.account import borrowed_capability
+from vochi_agent.store.embedded import EmbeddedPostgres
+from vochi_agent.store.installations import Installation, find_installation, folders_of_wheel
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.store.postmaster import ENVIRONMENT, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
 DAEMON = """
@@ -271,3 +277,116 @@ async def test_what_root_began_is_refused_to_an_ordinary_user_in_plain_words(ope
     async with daemon(open_folder / "state", user="daemon") as (_, said):
         assert "postgres belongs to" in said
         assert "or as root, or give another daemon.state_dir" in said
+
+
+# --- across a major version ---
+
+LOCALE_OF_16 = ("--encoding=UTF8", "--locale=C.UTF-8")  # it has no builtin locale provider
+
+
+def of_16(state_dir: Path) -> EmbeddedPostgres:
+    """A vochi-agent whose newest PostgreSQL is 16."""
+    [path] = [folder for folder in folders_of_wheel() if folder.name == "pginstall"]
+    old = EmbeddedPostgres(state_dir)
+    old._installation = Installation(path=path, major=16)
+    return old
+
+
+async def old_cluster(state_dir: Path) -> None:
+    """What it would have left: our schema, a call and its customer."""
+    old = of_16(state_dir)
+    account = old._prepare_folder()
+    old._make_password(account)
+    data, password = state_dir / "postgres" / "data", state_dir / "postgres" / "password"
+    data.mkdir(mode=0o700)
+    account.own(data)
+    initdb = [old._installation.program("initdb"), "--username=vochi", "--auth=scram-sha-256", f"--pwfile={password}"]
+    capability = borrowed_capability() if account.drops else ""
+    command = account.command([*initdb, *LOCALE_OF_16, "-D", str(data)], capability=capability)
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, env=ENVIRONMENT, cwd="/", stdout=quiet)
+    assert await process.wait() == 0
+    async with old as dsn, PostgresStore(dsn) as store:
+        assert str(await query(dsn, "SHOW server_version")).startswith("16.")
+        await store.migrate()
+        await store.calls.record(answered(), lambda *_: ())
+        await store.customers.edit("0901", "+375290000011", {"last_name": "Тестов", "field1": "ёж"})
+
+
+async def held(state_dir: Path) -> list[object]:
+    """What the database says, whoever runs it."""
+    async with EmbeddedPostgres(state_dir) as dsn, PostgresStore(dsn) as store:
+        customer = await store.customers.customer("0901", "+375290000011")
+        assert customer is not None
+        assert [each async for each in store.recount.differences("0901")] == []
+        version = str(await query(dsn, "SHOW server_version")).partition(".")[0]
+        return [version, await store.pending(), customer.names.last_name, customer.fields[0], customer.history]
+
+
+async def test_data_of_postgresql_16_is_carried_over_and_the_old_folder_stays(tmp_path: Path) -> None:
+    await old_cluster(tmp_path)
+    folder = tmp_path / "postgres"
+    (folder / "data.new").mkdir()  # killed earlier, while the new cluster was filled
+    (folder / "carried.dump").write_bytes(b"half")
+    async with EmbeddedPostgres(tmp_path, may_carry_over=True) as dsn, PostgresStore(dsn) as store:
+        # An identity that did not come along would give the first number again.
+        later = NOON + timedelta(hours=1)
+        assert (await store.calls.record(answered(linkedid="2.1", started_at=later), lambda *_: ())).inserted
+        assert await query(dsn, "SELECT count(DISTINCT id) FROM calls") == 2
+    version, pending, name, note, history = whole = await held(tmp_path)
+
+    assert (version, pending, name, note) == ("18", [], "Тестов", "ёж")
+    assert getattr(history, "calls_total_in", None) == 2
+    assert (folder / "data.16" / "PG_VERSION").read_text() == "16\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["data", "data.16", "lock", "password"]
+    (folder / "data").rename(folder / "data.new")  # as if killed between the last two renames
+    assert await held(tmp_path) == whole
+
+
+async def test_a_command_does_not_carry_over_by_the_way_and_migrate_does(tmp_path: Path) -> None:
+    await old_cluster(tmp_path / "state")
+    with pytest.raises(ConfigError, match=r"made by PostgreSQL 16, this installation brings 18: `vochi-agent migrate`"):
+        await EmbeddedPostgres(tmp_path / "state").start()
+
+    place = Workplace(tmp_path)
+    place.write(
+        f'[daemon]\nstate_dir = "{tmp_path}/state"\n[[enterprises]]\nnumber = "0901"\ncountry = "BY"\n'
+        '[enterprises.asterisk]\nami = "127.0.0.1:5038"\nami_username = "vochi"\nami_secret = "secret"\n'
+        '[[enterprises.lines]]\nid = "0001701"\nendpoint = "PJSIP/gsm1"\n'
+    )
+    refused = await place.vochi("calls")
+    migrated = await place.vochi("migrate")
+    calls = await place.vochi("calls", "--json")
+
+    assert refused.code == 2
+    assert "`vochi-agent migrate`, or the start of the daemon, carries it over" in refused.err
+    assert migrated.code == 0, migrated.err
+    assert [call["linkedid"] for call in calls.json()] == [answered().linkedid]
+
+
+async def test_when_it_fails_the_old_data_is_as_it_was(tmp_path: Path) -> None:
+    """The old database has something of its own that cannot be read into any other."""
+    await old_cluster(tmp_path)
+    async with of_16(tmp_path) as dsn:
+        for statement in (
+            "CREATE TABLE zz AS SELECT 1 AS n",
+            "CREATE FUNCTION there() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.zz)'",
+            "CREATE TABLE aa (n int CHECK (there()))",
+            "INSERT INTO aa VALUES (1)",  # comes before zz in any dump
+        ):
+            await query(dsn, statement)
+    with pytest.raises(StoreUnavailable, match="pg_restore failed"):
+        await EmbeddedPostgres(tmp_path, may_carry_over=True).start()
+
+    async with of_16(tmp_path) as dsn:
+        assert await query(dsn, "SELECT last_name FROM customers") == "Тестов"
+
+
+async def test_data_of_a_newer_major_or_one_that_nobody_brings_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path):
+        pass
+    version = tmp_path / "postgres" / "data" / "PG_VERSION"
+    for found, way in (("15", "dump it with pg_dump of PostgreSQL 15"), ("19", "install the newer vochi-agent again")):
+        version.write_text(f"{found}\n")
+        with pytest.raises(ConfigError, match=way):
+            await EmbeddedPostgres(tmp_path, may_carry_over=True).start()

