@@ -17,8 +17,8 @@ from vochi_agent.protocols.ami import AmiReader, Message, encode_action
 from vochi_agent.simulator.pbx import CallerIdSubroutine, ClickToCall, Display, Far, Pbx, User
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
-PHONES = {"101": "Анна Отдел продаж", "102": "Борис", "103": "Вера", "104": "Глеб", "105": "Дарья", "108": "Зоя",
-          "109": "Игорь", "110": "Кира"}  # fmt: skip
+PHONES = {"101": "Анна Отдел продаж", "102": "Борис", "103": "Вера", "104": "Глеб", "105": "Дарья",
+          "106": "Егор Секретарь", "108": "Зоя", "109": "Игорь", "110": "Кира"}  # fmt: skip
 TRUNK = "PJSIP/trunk"
 USERS = {
     "vochi": User(secret="s3cret"),
@@ -42,6 +42,10 @@ COMPARED = frozenset(
         "SoftHangupRequest",
         "Hangup",
         "OriginateResponse",
+        "QueueCallerJoin",
+        "QueueCallerAbandon",
+        "QueueCallerLeave",
+        "BlindTransfer",
     ]
 )
 MOBILE = "80290000010"
@@ -165,6 +169,7 @@ PLAYS: Mapping[str, Play] = {
     "outbound-congestion": outbound(far=Far.CONGESTED),
     "outbound-wrong-number": outbound(far=Far.WRONG_NUMBER),
     "outbound-caller-cancels": outbound(gives_up_s=2.0, answered=False),
+    "blind-transfer": inbound(did="375172000040", ring=["106"], answer="106", transfer_to="101"),
     "internal-answered": lambda pbx: pbx.internal(extension="103", to="101"),
     "internal-missed": lambda pbx: pbx.internal(extension="101", to="103", answered=False, timeout_s=4.0),
 }
@@ -208,6 +213,29 @@ async def test_a_call_is_told_as_asterisk_told_it(scenario: str, pbx: Pbx) -> No
         simulated = told(await heard(pbx, PLAYS[scenario]))
 
     assert simulated == told(recorded(scenario))
+
+
+async def test_a_caller_in_a_queue_is_told_as_asterisk_told_it(pbx: Pbx) -> None:
+    """But for the cause of his hangup: the recorded caller named none, ours names 16."""
+    play = inbound(did="375172000020", ring=["101", "103"], answer="101", queue="sales")
+    async with daemon(pbx, name_the_caller):
+        simulated = told(await heard(pbx, play))
+
+    assert without_requests(simulated) == without_requests(told(recorded("inbound-queue-answered")))
+
+
+async def test_a_caller_who_leaves_a_queue_is_told_as_asterisk_told_it(pbx: Pbx) -> None:
+    """The recorded telephones rang twice, so only the caller's channel is compared."""
+    play = inbound(did="375172000021", caller="+375290000003", ring=["103", "104"], queue="support", gives_up_s=4.5)
+    async with daemon(pbx, name_the_caller):
+        simulated = told(await heard(pbx, play))
+
+    caller = f"{TRUNK} #0"
+    assert without_requests(simulated)[caller] == without_requests(told(recorded("inbound-queue-abandoned")))[caller]
+
+
+def without_requests(story: Mapping[str, list[tuple[str, str, tuple[str, ...]]]]) -> dict[str, object]:
+    return {name: [each for each in events if each[0] != "HangupRequest"] for name, events in story.items()}
 
 
 async def test_a_click_to_call_is_told_as_asterisk_told_it(pbx: Pbx) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,17 +17,21 @@ from typing import Self
 from vochi_agent.protocols.ami import Message
 
 from . import pbx_actions
-from .pbx_calls import NORMAL, Call, Far, Target
-from .pbx_channels import CallerId, Channel
+from .pbx_calls import NORMAL, Call, Far, HandOver, Target
+from .pbx_cel import CelWriter
+from .pbx_channels import CallerId, Channel, Headers
 from .pbx_click import ClickToCall
-from .pbx_dialplan import CallerIdSubroutine
+from .pbx_dialplan import CallerIdSubroutine, Subroutine
 from .pbx_manager import Manager, User
+from .pbx_queue import Waiting, wait_in_queue
 from .pbx_switch import RING, UP, Switch
 
 __all__ = ["CallerIdSubroutine", "ClickToCall", "Display", "Far", "Pbx", "User"]
 
 PHONES_CONTEXT = "internal"
 TRUNKS_CONTEXT = "from-trunk"
+# A simulation may run for hours.
+MOST_DISPLAYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Pbx:
         manager: The AMI listener; its `port` is where the daemon connects.
         subroutine: How inbound calls ask the daemon; None asks nobody.
         click: How people behave when a call is originated over AMI.
-        displays: What the handsets showed so far.
+        displays: What the handsets showed so far, the last ones of very many.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Pbx:
         speed: float = 1.0,
         clock: Callable[[], float] = time.time,
         displayed: Callable[[Display], None] | None = None,
+        cel: CelWriter | None = None,
     ) -> None:
         """Prepare; nothing is bound yet.
 
@@ -77,16 +83,19 @@ class Pbx:
             speed: How many times faster than life calls go.
             clock: Seconds since the epoch.
             displayed: Told of each display as it happens.
+            cel: Keeps the records; None keeps none.
         """
         self.manager = Manager(host, port, users=users, perform=functools.partial(pbx_actions.perform, self))
-        self.switch = Switch(clock, self.manager.publish)
-        self.subroutine: CallerIdSubroutine | None = None
+        self.switch = Switch(clock, self._publish)
+        self.subroutine: Subroutine | None = None
         self.click = ClickToCall()
         self.displays: list[Display] = []
         self._phones = dict(phones)
         self._trunks = frozenset(trunks)
         self._speed = speed
         self._displayed = displayed
+        self._cel = cel
+        self._queued: Counter[str] = Counter()
         self._calls: dict[str, Call] = {}
         self._originated = asyncio.TaskGroup()
 
@@ -122,6 +131,8 @@ class Pbx:
         gives_up_s: float | None = None,
         greeting_s: float = 0.0,
         far: Mapping[str, Far] | None = None,
+        queue: str = "",
+        transfer_to: str = "",
     ) -> str:
         """A call from outside, from its first channel to its last hangup.
 
@@ -140,6 +151,8 @@ class Pbx:
             gives_up_s: Seconds from the start after which the caller leaves, whatever goes on.
             greeting_s: Seconds the PBX answers and plays before any phone is dialled.
             far: How extensions behave that do not simply ring.
+            queue: The queue in which `ring` are the members; "" dials them.
+            transfer_to: Whom the one who answers sends the caller on to, in the middle of the conversation.
 
         Returns:
             The linkedid.
@@ -159,7 +172,14 @@ class Pbx:
             if greeting_s and not call.cut.done():
                 self.switch.set_state(source, UP)
                 await call.pause(greeting_s)
-            await call.go(source, groups, timeout_s, talk_s, source_hangs_up=caller_hangs_up)
+            if transfer_to:
+                call.hand_over = HandOver(self._phone(transfer_to, None, after_s), talk_s / 2)
+                talk_s /= 2
+            if queue:
+                plan = Waiting(queue=queue, members=groups[0], timeout_s=timeout_s, callers=self._queued)
+                await wait_in_queue(self.switch, call, source, plan, talk_s, source_hangs_up=caller_hangs_up)
+            else:
+                await call.go(source, groups, timeout_s, talk_s, source_hangs_up=caller_hangs_up)
         return source.linkedid
 
     async def outbound(
@@ -320,10 +340,17 @@ class Pbx:
         if trunk not in self._trunks:
             raise LookupError(f"the simulated PBX has no trunk {trunk}")
 
+    def _publish(self, event_class: str, headers: Headers) -> None:
+        self.manager.publish(event_class, headers)
+        if self._cel:
+            self._cel.receive(headers)
+
     def _show(self, leg: Channel) -> None:
         if leg.extension not in self._phones:
             return
         display = Display(leg.extension, leg.connected.name, leg.connected.number, self.switch.clock())
         self.displays.append(display)
+        if len(self.displays) > MOST_DISPLAYS:
+            del self.displays[: MOST_DISPLAYS // 2]
         if self._displayed:
             self._displayed(display)

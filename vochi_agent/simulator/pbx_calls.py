@@ -11,7 +11,7 @@ from enum import Enum
 from .pbx_channels import CallerId, Channel
 from .pbx_switch import BUSY, DOWN, RINGING, UP, Switch
 
-__all__ = ["NOBODY", "NORMAL", "Call", "Dialled", "Far", "Target"]
+__all__ = ["ELSEWHERE", "NOBODY", "NORMAL", "NOT_TOLD", "Call", "Dialled", "Far", "HandOver", "Target"]
 
 NORMAL = 16
 NO_ANSWER = 19
@@ -23,6 +23,7 @@ NOT_FOUND = 404
 TEMPORARILY_UNAVAILABLE = 480
 REQUEST_TERMINATED = 487
 SERVER_ERROR = 500
+TRANSFERRED_RINGS_S = 20.0
 
 
 class Far(Enum):
@@ -93,6 +94,14 @@ class Dialled:
     code: int = TEMPORARILY_UNAVAILABLE
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A blind transfer: after so many seconds of talk whoever took the call sends the caller on to another phone."""
+
+    to: Target
+    after_s: float
+
+
 NOBODY = Dialled("CHANUNAVAIL", cause=NO_ROUTE, code=NOT_FOUND)
 """Nothing could be dialled."""
 
@@ -103,6 +112,7 @@ class Call:
     Attributes:
         cut: The channel whose side ends the call.
         displayed: Told of each handset as it begins to show a caller.
+        hand_over: What becomes of the next conversation, None when it is simply had.
     """
 
     def __init__(self, switch: Switch, *, speed: float, displayed: Callable[[Channel], None]) -> None:
@@ -118,6 +128,7 @@ class Call:
         self._speed = speed
         self._ended_from_outside = False
         self.displayed = displayed
+        self.hand_over: HandOver | None = None
 
     def hang_up_by(self, channel: Channel) -> None:
         """This side ends the call now."""
@@ -157,6 +168,8 @@ class Call:
     async def dial(self, source: Channel, targets: Sequence[Target], timeout_s: float) -> Dialled:
         """Dial every target at once; the first that answers wins. When the caller leaves, status is CANCEL."""
         switch = self._switch
+        targets_named = "&".join(f"{target.endpoint.partition('/')[0]}/{target.dialled}" for target in targets)
+        switch.begin_application(source, "Dial", f"{targets_named},{timeout_s:g}")
         switch.set_variable(source, "DIALSTATUS", "")
         legs = [(self._leg(source, target), target) for target in targets if target.far is not Far.OFFLINE]
         for leg, target in legs:
@@ -169,10 +182,33 @@ class Call:
         return outcome
 
     async def talk(self, source: Channel, leg: Channel, talk_s: float, *, source_hangs_up: bool) -> None:
-        """Bridge the two, let them talk, and end the call from one side."""
+        """Bridge the two, let them talk, and end the call from one side, or hand it over to somebody else."""
+        self._switch.bridge(leg, source)
+        plan, self.hand_over = self.hand_over, None
+        ender = await self.pause(plan.after_s if plan else talk_s)
+        if plan and ender is None:
+            await self._transfer(source, leg, plan.to, talk_s, source_hangs_up=source_hangs_up)
+            return
+        self._part(source, leg, ender or (source if source_hangs_up else leg))
+
+    async def _transfer(
+        self, source: Channel, leg: Channel, to: Target, talk_s: float, *, source_hangs_up: bool
+    ) -> None:
+        """The phone that talks refers the caller to another one and is gone, whatever becomes of that."""
         switch = self._switch
-        switch.bridge(leg, source)
-        ender = await self.pause(talk_s) or (source if source_hangs_up else leg)
+        switch.blind_transfer(leg, source, context=to.context, exten=to.dialled)
+        switch.leave_bridge(leg)
+        source.context, source.exten = to.context, to.dialled
+        switch.leave_bridge(source)
+        switch.hang_up(leg, NORMAL)
+        outcome = await self.dial(source, [to], TRANSFERRED_RINGS_S)
+        if outcome.leg:
+            await self.talk(source, outcome.leg, talk_s, source_hangs_up=source_hangs_up)
+        else:
+            self.end(source, outcome)
+
+    def _part(self, source: Channel, leg: Channel, ender: Channel) -> None:
+        switch = self._switch
         self._request_hangup(ender, NORMAL)
         switch.leave_bridge(ender)
         if ender is source:
@@ -212,7 +248,15 @@ class Call:
 
     def _leg(self, source: Channel, target: Target) -> Channel:
         switch = self._switch
-        leg = switch.new_channel(
+        leg = self.new_leg(source, target)
+        if target.identity is None:
+            switch.set_caller(leg, CallerId(source.exten, source.connected.name))
+        switch.set_connected(leg, source.caller)
+        return leg
+
+    def new_leg(self, source: Channel, target: Target) -> Channel:
+        """The channel to a destination; it knows nothing yet of who calls."""
+        leg = self._switch.new_channel(
             target.endpoint,
             state=DOWN,
             caller=target.identity or CallerId(),
@@ -221,9 +265,6 @@ class Call:
             parent=source,
         )
         leg.exten = source.exten
-        if target.identity is None:
-            switch.set_caller(leg, CallerId(source.exten, source.connected.name))
-        switch.set_connected(leg, source.caller)
         return leg
 
     def _ring(self, source: Channel, legs: Sequence[tuple[Channel, Target]]) -> tuple[list["Ringing"], Dialled]:

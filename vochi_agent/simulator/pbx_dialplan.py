@@ -6,6 +6,7 @@ It skips the daemon when its heartbeat is old, leaves it after two seconds, and 
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from vochi_agent.errors import RemoteProtocolError
 from vochi_agent.protocols.agi_pbx import AgiCommandReader, encode_environment, encode_reply, encode_usage_error
@@ -13,13 +14,21 @@ from vochi_agent.protocols.agi_pbx import AgiCommandReader, encode_environment, 
 from .pbx_channels import Channel
 from .pbx_switch import Switch
 
-__all__ = ["CallerIdSubroutine"]
+__all__ = ["CallerIdSubroutine", "Subroutine"]
 
 HEARTBEAT_LIMIT_S = 5.0
 # Set(TIMEOUT(absolute)=2) around the AGI.
 GUARD_S = 2.0
 READ_BYTES = 4096
 SET_USAGE = " Usage: SET VARIABLE <variablename> <value>\n\tSets a variable to the current channel."
+
+
+class Subroutine(Protocol):
+    """What the dialplan runs for a call from outside before it dials anybody."""
+
+    async def run(self, switch: Switch, channel: Channel, cut: "asyncio.Future[Channel]") -> None:
+        """Returns when the dialplan goes on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

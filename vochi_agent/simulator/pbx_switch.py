@@ -22,6 +22,7 @@ __all__ = ["BUSY", "DOWN", "RING", "RINGING", "UP", "Switch"]
 
 DOWN, RING, RINGING, UP, BUSY = 0, 4, 5, 6, 7
 CALL_CLASS = "call"
+AGENT_CLASS = "agent"
 DIALPLAN_CLASS = "dialplan"
 USER_CLASS = "user"
 
@@ -104,6 +105,33 @@ class Switch:
         channel.variables[name.lstrip("_")] = value
         headers = [*channel_headers(channel), ("Variable", name), ("Value", value)]
         self._say("VarSet", headers, DIALPLAN_CLASS)
+
+    def begin_application(self, channel: Channel, name: str, data: str) -> None:
+        """The dialplan runs an application for a channel."""
+        place = [("Extension", channel.exten), ("Application", name), ("AppData", data)]
+        self._say("Newexten", [*channel_headers(channel), *place], DIALPLAN_CLASS)
+
+    def join_queue(self, channel: Channel, queue: str, *, waiting: int) -> None:
+        """A caller begins to wait; `waiting` counts him."""
+        place = [("Queue", queue), ("Position", str(waiting)), ("Count", str(waiting))]
+        self._say("QueueCallerJoin", [*channel_headers(channel), *place], AGENT_CLASS)
+
+    def abandon_queue(self, channel: Channel, queue: str, *, held_s: float) -> None:
+        """A caller lost patience."""
+        place = [("Queue", queue), ("Position", "1"), ("OriginalPosition", "1"), ("HoldTime", str(int(held_s)))]
+        self._say("QueueCallerAbandon", [*channel_headers(channel), *place], AGENT_CLASS)
+
+    def leave_queue(self, channel: Channel, queue: str, *, waiting: int) -> None:
+        """A caller waits no more, whatever for; `waiting` does not count him."""
+        place = [("Queue", queue), ("Position", "1"), ("Count", str(waiting))]
+        self._say("QueueCallerLeave", [*channel_headers(channel), *place], AGENT_CLASS)
+
+    def blind_transfer(self, transferer: Channel, transferee: Channel, *, context: str, exten: str) -> None:
+        """One of two who talk sends the other to an extension."""
+        who = [*channel_headers(transferer, "Transferer"), *channel_headers(transferee, "Transferee")]
+        bridge = bridge_headers(transferer.bridge) if transferer.bridge else []
+        place = [("IsExternal", "Yes"), ("Context", context), ("Extension", exten)]
+        self._say("BlindTransfer", [("Result", "Success"), *who, *bridge, *place])
 
     def user_event(self, channel: Channel, name: str, fields: Mapping[str, str]) -> None:
         """The dialplan's own event, as `UserEvent(name,Key: value)`."""
