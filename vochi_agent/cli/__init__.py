@@ -46,6 +46,7 @@ COMMANDS = {
     "replay": "read a recorded AMI stream as the daemon would",
     "dialplan": "print what Asterisk needs to know of us, for this configuration",
     "record": "write the live AMI stream to a file",
+    "simulate": "play a PBX for the running daemon, as a scenario says",
     "recover": "store the calls that only the PBX's own records know",
     "completion": "print what lets a shell complete the words of these commands",
 }

@@ -74,6 +74,7 @@ class CrmServer:
         unsuccessful: An error with status 200.
         unknown: The answer to a path that there is not.
         elsewhere: What stands before paths that are another server's in truth, which is never ill; "" for none.
+        port: 0 picks a free one.
 
     Attributes:
         fault: Set it at any time; holds for requests that come from then on.
@@ -94,6 +95,7 @@ class CrmServer:
         unsuccessful: Callable[[], web.Response],
         unknown: Callable[[], web.Response],
         elsewhere: str = "",
+        port: int = 0,
     ) -> None:
         self.fault: Fault | None = None
         self.silence_s = silence_s
@@ -110,7 +112,7 @@ class CrmServer:
         self._arrived = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = port
 
     @property
     def url(self) -> str:

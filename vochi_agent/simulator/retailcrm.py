@@ -83,6 +83,7 @@ class RetailCrmSandbox:
         *,
         api_key: str,
         host: str = "127.0.0.1",
+        port: int = 0,
         silence_s: float = 30.0,
         requests_per_s: int = REQUESTS_PER_S,
     ) -> None:
@@ -120,6 +121,7 @@ class RetailCrmSandbox:
                 web.get("/api/credentials", self._credentials),
             ],
             host=host,
+            port=port,
             prefix=API,
             silence_s=silence_s,
             check=self._check,
