@@ -24,7 +24,7 @@ from .clock import PrintedTimes
 from .record_files import lines_since
 from .record_tables import Row, Table, open_table, text_of
 
-__all__ = ["CdrFile", "CdrTable", "open_cdr"]
+__all__ = ["CdrFile", "CdrTable", "calls_from", "open_cdr"]
 
 BATCH: Final = 200
 # A file prints times without a zone: where to begin to read is known no better than this.
@@ -44,6 +44,17 @@ def open_cdr(place: str, layout: Layout, timezone: tzinfo) -> "CdrFile | CdrTabl
     if "://" in place:
         return CdrTable(open_table(place, "cdr"), layout, timezone)
     return CdrFile(Path(place), layout, timezone)
+
+
+def calls_from(
+    lines: Iterable[str], layout: Layout, times: PrintedTimes, *, since: float, until: float, problems: Counter[str]
+) -> Iterator[Call]:
+    """The calls of some time (epoch seconds) that a file tells of; what makes no sense is counted and passed over."""
+    rows = read_cdr(lines, times, problems)
+    gathered = _Gathered(layout, since, until)
+    while batch := list(islice(rows, BATCH)):
+        yield from gathered.receive(batch)
+    yield from gathered.rest()
 
 
 class CdrFile:
@@ -74,11 +85,9 @@ class CdrFile:
 
     def _batches(self, since: float, until: float) -> Iterator[list[Event | Call]]:
         lines = lines_since(self._path, since - ZONES_S, self._moment, self.problems)
-        rows = read_cdr(lines, self._times, self.problems)
-        gathered = _Gathered(self._layout, since, until)
-        while batch := list(islice(rows, BATCH)):
-            yield from _batches(gathered.receive(batch))
-        yield from _batches(gathered.rest())
+        calls = calls_from(lines, self._layout, self._times, since=since, until=until, problems=self.problems)
+        while batch := list(islice(calls, BATCH)):
+            yield [*batch]
 
     def _moment(self, line: str) -> float | None:
         return next((row.start for row in read_cdr([line], self._times, Counter())), None)

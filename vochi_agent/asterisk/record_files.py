@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, cast
 
 from .clock import EARLIEST_TRUSTED
 
-__all__ = ["Moment", "lines_since"]
+__all__ = ["Moment", "lines_of", "lines_since", "tail_of"]
 
 MAX_LINE: Final = 1 << 17
 BLOCK: Final = 1 << 20
@@ -74,6 +74,33 @@ def lines_since(path: Path, since: float, moment: Moment, problems: Counter[str]
             if part.plain:
                 stream.seek(_offset(part.raw, since, moment))
             yield from _lines(stream, problems)
+
+
+def lines_of(path: Path, problems: Counter[str]) -> Iterator[str]:
+    """Every line of one file, decompressed. What is damaged is counted in `problems` and passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as raw:
+        yield from _lines(_Part(raw=raw, suffix=path.suffix, changed=0.0).open(), problems)
+
+
+def tail_of(path: Path) -> Iterator[str]:
+    """The last lines of a file, a mebibyte of them; all of a compressed one, which has no end to begin at.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as raw:
+        part = _Part(raw=raw, suffix=path.suffix, changed=0.0)
+        stream = part.open()
+        if part.plain and raw.seek(0, os.SEEK_END) > BLOCK:
+            raw.seek(-BLOCK, os.SEEK_END)
+            raw.readline(BLOCK)  # the end of a line that began before
+        elif part.plain:
+            raw.seek(0)
+        yield from _lines(stream, Counter())
 
 
 def _family(path: Path) -> list[Path]:

@@ -13,6 +13,9 @@ __all__ = ["Endpoint", "Layout", "Role", "dialled_digits", "endpoint_name"]
 
 # Contract §2: every channel TECH/<2-5 digits> whose endpoint is no line's is that extension.
 _EXTENSION = regex(r"[A-Za-z0-9_]+/(\d{2,5})")
+# What may be the name of a trunk that nobody configured, and how many of them there can be.
+_GUESSABLE = regex(r"[A-Za-z0-9]+/[!-~]{1,64}")
+MOST_GUESSED = 1000
 # Technologies whose channels carry no person of their own: plumbing of the PBX.
 _PLUMBING = frozenset(
     {"Local", "Snoop", "Message", "Surrogate", "Recorder", "Announcer", "CBAnn", "CBRec", "Bridge", "Mix"}
@@ -56,7 +59,9 @@ def dialled_digits(dial_string: str) -> str:
 class Layout:
     """Answers about one enterprise's PBX. Immutable: a reload makes a new one, a call keeps the one it began with."""
 
-    def __init__(self, enterprise: Enterprise) -> None:
+    def __init__(self, enterprise: Enterprise, *, guess_lines: bool = False) -> None:
+        """With `guess_lines` whatever is no telephone is a trunk and a line of its own: nobody configured any."""
+        self._guess_lines = guess_lines
         self.enterprise_number = enterprise.number
         self.country = enterprise.country
         self._lines_by_endpoint: dict[str, list[Line]] = {}
@@ -107,7 +112,16 @@ class Layout:
             return Endpoint(parent, Role.TRUNK)
         if match := _EXTENSION.fullmatch(name):
             return Endpoint(name, Role.EXTENSION, match[1])
-        return Endpoint(name, Role.OTHER)
+        return self._guessed(parent) if self._guess_lines else Endpoint(name, Role.OTHER)
+
+    def _guessed(self, name: str) -> Endpoint:
+        if not _GUESSABLE.fullmatch(name) or len(self._lines_by_endpoint) >= MOST_GUESSED:
+            return Endpoint(name, Role.OTHER)
+        line = Line(id=name.partition("/")[2], endpoint=name)
+        self._lines_by_endpoint[name] = [line]
+        self._line_by_id[line.id] = line
+        self._rules[line.id] = ()
+        return Endpoint(name, Role.TRUNK)
 
     def inbound_line(self, endpoint: str, did: str) -> Line | None:
         """The line a call came in by: the endpoint's only one, else the one that has the dialled number."""

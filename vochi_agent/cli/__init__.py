@@ -47,6 +47,8 @@ COMMANDS = {
     "dialplan": "print what Asterisk needs to know of us, for this configuration",
     "record": "write the live AMI stream to a file",
     "simulate": "play a PBX for the running daemon, as a scenario says",
+    "watch": "the calls of a PBX as they go on, in the terminal; needs no configuration",
+    "report": "who was missed and never called back, from the PBX's own CDR",
     "recover": "store the calls that only the PBX's own records know",
     "completion": "print what lets a shell complete the words of these commands",
 }

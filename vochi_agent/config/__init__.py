@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from vochi_agent.config.checks import check_agreement
 from vochi_agent.config.credentials import places_of_secrets, read_secrets, secret_values
 from vochi_agent.config.document import Document, KeyPath
-from vochi_agent.config.environment import default_path, notify_socket, watchdog_interval_s
+from vochi_agent.config.environment import ami_secret, default_path, notify_socket, watchdog_interval_s
 from vochi_agent.config.problems import report
 from vochi_agent.config.tables import (
     CRM_TABLES,
@@ -66,6 +66,7 @@ __all__ = [
     "SecretStr",
     "TelegramConfig",
     "UonConfig",
+    "ami_secret",
     "default_path",
     "load",
     "notify_socket",

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["credentials_directories", "default_path", "notify_socket", "watchdog_interval_s"]
+__all__ = ["ami_secret", "credentials_directories", "default_path", "notify_socket", "watchdog_interval_s"]
 
 SYSTEM_PATH = Path("/etc/vochi-agent/config.toml")
 
@@ -11,6 +11,11 @@ SYSTEM_PATH = Path("/etc/vochi-agent/config.toml")
 def default_path() -> Path:
     """`$VOCHI_CONFIG`, else `/etc/vochi-agent/config.toml`."""
     return Path(_variable("VOCHI_CONFIG") or SYSTEM_PATH)
+
+
+def ami_secret() -> str:
+    """`$VOCHI_AMI_SECRET`, for the command that needs no configuration; "" when it is not set."""
+    return _variable("VOCHI_AMI_SECRET")
 
 
 def credentials_directories() -> list[Path]:
