@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush wheel deb packages licences audit clean
+.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush wheel deb packages licences audit fuzz clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,9 @@ load: $(VENV)/.installed-dev ## how quick FastAGI is: 200 questions a second for
 rush: $(VENV)/.installed-dev ## 60 calls a minute into one Telegram group for ten real minutes
 	VOCHI_RUSH_MINUTE=60 VOCHI_RUSH_MINUTES=10 $(RUN)/python -m pytest -s \
 		tests/integration/test_telegram_rush.py -k "sixty and postgresql18"
+
+fuzz: $(VENV)/.installed-fuzz ## a million mutated inputs at every door of strangers (INPUTS=1000000 SEED=1)
+	$(RUN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 fmt: $(VENV)/.installed-dev ## format the code
 	$(RUN)/ruff check --fix
@@ -98,6 +101,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
 	$(PIP) --editable '.[embedded,dev]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(PIP) --editable '.[embedded,dev,fuzz]'
+	touch $@
 
 # The peers' own old dependencies stay out of our environment.
 var/peers-venv/.installed: setup.cfg
