@@ -4,22 +4,17 @@ import asyncio
 import os
 import pty
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.watching import WITHIN_S, interrupted, until_told, watching
 from vochi_agent.protocols.ami import Message
 from vochi_agent.simulator.pbx import Pbx, User
 
 PHONES = {"150": "Первый Агент", "151": "Второй Агент", "152": ""}
-ROOT = Path(__file__).parents[2]
 CALLER = "+375290000022"
 NUMBER = "💰+375 (29) 000-00-22"
-WITHIN_S = 40.0
 
 
 @pytest.fixture
@@ -29,55 +24,13 @@ async def pbx() -> AsyncIterator[Pbx]:
         yield simulator
 
 
-@asynccontextmanager
-async def watching(pbx: Pbx, *more: str, secret: str = "s3cret", terminal: int | None = None) -> AsyncIterator[Process]:
-    environment: Mapping[str, str] = {
-        "PATH": os.environ["PATH"],
-        "TERM": "xterm",
-        "COLUMNS": "80",
-        "VOCHI_CONFIG": "/nonexistent/config.toml",
-        **({"VOCHI_AMI_SECRET": secret} if secret else {}),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "vochi_agent", "watch", "--ami", f"127.0.0.1:{pbx.manager.port}",
-        "--timezone", "Europe/Minsk", *more,
-        cwd=ROOT, env=environment, start_new_session=True,
-        stdin=terminal or asyncio.subprocess.DEVNULL, stdout=terminal or PIPE, stderr=terminal or PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def until_told(process: Process, *pieces: str) -> str:
-    """What a pipe gave until all of it was there."""
-    assert process.stdout is not None
-    text = ""
-    async with asyncio.timeout(WITHIN_S):
-        while not all(piece in text for piece in pieces):
-            line = await process.stdout.readline()
-            assert line, text
-            text += line.decode()
-    return text
-
-
-async def interrupted(process: Process) -> tuple[int, str, str]:
-    process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(WITHIN_S):
-        out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
-
-
 def answered(pbx: Pbx, **plan: object) -> asyncio.Task[str]:
     usual = {"trunk": "PJSIP/gsm1", "did": "0001701", "caller": CALLER, "ring": ["150", "151"], "answer": "150"}
     return asyncio.get_running_loop().create_task(pbx.inbound(**{**usual, **plan}))  # type: ignore[arg-type]
 
 
 async def test_a_pipe_gets_each_state_of_a_call_without_colours(pbx: Pbx) -> None:
-    async with watching(pbx) as process:
+    async with watching(pbx.manager.port) as process:
         await until_told(process, "watching as vochi")
         await answered(pbx, talk_s=20)
         told = await until_told(process, "✅Успешный входящий звонок", "⌛ Длительность")
@@ -102,7 +55,7 @@ async def test_it_only_reads(pbx: Pbx) -> None:
         return perform(name, message)
 
     pbx.manager.perform = noted  # type: ignore[assignment]
-    async with watching(pbx) as process:
+    async with watching(pbx.manager.port) as process:
         await until_told(process, "watching as vochi")
         await answered(pbx)
         await until_told(process, "✅Успешный")
@@ -113,7 +66,7 @@ async def test_it_only_reads(pbx: Pbx) -> None:
 
 
 async def test_it_survives_a_cut_and_goes_on_with_the_calls_that_live(pbx: Pbx) -> None:
-    async with watching(pbx) as process:
+    async with watching(pbx.manager.port) as process:
         await until_told(process, "watching as vochi")
         call = answered(pbx, talk_s=1000)
         await until_told(process, "🔗 Идет входящий разговор")
@@ -133,7 +86,7 @@ async def test_a_terminal_is_drawn_again_and_left_clean(pbx: Pbx) -> None:
     """Live cards stand in frames at the bottom, finished ones scroll; the secret is asked for and never echoed."""
     master, slave = pty.openpty()
     os.set_blocking(master, False)
-    async with watching(pbx, "--user", "vochi", secret="", terminal=slave) as process:
+    async with watching(pbx.manager.port, "--user", "vochi", secret="", terminal=slave) as process:
         os.close(slave)
         shown = await until_shown(master, "AMI secret: ")
         os.write(master, b"s3cret\n")
@@ -175,7 +128,7 @@ async def test_it_ends_when_nobody_reads_any_more(pbx: Pbx) -> None:
 
 
 async def test_a_refused_secret_ends_it_with_a_sentence(pbx: Pbx) -> None:
-    async with watching(pbx, secret="wrong") as process, asyncio.timeout(WITHIN_S):
+    async with watching(pbx.manager.port, secret="wrong") as process, asyncio.timeout(WITHIN_S):
         out, err = await process.communicate()
 
     assert process.returncode == 3
@@ -194,7 +147,7 @@ async def test_a_refused_secret_ends_it_with_a_sentence(pbx: Pbx) -> None:
     ],
 )
 async def test_bad_usage_is_a_sentence(pbx: Pbx, more: tuple[str, ...], said: str) -> None:
-    async with watching(pbx, *more) as process, asyncio.timeout(WITHIN_S):
+    async with watching(pbx.manager.port, *more) as process, asyncio.timeout(WITHIN_S):
         _, err = await process.communicate()
 
     assert process.returncode == 2
@@ -202,7 +155,7 @@ async def test_bad_usage_is_a_sentence(pbx: Pbx, more: tuple[str, ...], said: st
 
 
 async def test_nobody_there_is_said_at_once(pbx: Pbx) -> None:
-    async with watching(pbx, "--ami", "127.0.0.1:1") as process, asyncio.timeout(WITHIN_S):
+    async with watching(pbx.manager.port, "--ami", "127.0.0.1:1") as process, asyncio.timeout(WITHIN_S):
         _, err = await process.communicate()
 
     assert process.returncode == 3
