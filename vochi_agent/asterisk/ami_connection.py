@@ -21,6 +21,8 @@ from typing import NoReturn
 from vochi_agent.errors import ActionFailed, ConnectionLost, LoginRefused, NotReachable, RemoteProtocolError
 from vochi_agent.protocols.ami import AmiReader, Message, encode_action
 
+from .clock import epoch_of
+
 __all__ = ["AmiConnection", "AmiPeer", "AmiTimeouts", "Fields", "connect"]
 
 READ_BYTES = 1 << 16
@@ -255,8 +257,9 @@ class AmiConnection:
             await asyncio.sleep(self._timeouts.ping_every)
 
     def _measure_clock(self, pong: Message, sent_at: float) -> None:
-        with suppress(ValueError):
-            self.clock_offset = float(pong.get("Timestamp")) - (sent_at + self._clock()) / 2
+        at = epoch_of(pong.get("Timestamp"))
+        if at is not None:
+            self.clock_offset = at - (sent_at + self._clock()) / 2
 
     def _receive(self, message: Message) -> None:
         exchange = self._pending.get(message.action_id)

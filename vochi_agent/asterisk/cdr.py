@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from .clock import PrintedTimes
+from .clock import LATEST, PrintedTimes
 
 __all__ = ["CdrRow", "cdr_row", "read_cdr"]
 
@@ -24,7 +24,6 @@ MASTER: Final = (
     "sequence",
 )  # fmt: skip
 DISPOSITIONS: Final = frozenset({"ANSWERED", "NO ANSWER", "BUSY", "FAILED", "CONGESTION"})
-LATEST: Final = 4e9
 
 
 class CdrRow(NamedTuple):

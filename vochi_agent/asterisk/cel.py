@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .clock import ClockMender
+from .clock import LATEST, ClockMender
 
 __all__ = ["COLUMNS", "CelRow", "cel_row", "clock_mender", "mended", "read_rows", "read_text"]
 
@@ -24,8 +24,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 # A caller's name or an application's arguments have no length of their own; a row of a megabyte is an attack.
 MAX_FIELD: Final = 1 << 17
-# Epoch seconds that `datetime` can hold; a clock that was never set begins at 0.
-LATEST: Final = 4e9
 # How a row begins. A row whose writer died is continued by the next one; inside a value every quote stands doubled.
 _ROW_START: Final = re.compile(r'"[A-Z_]{4,30}","')
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final, Generic, TypeVar
 
-__all__ = ["EARLIEST_TRUSTED", "ClockMender", "PrintedTimes"]
+__all__ = ["EARLIEST_TRUSTED", "LATEST", "ClockMender", "PrintedTimes", "epoch_of"]
 
 # A board without a battery counts from 1970 after a loss of power, until it has asked the network for the time: an
 # earlier moment than this says nothing about order.
 EARLIEST_TRUSTED: Final = 1e9
+# Later than any PBX's clock stands; `datetime` could not hold what some senders would write.
+LATEST: Final = 4e9
 # How much is kept of such a stretch; one that lasts longer is passed on with the times it has.
 LONGEST_STRETCH: Final = 20_000
 # Zones differ by quarters of an hour; a uniqueid is printed within this of the channel's first record.
@@ -20,6 +22,15 @@ WIDEST_ZONE_S: Final = 14 * 3600.0
 _UNIQUEID = re.compile(r"(?:.*-)?(\d{9,10})\.\d+")
 
 T = TypeVar("T")
+
+
+def epoch_of(text: str) -> float | None:
+    """Epoch seconds as Asterisk writes them; None for what no clock can show (`nan`, the year 570836)."""
+    try:
+        at = float(text)
+    except ValueError:
+        return None
+    return at if 0 <= at < LATEST else None
 
 
 class PrintedTimes:

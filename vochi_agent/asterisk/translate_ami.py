@@ -4,11 +4,14 @@ A literal table from event name to function. What an event means is documented w
 22.10, read = system,call,agent,user,dialplan.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Event, Origin
 from vochi_agent.protocols.ami import Message
+
+from .clock import epoch_of
 
 __all__ = ["VARIABLES", "WANTED", "snapshot", "translate"]
 
@@ -20,6 +23,8 @@ _UP_STATE, _RINGING_STATE = "6", "5"
 _MARKS = frozenset({"forbidden", "closed", "voicemail", "blocked"})
 # The only variables worth reading; a dialplan that lets channels inherit one writes underscores before its name.
 VARIABLES = frozenset({"DIALSTATUS", "QUEUESTATUS", "VOCHI_LINE", "_VOCHI_LINE", "__VOCHI_LINE"})
+# Hours go on beyond 99 in a call that somebody forgot.
+_DURATION = re.compile(r"([0-9]{1,4}):([0-9]{1,2}):([0-9]{1,2})")
 _VOICEMAIL_APPLICATIONS = frozenset({"VoiceMail", "Voicemail", "MinivmRecord"})
 
 
@@ -32,11 +37,8 @@ def translate(message: Message, received_at: float) -> Event | None:
     handler = _TRANSLATORS.get(message.event)
     if handler is None:
         return None
-    try:
-        at = float(message.get("Timestamp", ""))
-    except ValueError:
-        at = received_at
-    return handler(message, at)
+    at = epoch_of(message.get("Timestamp", ""))
+    return handler(message, received_at if at is None else at)
 
 
 def snapshot(
@@ -67,11 +69,8 @@ def _row(row: Message, holding: set[str], made: Mapping[str, float]) -> ev.Snaps
 
 def _seconds(duration: str) -> float:
     """`HH:MM:SS` of CoreShowChannel."""
-    try:
-        hours, minutes, seconds = (int(part) for part in duration.split(":"))
-    except ValueError:
-        return 0.0
-    return hours * 3600.0 + minutes * 60 + seconds
+    match = _DURATION.fullmatch(duration)
+    return int(match[1]) * 3600.0 + int(match[2]) * 60 + int(match[3]) if match else 0.0
 
 
 def _known(value: str) -> str:

@@ -19,6 +19,7 @@ from vochi_agent.protocols.ami import Message
 
 from .ami import AmiClient, AmiConnection, AmiPeer
 from .ari import Ari
+from .clock import epoch_of
 from .translate_ami import VARIABLES, WANTED, snapshot, translate
 
 __all__ = ["PbxWatch"]
@@ -127,10 +128,8 @@ class PbxWatch:
         pong = await connection.action("Ping")
         channels = await connection.list_action("CoreShowChannels")
         bridges = await connection.list_action("BridgeList")
-        try:
-            at = float(pong.get("Timestamp"))
-        except ValueError:
-            at = self.pbx_time()
+        told = epoch_of(pong.get("Timestamp"))
+        at = self.pbx_time() if told is None else told
         self._tell_all(self.tracker.receive(snapshot(at, channels, bridges, made)))
         self.connected = True
         self._told_connected(at)
