@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 BUDGET_S: Final = 10.0  # a whole operation; a phone has long been answered by then, the customer's row still gains
 ATTEMPT_S: Final = 4.0
 ATTEMPTS: Final = 3
+CROWD_TOLD_S: Final = 60.0  # between two lines of the log about requests that had to be left out
 MAX_BODY_BYTES: Final = 1 << 20
 LIMITED_PAUSE_S: Final = 1.0  # RetailCRM names no time with its 503; its limits count per second
 MAX_PAUSE_S: Final = 5.0
@@ -84,6 +85,10 @@ class _Limited(CrmUnavailable):
         self.pause_s = pause_s
 
 
+class _NotAsked(CrmUnavailable):
+    """Our own rate left no time: the CRM was not asked, so this says nothing about it."""
+
+
 class CrmHttp:
     """Requests to one account of one CRM.
 
@@ -132,6 +137,7 @@ class CrmHttp:
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
         self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
         self._failing: type[Exception] | None = None
+        self._crowded_at: float | None = None
 
     def apart(self, what: str, *, rps: float | None = None) -> "CrmHttp":
         """The same account at the same rate with a breaker of its own, for work that nobody waits for.
@@ -255,9 +261,9 @@ class CrmHttp:
                 await self._limiter.acquire()
         except TimeoutError:
             # Our own rate limit: the CRM was not asked, so its breaker hears nothing of this.
-            raise CrmUnavailable("too many requests of our own are waiting") from None
+            raise _NotAsked("too many requests of our own are waiting") from None
         if asyncio.get_running_loop().time() >= deadline:
-            raise CrmUnavailable("no time was left to ask")
+            raise _NotAsked("no time was left to ask")
         with self._breaker.guard():
             answer = await self._fetch(request, deadline)
             try:
@@ -322,6 +328,9 @@ class CrmHttp:
         """One line an outage: its first failure speaks, a refused key once more; a refused request is an answer."""
         if isinstance(failure, CrmPaused):
             return
+        if isinstance(failure, _NotAsked):
+            self._report_crowd(failure)
+            return
         if failure is None or isinstance(failure, CrmRejected):
             if self._failing:
                 log.info("CRM %s answers again", self._name, extra={"action": "crm_up"})
@@ -331,6 +340,15 @@ class CrmHttp:
         if self._failing is not kind:
             log.warning("CRM %s fails: %s", self._name, failure, extra={"action": "crm_down"})
         self._failing = kind
+
+    def _report_crowd(self, failure: _NotAsked) -> None:
+        """A busy hour is no outage: one answer more or less a second must not make a line each."""
+        now = self._clock()
+        if self._crowded_at is None or now - self._crowded_at >= CROWD_TOLD_S:
+            self._crowded_at = now
+            log.warning(
+                "CRM %s is not asked as often as needed: %s", self._name, failure, extra={"action": "crm_crowd"}
+            )
 
     def _breaker_changed(self, state: State) -> None:
         log.info("CRM %s: breaker is %s", self._name, state.value, extra={"action": "crm_breaker"})
