@@ -8,7 +8,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush wheel deb packages licences audit fuzz clean
+.PHONY: help venv demo test unit check fmt peers bench chaos crmchaos outage truth load rush wheel deb packages licences audit fuzz soak clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,9 @@ rush: $(VENV)/.installed-dev ## 60 calls a minute into one Telegram group for te
 
 fuzz: $(VENV)/.installed-fuzz ## a million mutated inputs at every door of strangers (INPUTS=1000000 SEED=1)
 	$(RUN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
+
+soak: $(VENV)/.installed-dev ## an hour at 20 calls a second: memory, tasks, descriptors, log (VOCHI_SOAK_S=3600)
+	VOCHI_SOAK_S=$${VOCHI_SOAK_S:-3600} $(RUN)/python -m pytest -s tests/acceptance/test_soak.py
 
 fmt: $(VENV)/.installed-dev ## format the code
 	$(RUN)/ruff check --fix

@@ -3,6 +3,7 @@
 Invariant: labels are bounded by the configuration and by enums; a phone number or a call id never is one.
 """
 
+import asyncio
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -57,6 +58,7 @@ class Metrics:
         card_seconds: From a text in the table to Telegram's word that the chat shows it.
         bot_messages: What people wrote to the bot, by result: answered, stranger, ignored, failed.
         chats_rushing: Chats in which a board stands for single cards.
+        tasks: Tasks of the event loop now, looked up when asked; as many in a quiet hour as after a busy one.
     """
 
     def __init__(self) -> None:
@@ -106,6 +108,8 @@ class Metrics:
         self.card_seconds = self._histogram("card_seconds", "Time until a chat shows a card", CARD_BUCKETS)
         self.bot_messages = self._counter("bot_messages", "Messages of people to the bot", "result")
         self.chats_rushing = self._gauge("chats_rushing", "Chats with a board for single cards", *enterprise)
+        self.tasks = self._gauge("tasks", "Tasks of the event loop")
+        self.tasks.set_function(_tasks)
 
     def render(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""
@@ -119,3 +123,10 @@ class Metrics:
 
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, help_text, labels, namespace="vochi", registry=self.registry, buckets=buckets)
+
+
+def _tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0  # asked where no loop runs

@@ -3,6 +3,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from vochi_agent.metrics import Metrics
 
 
+async def test_the_tasks_of_the_loop_are_counted_when_asked() -> None:
+    assert Metrics().registry.get_sample_value("vochi_tasks") == 1
+
+
+def test_where_no_loop_runs_there_are_no_tasks() -> None:
+    assert Metrics().registry.get_sample_value("vochi_tasks") == 0
+
+
 def test_two_objects_share_nothing() -> None:
     first, second = Metrics(), Metrics()
 
