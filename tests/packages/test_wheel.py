@@ -62,8 +62,17 @@ def test_the_wheel_holds_what_asterisk_is_given(members: set[str]) -> None:
 def test_the_wheel_brings_the_example_configurations_and_the_unit(members: set[str]) -> None:
     shared = {member.split("/share/", 1)[1] for member in members if "/share/" in member}
 
-    assert {f"vochi-agent/{name}" for name in ("config.example.toml", "config.minimal.toml")} <= shared
+    examples = {file.name for file in ROOT.glob("config.*.toml")}
+    assert {f"vochi-agent/{name}" for name in examples} <= shared
     assert "vochi-agent/systemd/vochi-agent.service" in shared
+
+
+def test_the_wheel_holds_the_scenarios_that_are_simulated(members: set[str]) -> None:
+    folder = "vochi_agent/simulator/scenarios"
+    scenarios = {f"{folder}/{file.name}" for file in (ROOT / folder).glob("*.toml")}
+
+    assert scenarios <= members
+    assert scenarios
 
 
 def test_the_wheel_holds_no_tests(members: set[str]) -> None:
