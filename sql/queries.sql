@@ -374,6 +374,16 @@ WHERE enterprise_number = $1 AND chat_id = $2 AND sent_revision < revision AND g
   AND (phase = 'hangup' OR text = '' OR changed_at > now() - $5::interval)
 ORDER BY id LIMIT $6;
 
+-- name: cards_waiting
+-- What chats of each enterprise should show by now and do not, and for how many seconds the oldest of it has been due.
+-- $1 how long a live state is worth sending
+SELECT enterprise_number, count(*) AS waiting,
+       extract(epoch FROM max(now() - greatest(changed_at, held_until)))::float8 AS age_s
+FROM cards
+WHERE sent_revision < revision AND gave_up IS NULL AND (held_until IS NULL OR held_until <= now())
+  AND (phase = 'hangup' OR text = '' OR changed_at > now() - $1::interval)
+GROUP BY enterprise_number;
+
 -- name: live_cards
 -- The cards of calls that go on, and the boards, oldest first. $1 enterprise, $2 chat, $3 limit
 SELECT * FROM cards
@@ -695,10 +705,10 @@ UPDATE outbox SET
 WHERE id = $1;
 
 -- name: post_failed
--- The CRM did not take it this time. $1 id, $2 pause before the next attempt, $3 the CRM may have it all the same
+-- The CRM did not take it this time; `updated_at` stays, by which one sees since when the call waits.
+-- $1 id, $2 pause before the next attempt, $3 the CRM may have it all the same
 UPDATE outbox SET
-    sending_since = NULL, uncertain = uncertain OR $3, failures = failures + 1, retry_at = now() + $2::interval,
-    updated_at = now()
+    sending_since = NULL, uncertain = uncertain OR $3, failures = failures + 1, retry_at = now() + $2::interval
 WHERE id = $1;
 
 -- name: post_parked
@@ -720,6 +730,16 @@ FROM outbox
 WHERE sent_revision < revision AND ($1::text IS NULL OR enterprise_number = $1)
 GROUP BY enterprise_number, crm
 ORDER BY enterprise_number, crm;
+
+-- name: posts_waiting
+-- How much waits for each CRM, how much for a person, and for how many seconds the oldest of the former has waited.
+SELECT enterprise_number, crm,
+       count(*) FILTER (WHERE parked IS NULL) AS waiting,
+       count(*) FILTER (WHERE parked IS NOT NULL) AS parked,
+       coalesce(extract(epoch FROM now() - min(updated_at) FILTER (WHERE parked IS NULL)), 0)::float8 AS age_s
+FROM outbox
+WHERE sent_revision < revision
+GROUP BY enterprise_number, crm;
 
 -- name: parked_posts
 -- Calls that CRMs refused, oldest first. $1 enterprise or null, $2 limit

@@ -299,7 +299,7 @@ CREATE TABLE outbox (
     retry_at          timestamptz,                    -- not before; null: at once
     parked            text,                           -- why it waits for a person; null: it does not
     created_at        timestamptz NOT NULL DEFAULT now(),
-    updated_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now(), -- since when it is as it is: waits, is parked, is sent
     CONSTRAINT outbox_enterprise_number_crm_linkedid_key UNIQUE (enterprise_number, crm, linkedid)
 );
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from vochi_agent.calls.model import Call
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain, StoreUnavailable
 from vochi_agent.metrics import Metrics
-from vochi_agent.ports import CallBook, Post
+from vochi_agent.ports import CallBook, OpenWork, Post
 from vochi_agent.supervisor import Backoff, bulkhead
 
 __all__ = ["CallBooks", "Pace", "PostQueue"]
@@ -60,8 +60,8 @@ class PostQueue(Protocol):
         """The CRM has it."""
         ...
 
-    async def waiting(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """By enterprise and CRM: how many calls wait, and how many are parked."""
+    async def waiting(self) -> Mapping[tuple[str, str], OpenWork]:
+        """By enterprise and CRM: the calls that wait and those that are parked."""
         ...
 
     async def failed(self, post: Post, retry_in: timedelta, *, uncertain: bool) -> None:
@@ -129,9 +129,10 @@ class CallBooks:
         except StoreUnavailable:
             return
         for number, book in self._books:
-            open_posts, parked = waiting.get((number, book.name), (0, 0))
-            self._metrics.crm_waiting.labels(number, book.name).set(open_posts)
-            self._metrics.crm_parked.labels(number, book.name).set(parked)
+            work = waiting.get((number, book.name), OpenWork())
+            self._metrics.crm_waiting.labels(number, book.name).set(work.waiting)
+            self._metrics.crm_parked.labels(number, book.name).set(work.parked)
+            self._metrics.outbox_age_seconds.labels(number, book.name).set(work.age_s)
 
 
 class _Worker:

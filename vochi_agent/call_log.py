@@ -154,7 +154,8 @@ class CallLog:
         with self._metrics.store_seconds.time():
             recorded = await self._ledger.record(call, self.renderer(call.enterprise_number))
         if recorded.inserted:
-            self._metrics.calls.labels(call.enterprise_number, call.direction.value, call.status.value).inc()
+            verdict = (call.direction.value, call.status.value, call.reason.value)
+            self._metrics.calls.labels(call.enterprise_number, *verdict).inc()
         self._remember(call)
         self.filed(call)
         self.stored(call)

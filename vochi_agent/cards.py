@@ -1,11 +1,11 @@
 """What the table of cards and the senders say to each other: values, and what senders may ask of the table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from vochi_agent.ports import CardDraft
+from vochi_agent.ports import CardDraft, OpenWork
 
 __all__ = ["Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "PendingChat", "SoundQueue"]
 
@@ -102,6 +102,10 @@ class ChatState:
 
 class CardQueue(Protocol):
     """Open work of all chats; `store.cards` says what each method means. Every method raises StoreUnavailable."""
+
+    async def waiting(self) -> Mapping[str, OpenWork]:
+        """By enterprise: the cards that chats should show by now and do not."""
+        ...
 
     async def pending_chats(self) -> Sequence[PendingChat]:
         """Chats in which something is to be done."""

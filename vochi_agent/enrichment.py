@@ -46,6 +46,10 @@ class Outcome(StrEnum):
     BUSY = "busy"
 
 
+# What a request itself ends in; the others are about askers and about requests that were not made.
+ANSWERS: Final = (Outcome.HIT, Outcome.MISS, Outcome.ERROR)
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """What became of asking; `profile` is there exactly when the outcome is HIT."""
@@ -180,7 +184,7 @@ class _Bulkhead:
         self._crm = crm
         labels = (enterprise_number, crm.source.name)
         self._outcomes = {outcome: metrics.crm_lookups.labels(*labels, outcome.value) for outcome in Outcome}
-        self._seconds = metrics.crm_seconds.labels(crm.source.name)
+        self._seconds = {outcome: metrics.crm_seconds.labels(crm.source.name, outcome.value) for outcome in ANSWERS}
         self._requests: dict[str, _Request] = {}
         self._answers: Expiring[tuple[str, str], Lookup] = Expiring(ttl_s=REUSE_S, size=MAX_ANSWERS, clock=clock)
         self._nobodies: Expiring[str, Lookup] = Expiring(ttl_s=NOBODY_S, size=MAX_NOBODIES, clock=clock)
@@ -258,14 +262,17 @@ class _Bulkhead:
 
     async def _request(self, phone: str, request: _Request) -> None:
         lookup = Lookup(Outcome.ERROR)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
-            with self._seconds.time():
-                lookup = await self._lookup(phone)
+            lookup = await self._lookup(phone)
         finally:
             # In all cases, a bug and the end of the daemon included: nobody may wait for ever.
             del self._requests[phone]
             request.answer.set_result(lookup)
         self._outcomes[lookup.outcome].inc()
+        if lookup.outcome in ANSWERS:
+            self._seconds[lookup.outcome].observe(clock() - began)
         if lookup.outcome in (Outcome.HIT, Outcome.MISS):
             for linkedid in request.linkedids:
                 self._answers.put((phone, linkedid), lookup)

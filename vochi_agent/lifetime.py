@@ -15,6 +15,7 @@ from vochi_agent.config import notify_socket, watchdog_interval_s
 from vochi_agent.daemon import Daemon
 from vochi_agent.errors import NotReachable, VochiError
 from vochi_agent.heartbeat import Heartbeat
+from vochi_agent.stalls import watch_stalls
 from vochi_agent.supervisor import Backoff, bulkhead, keep_running
 from vochi_agent.systemd import Notifier
 
@@ -52,6 +53,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
             start("recordings", bulkhead("the search for recordings", daemon.recorded_calls.search.run)),
             start("live cards", bulkhead("the live cards", daemon.live_cards.run)),
+            start("stalls", watch_stalls(daemon.metrics.loop_stall_seconds.observe)),
             start("status", _report(daemon, notifier, answers)),
         ]
         intake = []

@@ -18,6 +18,7 @@ __all__ = [
     "LedgerEntry",
     "LiveCardStore",
     "LiveRenderer",
+    "OpenWork",
     "Phones",
     "Popup",
     "Post",
@@ -32,6 +33,21 @@ __all__ = [
 
 # What a call leaves behind for the ledger.
 LedgerEntry = CallFinished | CallMerged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenWork:
+    """What one sink (a CRM's list of calls, an enterprise's chats) should hold and does not.
+
+    Attributes:
+        waiting: Goes there by itself.
+        age_s: How long the oldest of `waiting` has been due, seconds; 0 when nothing waits.
+        parked: Was refused and waits for a person.
+    """
+
+    waiting: int = 0
+    age_s: float = 0.0
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -365,6 +365,25 @@ async def test_what_waits_and_what_is_parked_is_counted(books_store: PostgresSto
         await until(shown, within=5)
 
 
+async def test_the_age_of_what_waits_does_not_begin_anew_with_every_attempt(books_store: PostgresStore) -> None:
+    store, book, metrics = books_store, Book(*[CrmUnavailable("away")] * 1000), Metrics()
+    await store.calls.record(call(0), no_cards)
+    labels = {"enterprise": "0901", "sink": "retailcrm"}
+    ages: list[float] = []
+
+    async def tried_three_times_and_grown() -> bool:
+        ages.append(metrics.registry.get_sample_value("vochi_outbox_age_seconds", labels) or 0.0)
+        return len(book.asked) >= 3 and ages[-1] > 0
+
+    async with working(store, book, metrics=metrics):
+        await until(tried_three_times_and_grown, within=5)
+    (work,) = (await store.outbox.waiting()).values()
+
+    assert work.waiting == 1
+    assert ages == sorted(ages)
+    assert work.age_s >= ages[-1]
+
+
 async def test_two_workers_never_hold_the_same_call(books_store: PostgresStore) -> None:
     for number in range(20):
         await books_store.calls.record(call(number), no_cards)

@@ -143,6 +143,21 @@ async def test_a_live_state_older_than_a_minute_is_not_sent_and_a_final_always_i
     assert [card.text for card in await opened(queue)] == ["hangup"]
 
 
+async def test_what_is_due_is_counted_with_its_age_and_what_is_held_is_not(table: CardTable, queue: CardQueue) -> None:
+    assert await queue.waiting() == {}
+    for text, held in (("сейчас", None), ("утром", timedelta(hours=8)), ("уже можно", timedelta(minutes=-1))):
+        await table.put(text, chat_id=CHAT, held_until=held and datetime.now(UTC) + held)
+    await table.put("старое живое", chat_id=CHAT, phase=Phase.DIAL)
+    await table.rows("UPDATE cards SET changed_at = now() - interval '10 min'")
+
+    work = (await queue.waiting())["0901"]
+
+    assert work.waiting == 2
+    assert 600 <= work.age_s < 660
+    await table.rows("UPDATE cards SET gave_up = 'no' WHERE text = 'сейчас'")
+    assert 60 <= (await queue.waiting())["0901"].age_s < 120, "since it was allowed, not since it was written"
+
+
 async def test_a_chat_that_no_longer_wants_a_live_call_shows_nothing_and_a_final_is_corrected(
     table: CardTable, queue: CardQueue
 ) -> None:

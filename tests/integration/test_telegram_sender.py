@@ -16,6 +16,7 @@ from vochi_agent.calls.model import Phase, Status
 from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import Fault, TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram.budget import GROUP_A_MINUTE
 from vochi_agent.telegram.cards import CardSender
 
 # Cards come on being woken, not because somebody looks often.
@@ -57,6 +58,22 @@ async def test_a_card_is_sent_as_soon_as_the_sender_is_woken(store: PostgresStor
             await chats.cards.until_shown(linkedid)
 
         assert chats.texts() == ["первая", "вторая"]
+
+
+async def test_what_waits_and_what_a_chat_may_still_be_told_are_shown(store: PostgresStore, dsn: str) -> None:
+    async with sending(store, dsn, pace=replace(QUICK, minute=60.0)) as chats:
+
+        def shown(name: str, **labels: str) -> float | None:
+            return chats.metrics.registry.get_sample_value(f"vochi_{name}", {"enterprise": "0901", **labels})
+
+        await chats.cards.until_shown(await chats.cards.put("первая", chat_id=GROUP))
+        assert shown("telegram_budget_left", chat=str(GROUP)) == GROUP_A_MINUTE - 1
+
+        chats.sandbox.chat(GROUP).closed = "bot was kicked from the supergroup chat"
+        await chats.cards.put("вторая", chat_id=GROUP)
+        async with asyncio.timeout(8):
+            while shown("cards_waiting") != 1 or not shown("outbox_age_seconds", sink="telegram"):
+                await asyncio.sleep(0.02)
 
 
 async def test_a_newer_text_edits_the_same_message(chats: Chats) -> None:

@@ -73,7 +73,7 @@ class Workplace:
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Process]:
-        """`vochi-agent run` while the block runs; ended by SIGTERM, with exit code 0."""
+        """`vochi-agent run` while the block runs; ended by SIGTERM, with exit code 0. Its log is kept: `daemon.log`."""
         process = await self._start("run")
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -85,6 +85,7 @@ class Workplace:
                 process.kill()
                 await process.wait()
         out, err = said.result()
+        (self.folder / "daemon.log").write_bytes(out)
         assert process.returncode == 0, (out + err).decode()
 
     async def until_ready(self, daemon: Process) -> None:

@@ -70,6 +70,7 @@ class PbxWatch:
         self._clock = clock
         number = layout.enterprise_number
         self._events, self._connects = metrics.ami_events.labels(number), metrics.ami_connects.labels(number)
+        self._lag = metrics.event_lag_seconds.labels(number)
         self._up, self._live = metrics.ami_up.labels(number), metrics.calls_live.labels(number)
         self.ami = AmiClient(
             AmiPeer(
@@ -113,7 +114,11 @@ class PbxWatch:
 
     def _on_event(self, message: Message) -> None:
         self._events.inc()
-        event = translate(message, self.pbx_time())
+        now = self.pbx_time()
+        if (sent := epoch_of(message.get("Timestamp", ""))) is not None:
+            # The PBX's clock is known to about half of a Ping's round: what looks early came at once.
+            self._lag.observe(max(0.0, now - sent))
+        event = translate(message, now)
         if event is not None:
             self._tell_all(self.tracker.receive(event))
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from vochi_agent.calls.model import Phase
 from vochi_agent.cards import Card, ChatState, ChatWork, Doubt, PendingChat
-from vochi_agent.ports import CardDraft
+from vochi_agent.ports import CardDraft, OpenWork
 
 from .card_drafts import CARDS_CHANNEL, put_cards, take_back
 from .database import Database, Row, Session
@@ -88,6 +88,11 @@ class CardQueue:
         """What the board of a chat says; "" takes it away."""
         async with self._database.transaction() as session:
             await _put_notice(session, (enterprise_number, BOARD, BOARD, Phase.BRIDGE), draft)
+
+    async def waiting(self) -> dict[str, OpenWork]:
+        """By enterprise: the cards that chats should show by now and do not."""
+        rows = await self._database.fetch("cards_waiting", LIVE_WORTH)
+        return {row["enterprise_number"]: OpenWork(waiting=row["waiting"], age_s=row["age_s"]) for row in rows}
 
     async def pending_chats(self) -> list[PendingChat]:
         """Chats in which something is to be done."""

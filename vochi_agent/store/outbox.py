@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vochi_agent.calls.ledger import customer_phone
-from vochi_agent.ports import Post
+from vochi_agent.ports import OpenWork, Post
 
 from .database import Database
 from .rows import call_from_row, customer_from_row, storable
@@ -89,9 +89,14 @@ class Outbox:
         """A CRM gave a call an id of its own while it is live; its final record is written under that id."""
         await self._database.execute("note_remote_id", enterprise_number, crm, storable(linkedid), storable(remote_id))
 
-    async def waiting(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """By enterprise and CRM: how many calls wait, and how many are parked."""
-        return {(each.enterprise_number, each.crm): (each.waiting, each.parked) for each in await self.states()}
+    async def waiting(self) -> dict[tuple[str, str], OpenWork]:
+        """By enterprise and CRM: the calls that wait and those that are parked."""
+        return {
+            (row["enterprise_number"], row["crm"]): OpenWork(
+                waiting=row["waiting"], age_s=row["age_s"], parked=row["parked"]
+            )
+            for row in await self._database.fetch("posts_waiting")
+        }
 
     async def states(self, enterprise_number: str | None = None) -> list[OutboxState]:
         """What waits for each CRM that has open work."""

@@ -12,7 +12,8 @@ from functools import partial
 from vochi_agent.cards import CardQueue
 from vochi_agent.config import Config
 from vochi_agent.errors import StoreUnavailable
-from vochi_agent.metrics import Metrics
+from vochi_agent.metrics import TELEGRAM, Metrics
+from vochi_agent.ports import OpenWork
 from vochi_agent.supervisor import bulkhead
 
 from .aside import imported_aside
@@ -75,6 +76,7 @@ class CardSender:
             bots = await self._open_bots(stack)
             async with asyncio.TaskGroup() as tasks:
                 self._begin_to_attend(tasks, bots)
+                tasks.create_task(self._show_waiting(), name="cards that wait")
                 while True:
                     self._changed.clear()
                     await self._wake_chats(tasks, bots)
@@ -116,6 +118,17 @@ class CardSender:
             if self._attend is not None:
                 name = f"the desk of the Telegram bot of {opened.numbers[0]}"
                 tasks.create_task(bulkhead(name, partial(self._attend, opened)), name=name)
+
+    async def _show_waiting(self) -> None:
+        """Keep the metrics of what waits, for ever."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                waiting = await self._queue.waiting()
+                for number in self._tokens:
+                    work = waiting.get(number, OpenWork())
+                    self._metrics.cards_waiting.labels(number).set(work.waiting)
+                    self._metrics.outbox_age_seconds.labels(number, TELEGRAM).set(work.age_s)
+            await asyncio.sleep(self._pace.look_again)
 
     async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, OpenBot]) -> None:
         try:

@@ -112,6 +112,9 @@ class ChatWorker:
         self._ours = ours
         self._planner = plan.Planner(door.budget.size, minute=pace.minute)
         self._clock = asyncio.get_running_loop().time
+        # Asked when the metrics are: budget comes back with time, not with anything we do.
+        left = metrics.telegram_budget_left.labels(enterprise_number, str(chat_id))
+        left.set_function(lambda: door.budget.left(self._clock()))
         self._paused_until = 0.0
         self._known = False
         self._more = asyncio.Event()
