@@ -86,6 +86,7 @@ class Recoverer:
         self._alive = alive
         self._names = names
         self._metrics = metrics
+        self._count(Report())  # so that the first call ever recovered is a growth that alerts see
         self._ready = ready
         self._filled = filled
         self._delay_s = delay_s

@@ -151,6 +151,18 @@ RECIPES = {
         on_machine="/usr/bin",
         own_loader=False,
     ),
+    # promtool alone: the server and the scripts of its pages are 150 MB that no test needs.
+    "prometheus": Recipe(
+        suite="bookworm",
+        packages=("prometheus",),
+        programs="usr/bin",
+        check=("promtool", "--version"),
+        expected=r"promtool, version 2\.",
+        on_machine="/usr/bin",
+        own_loader=False,
+        needless=r"libjs-.*",
+        dropped=("usr/bin/prometheus",),
+    ),
 }
 
 

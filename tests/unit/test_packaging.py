@@ -47,6 +47,12 @@ def test_every_file_for_asterisk_is_package_data_and_is_shared(setup: configpars
     assert on_disk <= shared
 
 
+def test_alerts_and_dashboard_are_shared(setup: configparser.ConfigParser) -> None:
+    shared = {ROOT / name for files in setup["options.data_files"].values() for name in files.split()}
+
+    assert set((ROOT / "monitoring").iterdir()) <= shared
+
+
 def test_data_files_exist(setup: configparser.ConfigParser) -> None:
     for files in setup["options.data_files"].values():
         for name in files.split():
