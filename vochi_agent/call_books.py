@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from vochi_agent.calls.model import Call
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain, StoreUnavailable
+from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallBook, OpenWork, Post
 from vochi_agent.supervisor import Backoff, bulkhead
@@ -172,7 +173,8 @@ class _Worker:
             self._woken.clear()
             with contextlib.suppress(StoreUnavailable):
                 while self._ours() and (post := await self._queue.claim(self._enterprise_number, self._book.name)):
-                    await self._write(post)
+                    with about_call(post.call.linkedid):
+                        await self._write(post)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.look_again):
                     await self._woken.wait()
@@ -237,6 +239,6 @@ class _Worker:
             "%s refused a call: %s; see `vochi-agent outbox`",
             self.name,
             reason[:MAX_REASON],
-            extra={"action": "crm_post_parked", "linkedid": post.call.linkedid},
+            extra={"action": "crm_post_parked"},
         )
         await self._queue.parked(post, reason[:MAX_REASON])

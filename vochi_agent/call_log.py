@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from vochi_agent.backlog import Backlog, BacklogState
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
 from vochi_agent.customers.model import Customer, History, Profile
+from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallStore, CardDraft, CustomerDirectory, LedgerEntry, Renderer, Spool
 
@@ -90,6 +91,10 @@ class CallLog:
 
     def tell(self, update: CallUpdate) -> None:
         """Take an update; nothing here waits, whatever is down."""
+        with about_call(_linkedid(update)):
+            self._take(update)
+
+    def _take(self, update: CallUpdate) -> None:
         for listener in self.listeners:
             listener(update)
         if isinstance(update, CallProgress):
@@ -144,10 +149,11 @@ class CallLog:
             self.lookups.prefetch(enterprise_number, phone, linkedid=linkedid)
 
     async def _store(self, entry: LedgerEntry) -> None:
-        if isinstance(entry, CallMerged):
-            await self._ledger.merge(entry.enterprise_number, entry.linkedid, entry.into)
-        else:
-            await self._record(entry.call)
+        with about_call(_linkedid(entry)):
+            if isinstance(entry, CallMerged):
+                await self._ledger.merge(entry.enterprise_number, entry.linkedid, entry.into)
+            else:
+                await self._record(entry.call)
         self._cards_changed()
 
     async def _record(self, call: Call) -> None:
@@ -181,6 +187,10 @@ class Guarded:
         except Exception:
             log.exception("A call's cards cannot be rendered", extra={"action": "card_bug"})
             return ()
+
+
+def _linkedid(update: CallUpdate) -> str:
+    return update.call.linkedid if isinstance(update, CallFinished) else update.linkedid
 
 
 def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:

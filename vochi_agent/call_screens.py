@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
 from vochi_agent.customers.model import Customer
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, StoreUnavailable
+from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallScreen, Popup
 from vochi_agent.supervisor import bulkhead
@@ -184,7 +185,8 @@ class _Screen:
                 told_at, popup = lane.popleft()
                 # The end closes what stands on a screen, however late; it opens nothing.
                 late = self._clock() - told_at > FRESH_S and popup.progress.phase is not Phase.HANGUP
-                self._results("stale" if late else await self._show(popup)).inc()
+                with about_call(popup.progress.linkedid):
+                    self._results("stale" if late else await self._show(popup)).inc()
 
     async def _show(self, popup: Popup) -> str:
         linkedid = popup.progress.linkedid

@@ -1,7 +1,7 @@
 """Logging to stdout: one line a record, JSON or for the eye.
 
-Invariants: whatever text a record carries, it stays on its line and shows no control character; above DEBUG phone
-numbers are masked; a known secret is never printed.
+Invariants: whatever text a record carries, it stays on its line, is bounded and shows no control character; above DEBUG
+phone numbers are masked; a known secret is never printed.
 """
 
 import json
@@ -9,29 +9,44 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
+from urllib.parse import quote, quote_plus
 
-__all__ = ["linkedid", "set_level", "set_up"]
+__all__ = ["about_call", "hide", "linkedid", "set_level", "set_up"]
 
 # The call in hand; every record of its tasks carries it.
 linkedid: ContextVar[str] = ContextVar("linkedid", default="")
 
 # Shorter ones would be found inside ordinary words.
 MIN_SECRET_LENGTH = 6
+# Tokens that were bought while we run: the last ones, an account buys one an hour at most.
+MOST_LEARNED: Final = 100
+# Signs of a message, a field, a traceback: what a stranger says must not fill the disk.
+MAX_TEXT: Final = 16_000
+
+# Secrets that came after `set_up`.
+_learned: deque[str] = deque(maxlen=MOST_LEARNED)
+
 # What a record has before anybody's `extra`.
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Libraries whose INFO is a line a request.
 CHATTY = ("aiogram", "aiohttp.access", "asyncio")
 
 # A linkedid or uniqueid (epoch.counter) and a Telegram supergroup's id stay; other runs of 9 digits and more, and
-# anything written as +375 (29) 000-00-01, are taken for phones.
+# anything written as +375 (29) 000-00-01 or 8 (029) 000-00-01, are taken for phones.
 PHONE = re.compile(
     r"""
-      (?P<kept> (?<!\d)\d{10}\.\d+ | (?<!\d)-100\d{10}(?!\d) )
-    | (?P<phone> \+\d[\d()\s-]{6,}\d | (?<!\.)(?<!\d)\d{9,} )
+      (?P<kept> (?<!\d)[12]\d{9}\.\d+ | (?<!\d)-100\d{10}(?!\d) )
+    | (?P<phone>
+          \+\d[\d()\s-]{6,}\d
+        | (?<!\.)(?<!\d)\d{9,}
+        | (?<![\d.-])(?:\d[ -]?)?\(?\d{2,4}\)?[ -]?\d{3}[ -]\d{2}[ -]\d{2}(?![\d.-])
+      )
     """,
     re.VERBOSE,
 )
@@ -56,11 +71,27 @@ def set_up(
     """
     formatter = _JsonFormatter if format == "json" else _ConsoleFormatter
     handler = logging.StreamHandler(stream or sys.stdout)
+    _learned.clear()
     handler.setFormatter(formatter(_Censor(mask_phones=mask_phones, secrets=secrets)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     logging.captureWarnings(capture=True)
     set_level(level)
+
+
+def hide(*secrets: str) -> None:
+    """Replace these too from here on: what was not a secret of the configuration, such as a token just bought."""
+    _learned.extend(secret for secret in secrets if secret not in _learned)
+
+
+@contextmanager
+def about_call(call: str) -> Iterator[None]:
+    """Records of the block, and of the tasks that it starts, carry this linkedid unless they name another one."""
+    token = linkedid.set(call)
+    try:
+        yield
+    finally:
+        linkedid.reset(token)
 
 
 def set_level(level: str) -> None:
@@ -76,16 +107,19 @@ class _Censor:
 
     def __init__(self, *, mask_phones: bool, secrets: Collection[str]) -> None:
         self._mask_phones = mask_phones
-        worth_hiding = sorted((re.escape(secret) for secret in secrets if len(secret) >= MIN_SECRET_LENGTH), key=len)
-        # The longest first: one secret may be the beginning of another.
-        self._secrets = re.compile("|".join(reversed(worth_hiding))) if worth_hiding else None
+        self._secrets = _pattern(secrets)
+        self._learned: tuple[str, ...] = ()
+        self._learned_secrets = _pattern(())
 
     def clean(self, text: str, level: int) -> str:
-        if self._secrets:
-            text = self._secrets.sub("***", text)
+        if self._learned != (learned := tuple(_learned)):
+            self._learned, self._learned_secrets = learned, _pattern(learned)
+        for secrets in (self._secrets, self._learned_secrets):
+            text = secrets.sub("***", text)
         if self._mask_phones and level > logging.DEBUG:
             text = PHONE.sub(_masked, text)
-        return text
+        # Last: a secret cut in half would not be known any more.
+        return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} signs)"
 
 
 class _Formatter(logging.Formatter):
@@ -105,11 +139,11 @@ class _Formatter(logging.Formatter):
         parts: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             "level": record.levelname.lower(),
-            "logger": record.name,
+            "logger": clean(record.name),
             "message": clean(_message(record)),
         }
-        if call := linkedid.get():
-            parts["linkedid"] = call
+        if call := getattr(record, "linkedid", "") or linkedid.get():
+            parts["linkedid"] = clean(call)
         own = STANDARD_FIELDS | parts.keys()
         parts |= {key: clean(value) for key, value in vars(record).items() if key not in own}
         if record.exc_info and record.exc_info[0]:
@@ -136,6 +170,18 @@ class _ConsoleFormatter(_Formatter):
         facts = " ".join(f"{key}={value}" for key, value in parts.items())
         line = f"{str(time)[11:23]} {str(level).upper():7} {str(logger).removeprefix('vochi_agent.')}: {message}"
         return _escaped(line + (f" [{facts}]" if facts else "") + trace, _console_escape)
+
+
+def _pattern(secrets: Collection[str]) -> re.Pattern[str]:
+    """What finds secrets, also as they stand in addresses and in quoted text; the longest first."""
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= MIN_SECRET_LENGTH
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    }
+    # One secret may be the beginning of another; of no secrets nothing is found.
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)")
 
 
 def _message(record: logging.LogRecord) -> str:

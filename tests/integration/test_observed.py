@@ -5,6 +5,7 @@ log, in which nobody outside can write a line.
 import asyncio
 import json
 import re
+import signal
 from collections.abc import Sequence
 
 import aiohttp
@@ -61,6 +62,7 @@ def address(site: Site) -> str:
 
 async def play(site: Site) -> None:
     """Three calls, then everything that strangers can send."""
+    site.telegram.chat(CHAT).closed = f"bot was kicked {FORGED}"
     inbound = {"trunk": "PJSIP/gsm1", "did": "0001701"}
     await site.pbx.inbound(**inbound, caller=PERSON, ring=["151"], answer="151")
     await site.pbx.inbound(**inbound, caller=STRANGER, caller_name=FORGED, ring=["151"], timeout_s=2)
@@ -102,8 +104,8 @@ async def observed(site: Site) -> tuple[dict[str, Metric], Sequence[str]]:
 def complete(found: dict[str, Metric]) -> bool:
     """Everything played has been counted, and the sender of cards is at work."""
     calls = sum(sample.value for sample in totals(found, "vochi_calls_total"))
-    cards_go = totals(found, "vochi_telegram_budget_left")
-    return calls == 3 and sinks(found) >= {"telegram", "retailcrm"} and bool(cards_go)
+    cards = totals(found, "vochi_cards_total") and totals(found, "vochi_telegram_budget_left")
+    return calls == 3 and sinks(found) >= {"telegram", "retailcrm"} and bool(cards)
 
 
 def sinks(found: dict[str, Metric]) -> set[str]:
@@ -148,8 +150,22 @@ def assert_harmless(lines: Sequence[str]) -> None:
     """One JSON object a line, nothing that steers a terminal, no phone, no secret."""
     records = [json.loads(line) for line in lines]
     assert all(line.isprintable() for line in lines)
-    assert {"webhook_not_understood", "ready"} <= {record.get("action") for record in records}
+    by_action = {record.get("action"): record for record in records}
+    assert {"webhook_not_understood", "telegram_lost", "ready"} <= set(by_action)
+    assert re.fullmatch(r"[\w.-]*\d+\.\d+", by_action["telegram_lost"]["linkedid"]), "of the call whose card it was"
     assert not [record for record in records if record["message"] == "forged"]
     whole = "\n".join(lines)
     assert not re.findall(r"37529000\d{4}|802900000\d\d", whole)
     assert [secret for secret in (AMI_SECRET, API_KEY, TOKEN, HOOK_SECRET) if secret in whole] == []
+
+
+async def test_the_level_of_the_log_changes_while_the_daemon_runs(site: Site) -> None:
+    quiet = site.config.read_text() + '\n[log]\nlevel = "error"\n'
+    site.config.write_text(quiet)
+    async with site.daemon() as daemon:
+        await site.until_ready(daemon)
+        site.config.write_text(quiet.replace('"error"', '"debug"'))
+        daemon.send_signal(signal.SIGHUP)
+
+    records = [json.loads(line) for line in (site.folder / "daemon.log").read_text().splitlines()]
+    assert records[0]["action"] == "reloaded", "nothing before it was an error"

@@ -1,16 +1,20 @@
 """Log lines: one a record, whatever the record carries; no phone, no secret."""
 
+import asyncio
 import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vochi_agent import log
+from vochi_agent.crm.oauth import TokenKeeper, Tokens
 
 logger = logging.getLogger("vochi_agent.asterisk.ami")
 
@@ -69,13 +73,63 @@ def test_a_console_record_reads_as_a_sentence() -> None:
 @pytest.mark.parametrize("form", ["json", "console"])
 @given(text=st.text(st.characters() | st.sampled_from("\r\n\x00\x1b\x7f\x85\x9b\u2028\u202e\ud800"), max_size=20))
 def test_no_text_leaves_its_line_or_steers_the_terminal(form: str, text: str) -> None:
+    """Wherever it comes in: the sentence, its arguments, fields, the call, an exception, the logger's own name."""
     stream = written(form)
+    with log.about_call(text):
+        logging.getLogger(f"x.{text}").info(f"name {text.replace('%', '')}", extra={"name_of_caller": text})  # noqa: G004
+        logger.info("%s of %r", text, [text], extra={"linkedid": text, "deep": {text: (text,)}}, stack_info=True)
+        try:
+            raise RuntimeError(text)
+        except RuntimeError as cause:
+            logger.exception(text.replace("%", ""), exc_info=cause)
+
+    lines = stream.getvalue().split("\n")
+
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_a_json_record_gives_back_what_it_was_told(text: str) -> None:
+    stream = written(mask_phones=False)
     logger.info("%s", text, extra={"name_of_caller": text})
 
-    line = stream.getvalue()
+    record = json.loads(stream.getvalue())
 
-    assert line.endswith("\n")
-    assert line[:-1].isprintable()
+    assert (record["message"], record["name_of_caller"]) == (text, text)
+
+
+async def test_a_call_is_named_in_records_of_its_block_and_of_tasks_begun_there() -> None:
+    stream = written()
+
+    async def say(words: str) -> None:
+        logger.info(words)
+
+    with log.about_call("1795165024.1"):
+        late = asyncio.create_task(say("task"))
+        with log.about_call("1795165024.2"):
+            await say("inner")
+        logger.info("other", extra={"linkedid": "1795165024.3"})
+        await say("outer")
+    await late
+    await say("none")
+
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {record["message"]: record.get("linkedid", "")[-1:] for record in records} == {
+        "task": "1",
+        "inner": "2",
+        "other": "3",
+        "outer": "1",
+        "none": "",
+    }
+
+
+def test_a_record_is_bounded_and_a_secret_at_the_edge_is_not_cut_in_half() -> None:
+    edge = "x" * (log.MAX_TEXT - 3)
+    shown = message(f"{edge}quiet-token" + "y" * 100_000, secrets=["quiet-token"])
+
+    assert len(shown) < log.MAX_TEXT + 50
+    assert shown.startswith(f"{edge}***…")
 
 
 def test_a_forged_record_stays_inside_the_real_one() -> None:
@@ -116,6 +170,15 @@ def test_an_exception_is_one_line_with_its_traceback(form: str) -> None:
         ("PJSIP/80290000001-00000001", "PJSIP/802***01-00000001"),
         ("+375 (29) 000-00-01", "+375***01"),
         ("290000001", "290***01"),
+        ("8 (029) 000-00-01", "802***01"),
+        ("029 000-00-01", "029***01"),
+        ("(029)000-00-01", "029***01"),
+        ("29 000 00 01,", "290***01,"),
+        ("9000000001.5", "900***01.5"),
+        ("at 2026-11-21 17:05:06.123", "at 2026-11-21 17:05:06.123"),
+        ("2026-11-20T08:00", "2026-11-20T08:00"),
+        ("127.0.0.1:5038, 10.20.30.40", "127.0.0.1:5038, 10.20.30.40"),
+        ("after 5 10 20 30 s", "after 5 10 20 30 s"),
         ("linkedid 1795165024.84", "linkedid 1795165024.84"),
         ("pbx1-1795165024.84~2", "pbx1-1795165024.84~2"),
         ("line 0001701, extension 151", "line 0001701, extension 151"),
@@ -147,6 +210,32 @@ def test_known_secrets_are_never_written_even_at_debug() -> None:
     assert message(url, level=logging.DEBUG, secrets=["77:quiet-token", "77:quiet", "bot"]) == (
         "https://api.telegram.org/bot***/getMe"
     )
+
+
+def test_a_secret_is_known_in_an_address_in_quoted_text_and_in_an_exception() -> None:
+    secret = 'p@ss/"wo rd"\\1'
+    shown = written(secrets=[secret])
+    for form in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret), repr(secret)):
+        logger.info("GET /?key=%s", form)
+    try:
+        raise RuntimeError(f"refused {secret}")
+    except RuntimeError:
+        logger.exception("The key %r is refused", secret)
+
+    assert shown.getvalue().count("***") == 6
+    assert "p@ss" not in shown.getvalue()
+    assert "p%40ss" not in shown.getvalue()
+
+
+async def test_tokens_bought_while_running_are_hidden_from_then_on(tmp_path: Path) -> None:
+    async def sell(_: str) -> Tokens:
+        return Tokens(access="access-token", refresh="refresh-token")
+
+    stream = written(secrets=["first-token"])
+    await TokenKeeper(tmp_path / "crm.json", first="first-token", refresh=sell).access()
+    logger.info("first-token access-token refresh-token")
+
+    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == "*** *** ***"
 
 
 def test_the_level_changes_while_running() -> None:

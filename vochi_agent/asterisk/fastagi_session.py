@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import Protocol, cast
 
 from vochi_agent.errors import RemoteProtocolError
+from vochi_agent.log import about_call
 from vochi_agent.protocols.agi import AgiEvent, AgiHangup, AgiReader, AgiReply, AgiRequest, set_variable
 
 __all__ = ["PING", "STATUS", "Answer", "Door", "FastAgiStats", "Script", "Session"]
@@ -188,12 +189,13 @@ class Session(asyncio.Protocol):
 
     async def work(self) -> None:
         """Run the script and begin to send what it says; the one place where any exception of a script ends."""
-        try:
-            commands = _commands(await self._script.answer(self._request, self._cut))
-        except Exception:
-            log.exception("FastAGI script %r failed", self._request.script, extra={"action": "agi_error"})
-            self._door.stats.errors += 1
-            commands = self._fallback("error")
+        with about_call(self._request.uniqueid):
+            try:
+                commands = _commands(await self._script.answer(self._request, self._cut))
+            except Exception:
+                log.exception("FastAGI script %r failed", self._request.script, extra={"action": "agi_error"})
+                self._door.stats.errors += 1
+                commands = self._fallback("error")
         self._task = None
         if self._phase is Phase.WORK:  # else it was interrupted, but did not let itself be
             self._door.in_time()
@@ -237,7 +239,8 @@ class Session(asyncio.Protocol):
     def _interrupt(self) -> None:
         """The script is late: answer without it. Its task is cancelled, not waited for."""
         self._door.missed()
-        self._send(self._fallback("timeout"))
+        with about_call(self._request.uniqueid):
+            self._send(self._fallback("timeout"))
 
     def _fallback(self, status: str) -> list[bytes]:
         try:

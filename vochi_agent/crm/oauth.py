@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
+from vochi_agent.log import hide
 
 __all__ = ["ALLOW_AGAIN", "Refresh", "TokenExpired", "TokenKeeper", "Tokens", "read_tokens"]
 
@@ -116,6 +117,7 @@ class TokenKeeper:
         async with self._lock:
             if self._tokens is None or self._tokens.access == refused:
                 self._tokens = await self._another(refused)
+                hide(self._tokens.access, self._tokens.refresh)
             return self._tokens.access
 
     async def _another(self, refused: str) -> Tokens:

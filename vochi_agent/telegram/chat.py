@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from vochi_agent.cards import Card, CardQueue, Doubt
 from vochi_agent.errors import StoreUnavailable
+from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CardDraft
 from vochi_agent.supervisor import Backoff
@@ -197,6 +198,10 @@ class ChatWorker:
 
     async def _show(self, cards: Sequence[Card], text: str, message_id: int | None, *, silent: bool) -> None:
         """Have claimed cards shown in one message, and tell the table what came of it."""
+        with about_call(cards[0].linkedid):
+            await self._show_message(cards, text, message_id, silent=silent)
+
+    async def _show_message(self, cards: Sequence[Card], text: str, message_id: int | None, *, silent: bool) -> None:
         queue = self._queue
         address = self._door.address
         try:
