@@ -65,6 +65,7 @@ def test_the_wheel_brings_the_example_configurations_and_the_unit(members: set[s
     examples = {file.name for file in ROOT.glob("config.*.toml")}
     assert {f"vochi-agent/{name}" for name in examples} <= shared
     assert "vochi-agent/systemd/vochi-agent.service" in shared
+    assert {f"vochi-agent/monitoring/{file.name}" for file in (ROOT / "monitoring").iterdir()} <= shared
 
 
 def test_the_wheel_holds_the_scenarios_that_are_simulated(members: set[str]) -> None:
