@@ -41,6 +41,17 @@ async def test_sighup_takes_new_lines_and_refuses_a_broken_configuration(tmp_pat
         assert await name_shown(daemon) == "A1 Центр | Салон 1"
 
 
+async def test_sighup_while_the_daemon_starts_is_obeyed_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s")
+    daemon.log.touch()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(daemon.start(), name="start")
+        await until_log(daemon, "FastAGI listens")
+        os.kill(daemon.pid, signal.SIGHUP)
+        await until_log(daemon, "are read again")
+    assert await daemon.stop() == 0
+
+
 async def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
     """READY when FastAGI answers, WATCHDOG while it does, STATUS in words, STOPPING at the end."""
     address = tmp_path / "notify"

@@ -39,8 +39,13 @@ async def _until_stopped(config: Config, load_again: Callable[[], Config]) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # Unhandled it would end the process; until there is a daemon to reload it is kept.
+    early = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, early.set)
     async with assembled(config) as daemon, living(daemon):
         loop.add_signal_handler(signal.SIGHUP, _reload, daemon, load_again)
+        if early.is_set():
+            _reload(daemon, load_again)
         await stop.wait()
 
 
