@@ -1,11 +1,11 @@
-"""The evidence of a call as a time line in English: who rang, who answered, who talked with whom, who hung up. Pure."""
+"""The time line of a call in English, for whoever looks for a fault. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Mapping
 from typing import Final
 
-from vochi_agent.calls.evidence import LegEvidence, LegRole
+from vochi_agent.calls.evidence import LegRole
 from vochi_agent.calls.model import Call, Direction
+from vochi_agent.calls.timeline import Happening, What, Who, happenings
 
 __all__ = ["timeline"]
 
@@ -26,75 +26,53 @@ CAUSES: Final[Mapping[int, str]] = {
     38: "network out of order",
     127: "cancelled",
 }
+WORDS: Final[Mapping[What, str]] = {
+    What.DIALLED: "is dialled",
+    What.DIALS: "dials",
+    What.RINGS: "rings",
+    What.ANSWERS: "answers",
+    What.QUEUED: "enters a queue",
+    What.LEFT_QUEUE: "leaves the queue",
+    What.LOST: "is gone; the end was not seen",
+}
+ENDS: Final[Mapping[What, str]] = {What.HANGS_UP: "hangs up", What.REFUSES: "refuses", What.ENDS: "ends"}
 
 
 def timeline(call: Call) -> list[tuple[float, str]]:
     """(seconds from the start, sentence), in order."""
-    names = _names(call)
-    lines: list[tuple[float, str]] = []
-    for leg, name in zip(call.evidence, names, strict=True):
-        lines.extend(_of_leg(leg, name, call.direction))
-    lines.extend(_together(call.evidence, names))
-    return sorted(lines, key=lambda line: line[0])
+    return [(each.at, _sentence(each, call.direction)) for each in happenings(call)]
 
 
-def _names(call: Call) -> list[str]:
-    """What each leg is called; legs of one endpoint are told apart by a number."""
-    seen: dict[str, int] = {}
-    names = []
-    for leg in call.evidence:
-        name = _name(leg, call.direction)
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name} (channel {seen[name]})")
-    return names
+def _sentence(happening: Happening, direction: Direction) -> str:
+    name = _name(happening.who, direction)
+    match happening.what:
+        case What.CAME_IN:
+            return f"{name} comes in through {happening.who.endpoint}"
+        case What.ANSWERED_BY_PBX:
+            return f"the PBX answers {name}"
+        case What.TOGETHER if happening.other is not None:
+            both = f"{name} and {_name(happening.other, direction)} are in one bridge"
+            seen = happening.seconds is not None
+            return f"{both} for {happening.seconds:.1f} s" if seen else f"{both}; the end was not seen"
+        case What.HANGS_UP | What.REFUSES | What.ENDS:
+            return f"{name} {ENDS[happening.what]}{_because(happening)}"
+        case _:
+            return f"{name} {WORDS[happening.what]}"
 
 
-def _name(leg: LegEvidence, direction: Direction) -> str:
-    if leg.role is LegRole.CUSTOMER:
-        return "the customer" if direction is Direction.IN else f"the customer ({leg.endpoint})"
-    if leg.extension and not leg.endpoint.endswith(f"/{leg.extension}"):
-        return f"{leg.extension} ({leg.endpoint})"
-    return leg.extension or leg.endpoint
-
-
-def _of_leg(leg: LegEvidence, name: str, direction: Direction) -> Iterator[tuple[float, str]]:
-    if not leg.entered:
-        yield leg.started, f"{name} is dialled"
-    elif leg.role is LegRole.CUSTOMER and direction is Direction.IN:
-        yield leg.started, f"{name} comes in through {leg.endpoint}"
+def _name(who: Who, direction: Direction) -> str:
+    """Legs of one endpoint are told apart by a number."""
+    if who.role is LegRole.CUSTOMER:
+        name = "the customer" if direction is Direction.IN else f"the customer ({who.endpoint})"
+    elif who.extension and not who.endpoint.endswith(f"/{who.extension}"):
+        name = f"{who.extension} ({who.endpoint})"
     else:
-        yield leg.started, f"{name} dials"
-    if leg.rang is not None:
-        yield leg.rang, f"{name} rings"
-    if leg.up is not None:
-        yield leg.up, f"the PBX answers {name}" if leg.entered else f"{name} answers"
-    for stay in leg.stays:
-        if stay.place == "queue":
-            yield stay.since, f"{name} enters a queue"
-            if stay.until is not None:
-                yield stay.until, f"{name} leaves the queue"
-    if leg.hung_up is not None:
-        yield leg.hung_up, f"{name} {'hangs up' if leg.up is not None or leg.entered else 'refuses'}{_because(leg)}"
-    elif leg.ended is not None:
-        yield leg.ended, f"{name} is gone; the end was not seen" if leg.end_unseen else f"{name} ends{_because(leg)}"
+        name = who.extension or who.endpoint
+    return name if who.channel == 1 else f"{name} (channel {who.channel})"
 
 
-def _because(leg: LegEvidence) -> str:
-    if not leg.cause:
-        return f" ({leg.dial_status})" if leg.dial_status and leg.up is None else ""
-    return f" (cause {leg.cause}{', ' + CAUSES[leg.cause] if leg.cause in CAUSES else ''})"
-
-
-def _together(legs: Sequence[LegEvidence], names: Sequence[str]) -> Iterator[tuple[float, str]]:
-    """Every time that two channels were in one bridge."""
-    for (one, first), (two, second) in combinations(zip(legs, names, strict=True), 2):
-        for here in one.stays:
-            for there in two.stays:
-                if here.place != there.place or here.place == "queue":
-                    continue
-                since = max(here.since, there.since)
-                ends = [stay.until for stay in (here, there) if stay.until is not None]
-                if not ends:
-                    yield since, f"{first} and {second} are in one bridge; the end was not seen"
-                elif min(ends) > since:
-                    yield since, f"{first} and {second} are in one bridge for {min(ends) - since:.1f} s"
+def _because(happening: Happening) -> str:
+    cause = happening.cause
+    if not cause:
+        return f" ({happening.dial_status})" if happening.dial_status else ""
+    return f" (cause {cause}{', ' + CAUSES[cause] if cause in CAUSES else ''})"
