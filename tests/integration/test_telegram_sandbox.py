@@ -1,6 +1,7 @@
 """The sandbox Bot API on the wire: every answer has Telegram's form, every mistake Telegram's words."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -142,3 +143,62 @@ async def test_a_second_reader_ends_the_first_and_a_webhook_both(telegram: Calle
     assert (refused["error_code"], hooked["error_code"]) == (409, 409)
     assert refused["description"].startswith("Conflict: terminated by other getUpdates request")
     assert hooked["description"].startswith("Conflict: can't use getUpdates method while webhook is active")
+
+
+def keyboard(*data: str) -> str:
+    """`reply_markup` with one button a row."""
+    return json.dumps({"inline_keyboard": [[{"text": "x", "callback_data": each}] for each in data]})
+
+
+@pytest.mark.parametrize(
+    ("markup", "words"),
+    [
+        (keyboard("я" * 33), "Bad Request: BUTTON_DATA_INVALID"),
+        (keyboard(""), "Bad Request: BUTTON_DATA_INVALID"),
+        ("{", "Bad Request: can't parse reply keyboard markup JSON object"),
+        ("[]", "Bad Request: object expected as reply markup"),
+    ],
+)
+async def test_buttons_carry_1_to_64_bytes(telegram: Caller, markup: str, words: str) -> None:
+    refused = await telegram.ask("sendMessage", chat_id=-1, text="x", reply_markup=markup)
+
+    assert (refused["error_code"], refused["description"]) == (400, words)
+    assert (await telegram.ask("sendMessage", chat_id=-1, text="x", reply_markup=keyboard("я" * 32)))["ok"]
+
+
+async def test_an_edit_without_buttons_takes_them_away_and_both_are_compared(telegram: Caller) -> None:
+    sent = await telegram.ask("sendMessage", chat_id=-1, text="x", reply_markup=keyboard("a"))
+    assert sent["result"]["reply_markup"] == json.loads(keyboard("a"))
+
+    edit = {"chat_id": -1, "message_id": 1, "text": "x"}
+    assert (await telegram.ask("editMessageText", **edit, reply_markup=keyboard("a")))["error_code"] == 400
+    assert (await telegram.ask("editMessageText", **edit, reply_markup=keyboard("b")))["ok"]
+    bare = await telegram.ask("editMessageText", **edit)
+    assert "reply_markup" not in bare["result"]
+    assert (await telegram.ask("editMessageText", **edit))["error_code"] == 400
+
+
+async def test_a_press_comes_as_an_update_and_is_answered_once(telegram: Caller) -> None:
+    await telegram.ask("sendMessage", chat_id=-1, text="x", reply_markup=keyboard("a"))
+    telegram.sandbox.press(telegram.sandbox.messages(-1)[0], "x", user_id=5)
+    assert (await telegram.ask("getUpdates", allowed_updates='["message"]'))["result"] == []
+    (update,) = (await telegram.ask("getUpdates", allowed_updates='["callback_query"]'))["result"]
+    query = update["callback_query"]
+
+    assert (query["data"], query["from"]["id"], query["message"]["message_id"]) == ("a", 5, 1)
+    answer = {"callback_query_id": query["id"], "text": "да"}
+    long = await telegram.ask("answerCallbackQuery", **answer | {"text": "я" * 201})
+    assert long["description"] == "Bad Request: MESSAGE_TOO_LONG"
+    assert (await telegram.ask("answerCallbackQuery", **answer))["result"] is True
+    for late in (answer, {"callback_query_id": "1"}):
+        refused = await telegram.ask("answerCallbackQuery", **late)
+        assert refused["description"] == (
+            "Bad Request: query is too old and response timeout expired or query ID is invalid"
+        )
+
+
+async def test_a_press_below_a_message_that_is_gone_is_told_without_it(telegram: Caller) -> None:
+    telegram.sandbox.press_forged(-1, 9, "a", user_id=5)
+    (update,) = (await telegram.ask("getUpdates"))["result"]
+
+    assert update["callback_query"]["message"]["date"] == 0

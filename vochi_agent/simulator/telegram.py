@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from .telegram_buttons import ButtonsRefused, Queries, keyboard_from, keyboard_json
 from .telegram_chats import Fault, SandboxChat, SandboxMessage, TelegramRequest
 from .telegram_html import MarkupError, shown_text
 from .telegram_limits import Limits
@@ -51,8 +52,9 @@ class TelegramSandbox:
         refused: How many requests the limits refused.
         max_upload: Bytes that a request may have; Telegram's own limit unless a test takes less.
         on_message: Told of every message as it is sent or edited.
-        mailbox: What people wrote to the bot.
+        mailbox: What people wrote to the bot, and the buttons they pressed.
         courier: Brings it to a webhook, when there is one.
+        queries: Those presses, and how the bot answered them.
         requests: Every request so far, oldest first, bounded.
     """
 
@@ -72,6 +74,7 @@ class TelegramSandbox:
         self.courier = Courier(self.mailbox, told=self._tell)
         self._tasks = asyncio.TaskGroup()
         self._carrying: asyncio.Task[None] | None = None
+        self.queries = Queries()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -83,6 +86,7 @@ class TelegramSandbox:
             "editmessagetext": self._edit_message_text,
             "editmessagecaption": self._edit_message_caption,
             "editmessagemedia": self._edit_message_media,
+            "answercallbackquery": self._answer_callback_query,
             "deletemessage": self._delete_message,
             "deletemessages": self._delete_messages,
             "getwebhookinfo": self.courier.info,
@@ -109,6 +113,7 @@ class TelegramSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._closing.set()
+        self.mailbox.close()
         if self._carrying:
             self._carrying.cancel()
             await self._tasks.__aexit__(None, None, None)
@@ -150,6 +155,35 @@ class TelegramSandbox:
         if reply_to is not None:
             content["reply_to_message"] = self._as_json(chat, chat.messages[reply_to])
         return self.mailbox.put("message", content)
+
+    def press(self, message: SandboxMessage, label: str, *, user_id: int, name: str = "Анна") -> str:
+        """A person presses a button of a message; returns the id of the query."""
+        return self.press_forged(message.chat_id, message.message_id, message.button(label), user_id=user_id, name=name)
+
+    def press_forged(self, chat_id: int, message_id: int, data: str, *, user_id: int, name: str = "Борис") -> str:
+        """A client of somebody's own making sends any data for any message; the server passes them on as they are.
+
+        "Be aware that the message originated the query can contain no callback buttons with this data"
+        (core.telegram.org/bots/api#callbackquery). A message that is gone is InaccessibleMessage.
+        """
+        chat = self._chats[chat_id]
+        message = chat.messages.get(message_id)
+        gone: dict[str, object] = {"chat": chat.as_json(), "message_id": message_id, "date": 0}
+        query_id = self.queries.begin(asyncio.get_running_loop().time())
+        content = {
+            "id": query_id,
+            "from": {"id": user_id, "is_bot": False, "first_name": name, "language_code": "ru"},
+            "message": self._as_json(chat, message) if message else gone,
+            "chat_instance": str(-chat_id),
+            "data": data,
+        }
+        self.mailbox.put("callback_query", content)
+        return query_id
+
+    async def answered(self, query_id: str) -> tuple[str, bool]:
+        """What the bot said to who pressed, and whether he had to close it. Raises TimeoutError."""
+        await self.until(lambda: query_id in self.queries.answers)
+        return self.queries.answers[query_id]
 
     def break_next(
         self, fault: Fault, *, chat_id: int | None = None, method: str = "", retry_after: int = 1, times: int = 1
@@ -197,7 +231,7 @@ class TelegramSandbox:
             return await self._silence(request) if fault else answer
         except ReaderLost as lost:
             return _json(409, {"ok": False, "error_code": 409, "description": str(lost)})
-        except (HookRefused, FileRefused) as refused:
+        except (HookRefused, FileRefused, ButtonsRefused) as refused:
             return _json(400, {"ok": False, "error_code": 400, "description": f"Bad Request: {refused}"})
         except _Refused as refused:
             description = {"ok": False, "error_code": refused.status, "description": str(refused)}
@@ -257,10 +291,10 @@ class TelegramSandbox:
         topic = int(fields.get("message_thread_id") or 0)
         if topic and topic not in chat.topics:
             raise _Refused(400, "Bad Request: message thread not found")
-        text = _text(fields)
+        text, keyboard = _text(fields), keyboard_from(fields.get("reply_markup", ""))
         chat.last_id += 1
         silent = fields.get("disable_notification", "").lower() == "true"
-        message = SandboxMessage(chat.id, chat.last_id, fields["text"], text, silent, topic)
+        message = SandboxMessage(chat.id, chat.last_id, fields["text"], text, silent, topic, keyboard=keyboard)
         return self._shown(chat, message)
 
     def _edit_message_text(self, fields: Mapping[str, str]) -> dict[str, object]:
@@ -268,10 +302,12 @@ class TelegramSandbox:
         message = _editable(chat, fields)
         if message.file:
             raise _Refused(400, "Bad Request: there is no text in the message to edit")
-        text = _text(fields)
-        if fields["text"] == message.source:
+        # An edit without buttons takes away those that are there (TelegramBots/Telegram.Bot#402).
+        text, keyboard = _text(fields), keyboard_from(fields.get("reply_markup", ""))
+        if (fields["text"], keyboard) == (message.source, message.keyboard):
             raise _Refused(400, NOT_MODIFIED)
-        return self._shown(chat, replace(message, source=fields["text"], text=text, edits=message.edits + 1))
+        changed = {"source": fields["text"], "text": text, "keyboard": keyboard, "edits": message.edits + 1}
+        return self._shown(chat, replace(message, **changed))  # type: ignore[arg-type]
 
     def _edit_message_caption(self, fields: Form) -> dict[str, object]:
         chat = self._writable(fields)
@@ -279,10 +315,11 @@ class TelegramSandbox:
         if not message.file:
             raise _Refused(400, "Bad Request: there is no caption in the message to edit")
         text = _caption(fields)
-        source = fields.get("caption", "")
-        if source == message.source:
+        source, keyboard = fields.get("caption", ""), keyboard_from(fields.get("reply_markup", ""))
+        if (source, keyboard) == (message.source, message.keyboard):
             raise _Refused(400, NOT_MODIFIED)
-        return self._shown(chat, replace(message, source=source, text=text, edits=message.edits + 1))
+        edits = message.edits + 1
+        return self._shown(chat, replace(message, source=source, text=text, keyboard=keyboard, edits=edits))
 
     def _edit_message_media(self, fields: Form) -> dict[str, object]:
         chat = self._writable(fields)
@@ -290,7 +327,12 @@ class TelegramSandbox:
         file, media = sent_file(fields)
         text = _caption(media)
         source = media.get("caption", "")
-        return self._shown(chat, replace(message, source=source, text=text, file=file, edits=message.edits + 1))
+        keyboard = keyboard_from(fields.get("reply_markup", ""))
+        edits = message.edits + 1
+        return self._shown(chat, replace(message, source=source, text=text, file=file, keyboard=keyboard, edits=edits))
+
+    def _answer_callback_query(self, fields: Mapping[str, str]) -> bool:
+        return self.queries.answer(fields, asyncio.get_running_loop().time())
 
     def _delete_messages(self, fields: Mapping[str, str]) -> bool:
         chat = self._writable(fields)
@@ -325,6 +367,7 @@ class TelegramSandbox:
                 else {"text": message.text}
             ),
             **({"message_thread_id": message.topic, "is_topic_message": True} if message.topic else {}),
+            **({"reply_markup": keyboard_json(message.keyboard)} if message.keyboard else {}),
             **({"edit_date": STARTED_AT + message.message_id + message.edits} if message.edits else {}),
         }
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .telegram_buttons import Keyboard
 from .telegram_media import SandboxFile
 
 __all__ = ["Fault", "SandboxChat", "SandboxMessage", "TelegramRequest"]
@@ -40,6 +41,7 @@ class SandboxMessage:
         edits: How often it was changed.
         by_people: Not the bot's.
         file: What it carries; then the text is a caption.
+        keyboard: The buttons below it.
     """
 
     chat_id: int
@@ -51,6 +53,16 @@ class SandboxMessage:
     edits: int = 0
     by_people: bool = False
     file: SandboxFile | None = None
+    keyboard: Keyboard = ()
+
+    def button(self, label: str) -> str:
+        """What the button with this label carries. Raises KeyError."""
+        return {text: data for row in self.keyboard for text, data in row}[label]
+
+    @property
+    def buttons(self) -> list[str]:
+        """What stands on its buttons, row by row."""
+        return [text for row in self.keyboard for text, _ in row]
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ class Mailbox:
         self._next = FIRST_UPDATE
         self.arrived = asyncio.Event()
         self._reader: object = None
+        self._closed = False
 
     def put(self, kind: str, content: Mapping[str, object]) -> int:
         """Something happened; returns the number of its update."""
@@ -75,6 +76,11 @@ class Mailbox:
         """After a quiet week Telegram begins with a number of its own choice."""
         self._next = first
 
+    def close(self) -> None:
+        """The server goes: nobody is held any longer."""
+        self._closed = True
+        self.arrived.set()
+
     async def read(self, fields: Mapping[str, str]) -> list[dict[str, object]]:
         """What getUpdates answers. Raises ReaderLost."""
         if self.webhook:
@@ -86,7 +92,7 @@ class Mailbox:
         offset = int(fields.get("offset") or 0)
         for update_id in [each for each in self._updates if each < offset]:
             del self._updates[update_id]
-        while not (found := self._wanted(fields)):
+        while not (found := self._wanted(fields)) and not self._closed:
             self.arrived.clear()
             try:
                 async with asyncio.timeout_at(until):
