@@ -1,4 +1,5 @@
-"""A click on a phone number in a CRM becomes a call: the phone of who clicked rings first, then the number is called.
+"""A click on a phone number in a CRM, or on a button in a chat, becomes a call: the phone of who clicked rings first,
+then the number is called.
 
 What comes from a browser rings telephones and costs money, so nothing of it is taken on trust: who clicked has to be a
 colleague of the configuration or of the CRM, the number one that may be called, and nobody clicks without end. A click
@@ -66,7 +67,7 @@ class _Taken:
 
 
 class Clicks:
-    """The clicks in one CRM of one enterprise.
+    """The clicks in one CRM of one enterprise, or in its chats.
 
     Args:
         agents: CRM user's id -> extension.
@@ -111,22 +112,28 @@ class Clicks:
         self._forget_old()
         if click.remote_id and any(each.click.remote_id == click.remote_id for each in self._recent):
             return
+        if taken := self._admitted(click):
+            self._waiting.put_nowait(taken)
+
+    async def ring(self, extension: str, phone: str) -> bool:
+        """A click of somebody who waits for what comes of it: his phone rings now. False: it was a repetition.
+
+        Raises:
+            NotPossible, TooOften: as `take`.
+            VochiError, TimeoutError: the PBX does not do it.
+        """
+        self._forget_old()
+        taken = self._admitted(Click(phone=phone, extension=extension))
+        if taken is None:
+            return False
         try:
-            if click.age_s > LATE_S:
-                raise NotPossible("it came too late")
-            extension = self._extension(click)
-            phone = outward(click.phone, country=self._country, prefixes=self._prefixes)
-            taken = _Taken(self._clock(), extension or f"user {click.user}", extension, phone, click)
-            if self._is_repeated(taken):
-                self._refused(click)
-                return
-            self._admit(taken)
-        except (NotPossible, TooOften):
-            self._counted("refused")
-            self._refused(click)
+            async with asyncio.timeout(CALL_LIMIT_S):
+                linkedid = await self._ring(taken.extension, taken)
+        except (VochiError, TimeoutError):
+            self._counted("failed")
             raise
-        self._recent.append(taken)
-        self._waiting.put_nowait(taken)
+        self._placed(taken.extension, linkedid)
+        return True
 
     def tell(self, update: CallUpdate) -> None:
         """Take an update of a call; never waits."""
@@ -140,6 +147,25 @@ class Clicks:
                 tasks.create_task(self._work(), name=f"clicks in {self.source} {number}")
             if self._registered:
                 tasks.create_task(self._registered.run(), name=f"calls registered by {self.source}")
+
+    def _admitted(self, click: Click) -> _Taken | None:
+        """A click that is to ring a phone; None for a repetition. Raises NotPossible, TooOften."""
+        try:
+            if click.age_s > LATE_S:
+                raise NotPossible("it came too late")
+            extension = self._extension(click)
+            phone = outward(click.phone, country=self._country, prefixes=self._prefixes)
+            taken = _Taken(self._clock(), extension or f"user {click.user}", extension, phone, click)
+            if self._is_repeated(taken):
+                self._refused(click)
+                return None
+            self._admit(taken)
+        except (NotPossible, TooOften):
+            self._counted("refused")
+            self._refused(click)
+            raise
+        self._recent.append(taken)
+        return taken
 
     def _extension(self, click: Click) -> str:
         if extension := self._agents.get(click.user):
@@ -179,11 +205,14 @@ class Clicks:
                 self._counted("failed")
                 self._failed(taken.click, failure)
             else:
-                self._counted("placed")
-                log.info(
-                    "A click in %s of %s rings %s", self.source, self.enterprise_number, extension,
-                    extra={"action": "click", "linkedid": linkedid},
-                )  # fmt: skip
+                self._placed(extension, linkedid)
+
+    def _placed(self, extension: str, linkedid: str) -> None:
+        self._counted("placed")
+        log.info(
+            "A click in %s of %s rings %s", self.source, self.enterprise_number, extension,
+            extra={"action": "click", "linkedid": linkedid},
+        )  # fmt: skip
 
     async def _asked_for(self, click: Click) -> str:
         extension = await self._registered.extension_of(click.user) if self._registered else ""

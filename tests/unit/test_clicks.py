@@ -236,3 +236,29 @@ async def test_a_pbx_that_refuses_closes_the_click_and_one_that_may_have_heard_d
         async with working(desk):
             desk.clicks.take(in_portal(1))
         assert (desk.count("failed"), portal.closed) == (1, closed)
+
+
+async def test_who_waits_for_what_comes_of_it_is_told_at_once() -> None:
+    desk = Desk(agents={})
+
+    assert await desk.clicks.ring("152", "+375290000022")
+    assert not await desk.clicks.ring("152", "+375290000022"), "a finger that came down twice"
+    assert desk.placed == [("152", "+375290000022")]
+    assert desk.count("placed") == 1
+
+
+@pytest.mark.parametrize(
+    ("phone", "failure", "result"),
+    [
+        ("+4915112345678", NotPossible, "refused"),
+        ("+375290000022", NotReachable, "failed"),
+        ("+375290000022", TimeoutError, "failed"),
+    ],
+)
+async def test_who_waits_is_told_why_nothing_rings(phone: str, failure: type[Exception], result: str) -> None:
+    desk = Desk(agents={}, failure=failure("no"))
+    with pytest.raises(failure):
+        await desk.clicks.ring("152", phone)
+
+    assert desk.placed == []
+    assert desk.count(result) == 1

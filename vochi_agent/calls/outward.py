@@ -37,7 +37,7 @@ def outward(written: str, *, country: str, prefixes: Sequence[str] = ()) -> str:
     allowed = prefixes or (f"+{phonenumbers.country_code_for_region(country)}",)
     fitting = [prefix for prefix in allowed if number.startswith(prefix)]
     if not fitting:
-        raise NotPossible("numbers of that country are not called from a CRM (click_prefixes)")
+        raise NotPossible("numbers of that country are not called by a click (click_prefixes)")
     if phonenumbers.number_type(parsed) in DEAR and max(map(len, fitting)) <= len(code):
-        raise NotPossible("premium numbers are not called from a CRM (click_prefixes)")
+        raise NotPossible("premium numbers are not called by a click (click_prefixes)")
     return number
