@@ -284,16 +284,16 @@ RETURNING *;
 -- What chats should show about a call; the revision grows when that changes, the phase never goes back. A draft that the
 -- chat does not want corrects a final card that is there and takes back a live one.
 -- $1 enterprise, $2 linkedid as stored, $3 phase, $4 counters before the call, then one array element a draft: $5 chats,
--- $6 topics, $7 texts, $8 briefs, $9 silent, $10 anew, $11 held until, $12 wanted, $13 recordings
+-- $6 topics, $7 texts, $8 briefs, $9 silent, $10 anew, $11 held until, $12 wanted, $13 recordings, $14 buttons
 INSERT INTO cards AS card (
-    enterprise_number, linkedid, chat_id, topic, phase, text, brief, silent, anew, held_until, before, sound
+    enterprise_number, linkedid, chat_id, topic, phase, text, brief, silent, anew, held_until, before, sound, buttons
 )
 SELECT $1, $2, chat_id, topic, $3, CASE WHEN wanted OR there.phase = 'hangup' THEN draft.text ELSE '' END,
-    draft.brief, draft.silent, draft.anew, draft.held_until, $4, draft.sound
+    draft.brief, draft.silent, draft.anew, draft.held_until, $4, draft.sound, draft.buttons
 FROM unnest(
     $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::boolean[], $10::boolean[], $11::timestamptz[],
-    $12::boolean[], $13::text[]
-) AS draft (chat_id, topic, text, brief, silent, anew, held_until, wanted, sound)
+    $12::boolean[], $13::text[], $14::text[]
+) AS draft (chat_id, topic, text, brief, silent, anew, held_until, wanted, sound, buttons)
 LEFT JOIN LATERAL (
     SELECT phase FROM cards
     WHERE enterprise_number = $1 AND linkedid = $2 AND chat_id = draft.chat_id AND topic = draft.topic
@@ -303,22 +303,136 @@ ORDER BY chat_id, topic
 ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
     phase = excluded.phase, text = excluded.text, brief = excluded.brief, silent = excluded.silent,
     anew = excluded.anew, held_until = excluded.held_until, before = coalesce(excluded.before, card.before),
-    revision = card.revision + CASE WHEN card.text <> excluded.text OR card.phase <> excluded.phase THEN 1 ELSE 0 END,
+    buttons = excluded.buttons,
+    revision = card.revision + CASE
+        WHEN (card.text, card.phase, card.buttons) <> (excluded.text, excluded.phase, excluded.buttons) THEN 1
+        ELSE 0
+    END,
     retry_at = NULL, gave_up = NULL, changed_at = now(), updated_at = now(),
     sound = excluded.sound,
     sound_gave_up = CASE WHEN card.sound = excluded.sound THEN card.sound_gave_up END,
     sound_at = CASE WHEN card.sound = excluded.sound THEN card.sound_at END
-WHERE (card.text <> excluded.text OR card.phase <> excluded.phase OR card.sound <> excluded.sound)
+WHERE (card.text, card.phase, card.buttons, card.sound)
+      <> (excluded.text, excluded.phase, excluded.buttons, excluded.sound)
   AND array_position('{start,dial,bridge,hangup}', card.phase)
       <= array_position('{start,dial,bridge,hangup}', excluded.phase)
 RETURNING id;
 
--- name: take_back_cards
--- Nothing is to be shown about a call that turned out to be part of another. $1 enterprise, $2 linkedid
+-- name: put_reminders
+-- What chats should be told some time after a missed call, and not before: its text counts as new then. A reminder that is an hour late when its call
+-- becomes known reminds of nothing. $1 enterprise, $2 linkedid of the call, then one array element a chat: $3 chats,
+-- $4 topics, $5 texts, $6 briefs, $7 when, $8 buttons, $9 false: only one that is there already is corrected
+INSERT INTO cards AS card (
+    enterprise_number, linkedid, chat_id, topic, kind, phase, text, brief, silent, buttons, retry_at, changed_at
+)
+SELECT $1, 'reminder/' || $2::text, chat_id, topic, 'reminder', 'hangup', draft.text, draft.brief, false, draft.buttons,
+    draft.due, draft.due
+FROM unnest(
+    $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::boolean[]
+) AS draft (chat_id, topic, text, brief, due, buttons, wanted)
+LEFT JOIN LATERAL (
+    SELECT id FROM cards
+    WHERE enterprise_number = $1 AND linkedid = 'reminder/' || $2::text AND chat_id = draft.chat_id
+      AND topic = draft.topic
+) AS there ON true
+WHERE (wanted AND due > now() - interval '1 hour') OR there.id IS NOT NULL
+ORDER BY chat_id, topic
+ON CONFLICT (enterprise_number, linkedid, chat_id, topic) DO UPDATE SET
+    text = excluded.text, brief = excluded.brief, buttons = excluded.buttons, revision = card.revision + 1,
+    retry_at = CASE WHEN card.message_id IS NULL THEN excluded.retry_at END, gave_up = NULL,
+    changed_at = CASE WHEN card.message_id IS NULL THEN greatest(now(), excluded.changed_at) ELSE now() END,
+    updated_at = now()
+WHERE card.text <> excluded.text OR card.buttons <> excluded.buttons
+RETURNING id;
+
+-- name: take_back_reminders
+-- Nobody has to be reminded of a call any more. $1 enterprise, $2 linkedid
 UPDATE cards SET
     text = '', brief = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(),
     updated_at = now()
-WHERE enterprise_number = $1 AND linkedid = $2 AND text <> '' AND kind = 'call'
+WHERE enterprise_number = $1 AND linkedid = 'reminder/' || $2::text AND text <> '' AND kind = 'reminder'
+RETURNING id;
+
+-- name: open_call_back
+-- A customer called in vain, or what is known of that call has changed. $1 enterprise, $2 linkedid as stored,
+-- $3 how long ago he may have called
+INSERT INTO call_backs AS waiting (enterprise_number, linkedid, phone_e164, began_at, ended_at)
+SELECT enterprise_number, linkedid, phone_e164, started_at, ended_at FROM calls
+WHERE enterprise_number = $1 AND linkedid = $2 AND merged_into IS NULL AND ended_at > now() - $3::interval
+ON CONFLICT (enterprise_number, linkedid) DO UPDATE SET
+    phone_e164 = excluded.phone_e164, began_at = excluded.began_at, ended_at = excluded.ended_at;
+
+-- name: drop_call_back
+-- The call was not missed after all. $1 enterprise, $2 linkedid
+DELETE FROM call_backs WHERE enterprise_number = $1 AND linkedid = $2;
+
+-- name: settle_call_backs
+-- Whether those who called in vain were reached, as the ledger says it: by the first call since they began to ring in
+-- which somebody talked with this number, or with another one of the same person (not of his company).
+-- $1 enterprise, $2 number, $3 how long ago they may have called
+WITH kin AS (
+    SELECT $2::text AS phone_e164
+    UNION
+    SELECT other.phone_e164 FROM customers AS own
+    JOIN customers AS other
+        ON other.enterprise_number = own.enterprise_number AND other.meta ->> 'person_uid' = own.meta ->> 'person_uid'
+    WHERE own.enterprise_number = $1 AND own.phone_e164 = $2
+      AND split_part(own.meta ->> 'person_uid', ':', 1) NOT LIKE '%\_corporate'
+), waiting AS (
+    SELECT linkedid, began_at FROM call_backs
+    WHERE enterprise_number = $1 AND phone_e164 = ANY (ARRAY(SELECT phone_e164 FROM kin)) AND ended_at > now() - $3::interval
+    ORDER BY linkedid FOR UPDATE
+)
+UPDATE call_backs SET
+    reached_in = reached.linkedid, reached_by = reached.agent, reached_at = reached.at,
+    called_again = coalesce(reached.direction = 'in', false), stale = true
+FROM waiting
+LEFT JOIN LATERAL (
+    SELECT linkedid, direction, coalesce(path[1], first_agent) AS agent, coalesce(answered_at, started_at) AS at
+    FROM calls
+    WHERE enterprise_number = $1 AND phone_e164 = ANY (ARRAY(SELECT phone_e164 FROM kin)) AND direction IN ('in', 'out')
+      AND merged_into IS NULL AND status = 'answered' AND ended_at > waiting.began_at
+      AND coalesce(answered_at, started_at) > waiting.began_at
+    ORDER BY coalesce(answered_at, started_at), linkedid LIMIT 1
+) AS reached ON true
+WHERE call_backs.enterprise_number = $1 AND call_backs.linkedid = waiting.linkedid
+  AND (call_backs.reached_in, call_backs.reached_by, call_backs.reached_at)
+      IS DISTINCT FROM (reached.linkedid, reached.agent, reached.at);
+
+-- name: render_call_back
+-- How a missed call stands, for who writes its cards in the same transaction. $1 enterprise, $2 linkedid
+UPDATE call_backs SET stale = false WHERE enterprise_number = $1 AND linkedid = $2 RETURNING *;
+
+-- name: stale_call_backs
+-- Missed calls whose cards do not say yet how they stand. $1 enterprises, $2 limit
+SELECT enterprise_number, linkedid FROM call_backs WHERE stale AND enterprise_number = ANY ($1::text[])
+ORDER BY linkedid LIMIT $2;
+
+-- name: take_call_back
+-- One person takes it upon himself to call back: of several who press at once the first. $1 enterprise, $2 linkedid,
+-- $3 extension, $4 his name in Telegram
+UPDATE call_backs SET taken_by = $3, taken_name = $4, taken_at = now(), stale = true
+WHERE enterprise_number = $1 AND linkedid = $2 AND taken_by IS NULL AND reached_at IS NULL
+RETURNING linkedid;
+
+-- name: call_back
+-- How a missed call stands. $1 enterprise, $2 linkedid
+SELECT * FROM call_backs WHERE enterprise_number = $1 AND linkedid = $2;
+
+-- name: pressed_card
+-- The call whose card a message shows under which a button of this card was pressed; none when the button belongs to
+-- another message, chat or enterprise. $1 token, $2 enterprises, $3 chat, $4 message id
+SELECT enterprise_number, regexp_replace(linkedid, '^reminder/', '') AS linkedid, topic FROM cards
+WHERE token = $1 AND enterprise_number = ANY ($2::text[]) AND chat_id = $3 AND message_id = $4
+  AND kind IN ('call', 'reminder') AND sent_phase = 'hangup' AND text <> '';
+
+-- name: take_back_cards
+-- Nothing is to be shown about a call that turned out to be part of another, nor anybody reminded of it.
+-- $1 enterprise, $2 linkedid
+UPDATE cards SET
+    text = '', brief = '', revision = revision + 1, retry_at = NULL, gave_up = NULL, changed_at = now(),
+    updated_at = now()
+WHERE enterprise_number = $1 AND linkedid IN ($2, 'reminder/' || $2::text) AND text <> '' AND kind IN ('call', 'reminder')
 RETURNING id;
 
 -- name: take_back_abandoned_cards
@@ -381,7 +495,7 @@ SELECT enterprise_number, count(*) AS waiting,
        extract(epoch FROM max(now() - greatest(changed_at, held_until)))::float8 AS age_s
 FROM cards
 WHERE sent_revision < revision AND gave_up IS NULL AND (held_until IS NULL OR held_until <= now())
-  AND (phase = 'hangup' OR text = '' OR changed_at > now() - $1::interval)
+  AND changed_at <= now() AND (phase = 'hangup' OR text = '' OR changed_at > now() - $1::interval)
 GROUP BY enterprise_number;
 
 -- name: live_cards
@@ -397,7 +511,7 @@ SELECT * FROM cards WHERE enterprise_number = $1 AND chat_id = $2 AND message_id
 -- name: claim_cards
 -- Notes that these revisions are being sent. Who had begun before may have sent them: that is looked for later. A chat
 -- has one worker, so a claim of his own is one that he does not know of.
--- $1 ids, $2 revisions, $3 who sends, $4 the text of a new message, null for an edit, $5 how long another's request is
+-- $1 ids, $2 revisions, $3 who sends, $4 what a new message says, null for an edit, $5 how long another's request is
 -- left alone
 UPDATE cards SET
     doubtful_text = CASE WHEN sending_since IS NULL THEN doubtful_text ELSE coalesce(sending_text, doubtful_text) END,
@@ -583,8 +697,9 @@ SELECT chat_id FROM telegram_chats WHERE moved_to = $1 ORDER BY chat_id LIMIT 1;
 
 -- name: calls_of_message
 -- The calls that a message of ours is about. $1 enterprises, $2 chat, $3 message id
-SELECT enterprise_number, linkedid, phase FROM cards
-WHERE enterprise_number = ANY ($1::text[]) AND chat_id = $2 AND message_id = $3 AND kind = 'call' AND text <> ''
+SELECT enterprise_number, regexp_replace(linkedid, '^reminder/', '') AS linkedid, phase FROM cards
+WHERE enterprise_number = ANY ($1::text[]) AND chat_id = $2 AND message_id = $3 AND kind IN ('call', 'reminder')
+  AND text <> ''
 ORDER BY id;
 
 -- name: note_answer
@@ -1084,8 +1199,8 @@ DELETE FROM backfills WHERE enterprise_number = $1;
 SELECT calls_before FROM retention WHERE enterprise_number = $1;
 
 -- name: delete_old_calls
--- Deletes the oldest calls that ended before a time, with their cards and what CRMs were told of them; what customers
--- have to say of them stays. Who corrects one of them at this moment keeps it. $1 enterprise, $2 before, $3 limit
+-- Deletes the oldest calls that ended before a time, with their cards, who was to call back and what CRMs were told of
+-- them; what customers have to say of them stays. Who corrects one of them at this moment keeps it. $1 enterprise, $2 before, $3 limit
 WITH leaving AS (
     SELECT id FROM calls
     WHERE enterprise_number = $1 AND ended_at < $2 AND started_at < $2
@@ -1132,7 +1247,11 @@ WITH leaving AS (
         first_agent_at = least(past.first_agent_at, excluded.first_agent_at)
 ), shown AS (
     DELETE FROM cards USING gone
-    WHERE cards.enterprise_number = gone.enterprise_number AND cards.linkedid = gone.linkedid
+    WHERE cards.enterprise_number = gone.enterprise_number
+      AND cards.linkedid IN (gone.linkedid, 'reminder/' || gone.linkedid)
+), awaited AS (
+    DELETE FROM call_backs USING gone
+    WHERE call_backs.enterprise_number = gone.enterprise_number AND call_backs.linkedid = gone.linkedid
 ), told AS (
     DELETE FROM outbox USING gone
     WHERE outbox.enterprise_number = gone.enterprise_number AND outbox.linkedid = gone.linkedid
@@ -1153,7 +1272,8 @@ WITH old AS (
 SELECT count(*) AS deleted, max(ended_at) AS last FROM gone;
 
 -- name: delete_old_cards
--- Cards that nobody corrects any more, digests too; their messages stay. $1 enterprise, $2 before, $3 limit
+-- Cards that nobody corrects any more, digests too, and what they said of who calls back; their messages stay.
+-- $1 enterprise, $2 before, $3 limit
 WITH gone AS (
     DELETE FROM cards
     USING (
@@ -1164,8 +1284,18 @@ WITH gone AS (
     ) AS old
     WHERE cards.id = old.id
     RETURNING 1
+), awaited AS (
+    DELETE FROM call_backs
+    USING (
+        SELECT enterprise_number, linkedid FROM call_backs
+        WHERE enterprise_number = $1 AND ended_at < $2
+        ORDER BY linkedid LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE call_backs.enterprise_number = old.enterprise_number AND call_backs.linkedid = old.linkedid
+    RETURNING 1
 )
-SELECT count(*) AS deleted FROM gone;
+SELECT greatest((SELECT count(*) FROM gone), (SELECT count(*) FROM awaited)) AS deleted;
 
 -- name: delete_old_posts
 -- What CRMs have been told. $1 enterprise, $2 before, $3 limit
@@ -1320,10 +1450,20 @@ SELECT DISTINCT phone_e164 FROM counted_calls WHERE enterprise_number = $1 AND p
 -- numbers' digits
 DELETE FROM cards
 WHERE enterprise_number = $1 AND kind <> 'board' AND (
-    linkedid = ANY ($2::text[])
+    regexp_replace(linkedid, '^reminder/', '') = ANY ($2::text[])
     OR regexp_replace(concat_ws(' ', text, brief, sending_text, doubtful_text), '[^0-9]', '', 'g') ~ $3
 )
 RETURNING message_id;
+
+-- name: erase_call_backs
+-- Nobody calls these numbers back; and who was reached on one of them is not told. $1 enterprise, $2 numbers,
+-- $3 linkedids of their calls, $4 pattern of whole spellings
+WITH reached AS (
+    UPDATE call_backs SET reached_by = 'erased'
+    WHERE enterprise_number = $1 AND reached_by ~ $4 AND phone_e164 <> ALL ($2::text[]) AND linkedid <> ALL ($3::text[])
+)
+DELETE FROM call_backs
+WHERE enterprise_number = $1 AND (phone_e164 = ANY ($2::text[]) OR linkedid = ANY ($3::text[]));
 
 -- name: erase_posts
 -- What CRMs were told, or were about to be told, of these calls. $1 enterprise, $2 linkedids

@@ -175,7 +175,7 @@ CREATE TABLE cards (
     phase             text NOT NULL,                  -- of the call; never goes back
     text              text NOT NULL,                  -- the whole message, Telegram HTML; '': nothing, delete it
     silent            boolean NOT NULL,               -- sent without a sound
-    revision          integer NOT NULL DEFAULT 1,     -- grows with every change of text or phase
+    revision          integer NOT NULL DEFAULT 1,     -- grows with every change of text, phase or buttons
     sent_revision     integer NOT NULL DEFAULT 0,     -- what the chat shows; 0: nothing yet
     message_id        bigint,                         -- of the message that carries the card
     sending_since     timestamptz,                    -- stored before the request; still set afterwards: answer unknown
@@ -185,25 +185,30 @@ CREATE TABLE cards (
     before            jsonb,                          -- the customer's counters before this call
     created_at        timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now(),
-    kind              text NOT NULL DEFAULT 'call',   -- board: the calls that go on in a rush; digest: recovered calls
+    kind              text NOT NULL DEFAULT 'call',   -- board: the calls that go on in a rush; digest: recovered calls;
+                                                      -- reminder: of a missed call, its linkedid after `reminder/`
     brief             text NOT NULL DEFAULT '',       -- the card in one line, for boards and digests
     anew              boolean NOT NULL DEFAULT false, -- a new phase is a new message, the earlier one is deleted
     held_until        timestamptz,                    -- quiet hours: not before, and together
-    changed_at        timestamptz NOT NULL DEFAULT now(), -- when this text came; an old live one is not sent any more
+    changed_at        timestamptz NOT NULL DEFAULT now(), -- when this text came, a reminder is due; an old live one is not sent any more
     sent_phase        text,                           -- what the message shows
     sent_at           timestamptz,
     shared            boolean NOT NULL DEFAULT false, -- the message carries other cards too
     sending_by        text,                           -- which life of which daemon made the request
-    sending_text      text,                           -- of a new message that is being sent; null: an edit
+    sending_text      text,                           -- of a new message that is being sent; null: an edit. Buttons
+                                                      -- follow it in JSON, after the character U+001E
     doubtful_text     text,                           -- of a new message whose answer was lost: it may stand there
     doubtful_since    timestamptz,
+    token             uuid NOT NULL DEFAULT gen_random_uuid(), -- what the buttons of its message carry
+    buttons           text NOT NULL DEFAULT '',       -- their names, joined by commas; '': none
     sound             text NOT NULL DEFAULT '',       -- recording that the message is to carry, below its folder; '': none
     sent_sound        text NOT NULL DEFAULT '',       -- what it carries
     sound_at          timestamptz,                    -- its upload: not before; null: at once
     sound_gave_up     text,                           -- why the message will never carry it; null: it may
-    CONSTRAINT cards_kind_check CHECK (kind IN ('call', 'board', 'digest')),
+    CONSTRAINT cards_kind_check CHECK (kind IN ('call', 'board', 'digest', 'reminder')),
     CONSTRAINT cards_phase_check CHECK (phase IN ('start', 'dial', 'bridge', 'hangup')),
-    CONSTRAINT cards_enterprise_number_linkedid_chat_id_topic_key UNIQUE (enterprise_number, linkedid, chat_id, topic)
+    CONSTRAINT cards_enterprise_number_linkedid_chat_id_topic_key UNIQUE (enterprise_number, linkedid, chat_id, topic),
+    CONSTRAINT cards_token_key UNIQUE (token)
 );
 
 -- The open work of one chat, oldest first.
@@ -283,6 +288,28 @@ CREATE TABLE bot_answers (
     sent_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (chat_id, message_id)
 );
+
+-- Customers who called in vain: who has taken it upon himself to call back, and when they were reached. Follows from
+-- calls but for taken_*; a row is there for missed calls of the last days.
+CREATE TABLE call_backs (
+    enterprise_number text NOT NULL,
+    linkedid          text COLLATE "C" NOT NULL,      -- of calls
+    phone_e164        text NOT NULL,
+    began_at          timestamptz NOT NULL,           -- of the missed call
+    ended_at          timestamptz NOT NULL,
+    taken_by          text,                           -- extension of who pressed first; null: nobody has
+    taken_name        text NOT NULL DEFAULT '',       -- as Telegram gave it
+    taken_at          timestamptz,
+    reached_in        text COLLATE "C",               -- linkedid of the first call in which somebody talked with them
+    reached_by        text,                           -- who: an extension
+    reached_at        timestamptz,                    -- when; null: they wait
+    called_again      boolean NOT NULL DEFAULT false, -- it was their own call
+    stale             boolean NOT NULL DEFAULT false, -- the cards do not say it yet
+    PRIMARY KEY (enterprise_number, linkedid)
+);
+
+CREATE INDEX call_backs_customer_idx ON call_backs (enterprise_number, phone_e164, ended_at);
+CREATE INDEX call_backs_stale_idx ON call_backs (enterprise_number) WHERE stale;
 
 -- What each CRM's own list of calls should hold. Desired state like `cards`: the call is read when its turn comes.
 CREATE TABLE outbox (

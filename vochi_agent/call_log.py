@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from vochi_agent.backlog import Backlog, BacklogState
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.log import about_call
@@ -180,10 +181,12 @@ class Guarded:
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
 
-    def __call__(self, call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    def __call__(
+        self, call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+    ) -> Sequence[CardDraft]:
         """The cards, none when they cannot be rendered."""
         try:
-            return self._renderer(call, customer, before)
+            return self._renderer(call, customer, before, call_back=call_back)
         except Exception:
             log.exception("A call's cards cannot be rendered", extra={"action": "card_bug"})
             return ()
@@ -193,6 +196,8 @@ def _linkedid(update: CallUpdate) -> str:
     return update.call.linkedid if isinstance(update, CallFinished) else update.linkedid
 
 
-def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
-    del call, customer, before
+def _no_cards(
+    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+) -> Sequence[CardDraft]:
+    del call, customer, before, call_back
     return ()

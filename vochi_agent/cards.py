@@ -4,10 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 from vochi_agent.ports import CardDraft, OpenWork
 
-__all__ = ["Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "PendingChat", "SoundQueue"]
+__all__ = ["Button", "Card", "CardQueue", "ChatState", "ChatWork", "Doubt", "Keyboard", "PendingChat", "SoundQueue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button below a message: what people read on it, and what the bot is told when somebody presses it."""
+
+    label: str
+    data: str
+
+
+# Rows of buttons.
+Keyboard = tuple[tuple[Button, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +36,7 @@ class Card:
     """A card as the table has it; see schema.sql.
 
     Attributes:
-        kind: `call`, `board` or `digest`.
+        kind: `call`, `board`, `digest` or `reminder`.
         text: "": nothing is to be shown.
         anew: A phase that the message does not show yet is a new message.
         held_until: It waited through quiet hours.
@@ -32,6 +45,8 @@ class Card:
         shared: That message carries other cards too.
         sound: The recording that the message is to carry, below the folder of recordings; "" for none.
         sent_sound: The one that it carries.
+        token: What tells its buttons from all others; known to nobody who does not see them.
+        buttons: Their names, joined by commas.
     """
 
     id: int
@@ -53,6 +68,8 @@ class Card:
     failures: int
     sound: str = ""
     sent_sound: str = ""
+    token: UUID
+    buttons: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +77,7 @@ class Doubt:
     """A text that may stand in the chat without our knowledge: the answer to its request was lost.
 
     Attributes:
+        keyboard: What stands below it.
         age: Seconds since the request.
         after: The id of our last message before it; None: there was none.
         newest: The highest id of a message of ours; None: there is none.
@@ -69,6 +87,7 @@ class Doubt:
     age: float
     after: int | None
     newest: int | None
+    keyboard: Keyboard = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +154,7 @@ class CardQueue(Protocol):
         """Every card that the message of this one carries."""
         ...
 
-    async def claim(self, cards: Sequence[Card], *, new_text: str | None) -> bool:
+    async def claim(self, cards: Sequence[Card], *, new_text: str | None, keyboard: Keyboard = ()) -> bool:
         """Note that a request is about to be made; False when the cards are not as they were."""
         ...
 

@@ -21,7 +21,7 @@ from vochi_agent.metrics import Metrics
 from vochi_agent.registered_calls import NoteCall, RegisteredCalls
 from vochi_agent.web.webhooks import Receiver
 
-__all__ = ["changes_of", "clicks_in", "crms_of", "receivers_of"]
+__all__ = ["changes_of", "clicks_in", "clicks_in_chats", "crms_of", "receivers_of"]
 
 BREAKER_LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 # Of the requests that a CRM allows, changes may take this share: callers' names have the rest.
@@ -133,6 +133,26 @@ def clicks_in(
         for each in enterprises
         for crm in crms[each.number]
     ]
+
+
+def clicks_in_chats(
+    enterprises: Iterable[Enterprise], place: Mapping[str, Placing], *, metrics: Metrics
+) -> dict[str, Clicks]:
+    """What takes presses of «Перезвонить», for each enterprise whose PBX can be asked to call."""
+    return {
+        each.number: Clicks(
+            each.number,
+            "telegram",
+            agents={},
+            country=each.country,
+            prefixes=each.click_prefixes,
+            place=place[each.number],
+            clock=time.monotonic,
+            metrics=metrics,
+        )
+        for each in enterprises
+        if each.asterisk.ari
+    }
 
 
 def receivers_of(

@@ -16,6 +16,7 @@ import aiohttp
 
 from vochi_agent.asterisk.fastagi import FastAgiServer, Script
 from vochi_agent.asterisk.watch import PbxWatch
+from vochi_agent.call_backs import CallBacks
 from vochi_agent.call_books import CallBooks
 from vochi_agent.call_log import CallLog, Guarded
 from vochi_agent.call_screens import CallScreens
@@ -27,7 +28,7 @@ from vochi_agent.clicks import Clicks
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CRMS, CrmFactory, books_of, lists_of
 from vochi_agent.crm.clocks import Clocks
-from vochi_agent.crms import changes_of, clicks_in, crms_of, receivers_of
+from vochi_agent.crms import changes_of, clicks_in, clicks_in_chats, crms_of, receivers_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.late_names import LateNames
 from vochi_agent.live_cards import LiveCards
@@ -51,6 +52,7 @@ from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_l
 from vochi_agent.telegram.hook import HOOK_ROUTE, bot_of, hook_secret
 from vochi_agent.telegram.intake import Intake
 from vochi_agent.telegram.opened import OpenBot
+from vochi_agent.telegram.presses import Presses
 from vochi_agent.telegram.sounds import Sounds
 from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.health import Part, health_routes
@@ -71,6 +73,7 @@ class Daemon:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
         intake: What people write to the bots.
+        call_backs: Missed calls that somebody has to call back.
         changes: What each CRM tells by itself.
         clicks: On phone numbers in each CRM.
         schema_ready: Set when the database has our schema.
@@ -88,6 +91,7 @@ class Daemon:
     caller_id: CallerId
     cards: CardSender
     intake: Intake
+    call_backs: CallBacks
     live_cards: LiveCards
     recorded_calls: RecordedCalls
     call_books: CallBooks
@@ -187,7 +191,21 @@ async def assembled(
         stack.push_async_callback(customers.aclose)
         news = CustomerNews(store.database, customers, enterprises=list(layouts))
         sites: dict[str, Site] = {}
-        intake = _intake(config, store, metrics, ours=partial(_writes, sites))
+        call_backs = CallBacks(
+            store.call_backs,
+            refresh=lambda number, linkedid: store.calls.refresh_cards(number, linkedid, call_log.renderer(number)),
+            ours=lambda: [number for number, site in sites.items() if site.duty.ours],
+            cards_changed=lambda: cards.wake(),  # noqa: PLW0108 - it is made below
+        )
+        redial: dict[str, Clicks] = {}
+        intake = _intake(
+            config,
+            store,
+            metrics,
+            call_backs=call_backs,
+            redial=redial,
+            ours=partial(_writes, sites),
+        )
         cards = CardSender(
             config,
             store.cards,
@@ -270,18 +288,19 @@ async def assembled(
                 ready=schema_ready,
                 filled=partial(filled.of, number),
             )
-        phones = {number: site.phones for number, site in sites.items()}
         caller_id = CallerId(
             layouts,
             customers=customers,
             lookups=enrichment,
             now=lambda: datetime.fromtimestamp(time.time(), UTC),
-            router=Routing(phones, lookups=enrichment, history=customers),
+            router=Routing(
+                {number: site.phones for number, site in sites.items()}, lookups=enrichment, history=customers
+            ),
             unnamed=late_names.expect,
             answered=lambda status: metrics.agi_requests.labels(status).inc(),
         )
         fastagi = await enter(_fastagi(config, caller_id, metrics))
-        call_log.stored = partial(_stored, sites, call_books)
+        call_log.stored = partial(_stored, sites, call_books, call_backs)
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
@@ -294,6 +313,7 @@ async def assembled(
             ours=lambda number: sites[number].duty.ours,
             metrics=metrics,
         )
+        redial |= clicks_in_chats(config.enterprises, placing, metrics=metrics)
         call_log.listeners += [each.tell for each in clicks]
         changes = changes_of(
             config.enterprises,
@@ -306,15 +326,18 @@ async def assembled(
             ready=schema_ready,
             metrics=metrics,
         )
-        hooks = webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics)
-        routes = [
-            *health_routes(parts, metrics.registry),
-            *status_routes(seen),
-            *hooks,
-            *bot_webhook_routes(HOOK_ROUTE, _bot_hooks(config), intake.keep, metrics),
-            *recorded_calls.routes(),
-        ]
-        address = await enter(serving(config.http.listen, routes))
+        address = await enter(
+            serving(
+                config.http.listen,
+                [
+                    *health_routes(parts, metrics.registry),
+                    *status_routes(seen),
+                    *webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics),
+                    *bot_webhook_routes(HOOK_ROUTE, _bot_hooks(config), intake.keep, metrics),
+                    *recorded_calls.routes(),
+                ],
+            )
+        )
         yield Daemon(
             config=config,
             metrics=metrics,
@@ -327,6 +350,7 @@ async def assembled(
             caller_id=caller_id,
             cards=cards,
             intake=intake,
+            call_backs=call_backs,
             call_books=call_books,
             call_screens=call_screens,
             live_cards=live_cards,
@@ -349,8 +373,16 @@ async def _attended(intake: Intake, sounds: Sounds, opened: OpenBot) -> None:
             tasks.create_task(bulkhead(name, partial(attend, opened)), name=name)
 
 
-def _intake(config: Config, store: PostgresStore, metrics: Metrics, *, ours: Callable[[str], bool]) -> Intake:
-    """What people write to the bots, and who answers it."""
+def _intake(
+    config: Config,
+    store: PostgresStore,
+    metrics: Metrics,
+    *,
+    call_backs: CallBacks,
+    redial: Mapping[str, Clicks],
+    ours: Callable[[str], bool],
+) -> Intake:
+    """What people write to the bots and press below cards, and who answers it."""
 
     def desk(enterprises: Callable[[], Sequence[Enterprise]]) -> Desk:
         return Desk(
@@ -361,7 +393,10 @@ def _intake(config: Config, store: PostgresStore, metrics: Metrics, *, ours: Cal
             clock=time.monotonic,
         )
 
-    return Intake(config, store.operators, store.operators, desk, metrics=metrics, pace=Pace(), ours=ours)
+    def presses(enterprises: Callable[[], Sequence[Enterprise]]) -> Presses:
+        return Presses(enterprises, store.operators, store.customers, call_backs, redial=redial, clock=time.monotonic)
+
+    return Intake(config, store.operators, store.operators, desk, presses, metrics=metrics, pace=Pace(), ours=ours)
 
 
 def _bot_hooks(config: Config) -> dict[int, BotHook]:
@@ -431,8 +466,9 @@ def _watch(sites: Mapping[str, Site], number: str) -> PbxWatch | None:
     return site.watch if site else None
 
 
-def _stored(sites: Mapping[str, Site], call_books: CallBooks, call: Call) -> None:
+def _stored(sites: Mapping[str, Site], call_books: CallBooks, call_backs: CallBacks, call: Call) -> None:
     call_books.wake()
+    call_backs.wake()
     # A call may have waited on disk while its enterprise left the configuration.
     if site := sites.get(call.enterprise_number):
         site.recoverer.live_call_stored(call)

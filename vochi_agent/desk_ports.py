@@ -4,11 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call
 from vochi_agent.customers.model import Customer
 
-__all__ = ["CallOfMessage", "DeskStore", "Incoming", "Names", "Operator", "Person", "UpdateQueue"]
+__all__ = [
+    "CallBackDesk",
+    "CallOfMessage",
+    "DeskStore",
+    "Incoming",
+    "Names",
+    "Operator",
+    "Person",
+    "Press",
+    "PressStore",
+    "PressedCard",
+    "Redial",
+    "UpdateQueue",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +52,32 @@ class Incoming:
     person: Person
     text: str
     reply_to: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """Somebody pressed a button below a message of the bot.
+
+    Attributes:
+        query_id: What Telegram is answered with, once.
+        chat_id: Where, as Telegram numbers it now; 0 when it does not say.
+        data: Of the button, or what a forged client sent in its place (hostile).
+    """
+
+    query_id: str
+    chat_id: int
+    message_id: int
+    person: Person
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressedCard:
+    """The call whose card a pressed button belongs to."""
+
+    enterprise_number: str
+    linkedid: str
+    topic: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +150,50 @@ class DeskStore(Protocol):
 
     async def call(self, enterprise_number: str, linkedid: str) -> Call | None:
         """One call of the ledger."""
+        ...
+
+
+class PressStore(Protocol):
+    """What is read about a press. Every method raises StoreUnavailable."""
+
+    async def operators(self, user_id: int, enterprises: Sequence[str]) -> Sequence[Operator]:
+        """What a person is in some enterprises."""
+        ...
+
+    async def home_chat(self, chat_id: int) -> int:
+        """The configured id of a chat that Telegram numbers so now."""
+        ...
+
+    async def pressed_card(
+        self, token: UUID, enterprises: Sequence[str], chat_id: int, message_id: int
+    ) -> PressedCard | None:
+        """The call that a button belongs to; None when it is not below this message, or not of these enterprises."""
+        ...
+
+    async def call(self, enterprise_number: str, linkedid: str) -> Call | None:
+        """One call of the ledger."""
+        ...
+
+
+class CallBackDesk(Protocol):
+    """Who calls missed customers back."""
+
+    async def take(self, card: PressedCard, operator: Operator) -> tuple[bool, CallBack | None]:
+        """Somebody takes it upon himself: whether he got it, and how it stands now. Raises StoreUnavailable."""
+        ...
+
+
+class Redial(Protocol):
+    """Calls a customer for a colleague; `clicks.Clicks` is one."""
+
+    async def ring(self, extension: str, phone: str) -> bool:
+        """Ring the extension, then call the number; False: that is under way already.
+
+        Raises:
+            NotPossible: no such extension, or that number is not called.
+            TooOften: he calls too much.
+            VochiError, TimeoutError: the PBX does not do it.
+        """
         ...
 
 

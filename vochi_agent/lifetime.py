@@ -52,6 +52,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
             start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
             start("recordings", bulkhead("the search for recordings", daemon.recorded_calls.search.run)),
+            start("missed calls", bulkhead("the missed calls", daemon.call_backs.run)),
             start("live cards", bulkhead("the live cards", daemon.live_cards.run)),
             start("stalls", watch_stalls(daemon.metrics.loop_stall_seconds.observe)),
             start("status", _report(daemon, notifier, answers)),

@@ -57,7 +57,7 @@ class Metrics:
         crm_parked: Those that a CRM refused, until a person has looked.
         crm_posts: Finished calls brought to CRMs, by result: sent, failed, parked.
         crm_popups: Popups by result: shown, failed, stale.
-        crm_clicks: Clicks on phone numbers in CRMs, by result: placed, refused, failed.
+        crm_clicks: Clicks on phone numbers in CRMs and chats (source telegram), by result: placed, refused, failed.
         webhooks: Webhooks of CRMs and Telegram by the status of our answer; strangers at the door have no labels.
         crm_changes: What became of changes that CRMs told of (`changes.Outcome`).
         crm_changes_waiting: Those that are kept and not in `customers` yet.
@@ -68,6 +68,8 @@ class Metrics:
         cards: Requests to Telegram about cards, by result.
         card_seconds: From a text in the table to Telegram's word that the chat shows it.
         bot_messages: What people wrote to the bot, by result: answered, stranger, ignored, failed.
+        bot_presses: Buttons that people pressed, by button (why, call, take, other) and result: done, late (somebody
+            was quicker), refused, stranger, failed.
         chats_rushing: Chats in which a board stands for single cards.
         tasks: Tasks of the event loop now, looked up when asked; as many in a quiet hour as after a busy one.
     """
@@ -131,6 +133,7 @@ class Metrics:
         self.cards = self._counter("cards", "Requests to Telegram about cards", *enterprise, "result")
         self.card_seconds = self._histogram("card_seconds", "Time until a chat shows a card", CARD_BUCKETS)
         self.bot_messages = self._counter("bot_messages", "Messages of people to the bot", "result")
+        self.bot_presses = self._counter("bot_presses", "Buttons pressed below cards", "button", "result")
         self.chats_rushing = self._gauge("chats_rushing", "Chats with a board for single cards", *enterprise)
         self.tasks = self._gauge("tasks", "Tasks of the event loop")
         self.tasks.set_function(_tasks)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, Phase
 from vochi_agent.customers.model import Company, Customer, History, Profile
 
@@ -24,6 +25,7 @@ __all__ = [
     "Post",
     "ProfileSource",
     "Recorded",
+    "Reminder",
     "Renderer",
     "Spool",
     "SpoolState",
@@ -51,6 +53,20 @@ class OpenWork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reminder:
+    """What a chat should be told of a missed call later, when nothing was done about it by then.
+
+    Attributes:
+        at: Not before this moment.
+    """
+
+    text: str
+    brief: str
+    at: datetime
+    buttons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardDraft:
     """The state one Telegram chat should show for one call.
 
@@ -63,6 +79,8 @@ class CardDraft:
         held_until: Not before this moment, and together with what else waits for it.
         wanted: False: the chat did not ask for such a call; what it shows of it already is corrected or taken back.
         sound: The recording that the message is to carry, below the folder of recordings; "" for none.
+        buttons: Names of those below a message that shows this card alone.
+        reminder: None: there is nothing to remind of (any more).
     """
 
     chat_id: int
@@ -74,13 +92,22 @@ class CardDraft:
     held_until: datetime | None = None
     wanted: bool = True
     sound: str = ""
+    buttons: tuple[str, ...] = ()
+    reminder: Reminder | None = None
 
 
 class Renderer(Protocol):
     """Renders the cards of a finished call inside the transaction that stores it (pure, quick)."""
 
-    def __call__(self, call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
-        """One draft for each chat that is told; `before` is the customer's history without this call."""
+    def __call__(
+        self, call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+    ) -> Sequence[CardDraft]:
+        """One draft for each chat that is told.
+
+        Args:
+            before: The customer's history without this call.
+            call_back: How it stands, of a missed call that somebody may have to call back.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.events import Event
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallUpdate, Reason, Source
@@ -251,6 +252,8 @@ class _Reading:
         return call.started_at <= self._until and (call.ended_at >= self._since or call.reason is Reason.UNKNOWN_END)
 
 
-def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
-    del call, customer, before
+def _no_cards(
+    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+) -> Sequence[CardDraft]:
+    del call, customer, before, call_back
     return ()

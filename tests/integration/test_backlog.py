@@ -308,7 +308,7 @@ async def test_a_call_that_can_never_be_stored_holds_up_nobody(
 async def test_a_bug_in_the_cards_costs_the_cards_only(
     dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    def broken(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
         raise KeyError("a bug on purpose")
 
     async with logging(dsn, tmp_path, render=broken) as (call_log, _):

@@ -14,6 +14,7 @@ from tests.support.polling import until
 from tests.support.ports import free_port
 from vochi_agent.call_log import Lookups
 from vochi_agent.calls.model import Call, Status
+from vochi_agent.cards import Keyboard
 from vochi_agent.config import load
 from vochi_agent.config.tables import CrmConfig
 from vochi_agent.crm import CRMS, CrmFactory
@@ -140,13 +141,15 @@ class SickBot:
         self._moods = moods
         self.sent: list[str] = []
 
-    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool) -> int:
+    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool, keyboard: Keyboard) -> int:
         """Keep it, or a bug."""
         self._moods.meet("telegram", SICK)
         self.sent.append(text)
         return len(self.sent)
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool) -> bool:
+    async def edit(
+        self, chat_id: int, message_id: int, text: str, *, markup: bool, keyboard: Keyboard, caption: bool = False
+    ) -> bool:
         """Keep it, or a bug."""
         self._moods.meet("telegram", SICK)
         self.sent[message_id - 1] = text
@@ -251,7 +254,7 @@ async def site(dsn: str, store: PostgresStore, tmp_path: Path) -> AsyncIterator[
 async def test_a_bug_in_a_renderer_costs_the_cards_of_its_enterprise_only(site: Site) -> None:
     renderers = {each.number: renderer(each, site.daemon.config) for each in site.daemon.config.enterprises}
 
-    def sick(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    def sick(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
         site.company.moods.meet("renderer", SICK)
         return renderers[SICK](call, customer, before)
 

@@ -18,11 +18,11 @@ OTHER = "+375290000022"
 MINUTE = timedelta(minutes=1)
 
 
-def no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+def no_cards(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
     return ()
 
 
-def name_card(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+def name_card(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
     """A card that shows everything a renderer is given."""
     name = customer.names.display if customer else "-"
     earlier = before.calls_total_in if before else "-"
@@ -200,7 +200,7 @@ async def test_a_correction_shows_the_counters_the_card_had_at_first(store: Post
 async def test_a_correction_of_a_call_without_cards_counts_what_was_before_it(store: PostgresStore) -> None:
     shown: list[History | None] = []
 
-    def render(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    def render(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
         shown.append(before)
         return ()
 
@@ -228,7 +228,7 @@ async def test_a_name_that_arrives_late_rewrites_the_card(store: PostgresStore) 
 
 
 async def test_a_renderer_that_fails_stores_nothing(store: PostgresStore) -> None:
-    def broken(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+    def broken(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

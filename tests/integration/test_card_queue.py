@@ -21,7 +21,7 @@ CHAT = -100
 NOW = timedelta(0)
 
 
-def two_chats(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+def two_chats(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
     return [
         CardDraft(chat_id=CHAT, topic=0, text=f"{call.linkedid} {call.status}", silent=False),
         CardDraft(chat_id=-200, topic=7, text=call.status, silent=True),
@@ -227,7 +227,7 @@ async def test_a_digest_takes_the_place_of_what_was_shown_alone(
 
 
 async def test_a_late_name_makes_no_card_where_there_was_none(store: PostgresStore, queue: CardQueue) -> None:
-    await store.calls.record(missed(), lambda *_: ())
+    await store.calls.record(missed(), lambda *_, **__: ())
 
     assert await store.calls.refresh_cards("0901", missed().linkedid, two_chats) == 0
     assert await opened(queue) == []

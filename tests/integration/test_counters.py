@@ -119,8 +119,8 @@ async def test_customers_equal_one_aggregation_over_calls(
     async with PostgresStore(dsn, pool_size=1) as store:
         for step in steps:
             if isinstance(step, Call):
-                await store.calls.record(step, lambda *_: ())
-                again = await store.calls.record(step, lambda *_: ())
+                await store.calls.record(step, lambda *_, **__: ())
+                again = await store.calls.record(step, lambda *_, **__: ())
                 assert again.changed is False
             elif isinstance(step, Profile):
                 await _enriched(store, step.phones[0], step)
@@ -172,7 +172,7 @@ async def test_two_daemons_count_each_call_once_and_lose_no_id(
 
 
 async def _recorded(store: PostgresStore, call: Call) -> None:
-    await store.calls.record(call, lambda *_: ())
+    await store.calls.record(call, lambda *_, **__: ())
 
 
 async def _enriched(store: PostgresStore, phone: str, profile: Profile) -> None:

@@ -199,7 +199,7 @@ async def test_two_calls_of_one_stranger_at_once_make_one_contact(
         started = datetime.now(UTC) - timedelta(minutes=5)
         async with working(store, rules):
             calls = [answered(linkedid=f"1.{number}", phone=STRANGER, started_at=started) for number in range(4)]
-            await asyncio.gather(*(store.calls.record(call, lambda *_: []) for call in calls))
+            await asyncio.gather(*(store.calls.record(call, lambda *_, **__: []) for call in calls))
 
             async def done() -> bool:
                 return not await store.outbox.states()
@@ -220,7 +220,7 @@ async def test_amocrm_lists_a_strangers_call_once_its_contact_is_there(
         store.calls.crms = {"0901": lists_of(account.name, config)}
         async with working(store, books):
             started = datetime.now(UTC) - timedelta(minutes=5)
-            await store.calls.record(answered(phone=STRANGER, started_at=started), lambda *_: [])
+            await store.calls.record(answered(phone=STRANGER, started_at=started), lambda *_, **__: [])
 
             async def done() -> bool:
                 return not await store.outbox.states()

@@ -105,7 +105,7 @@ async def test_a_source_that_is_not_primary_fills_only_empty_fields(store: Postg
 
 
 async def test_meta_of_others_and_hand_made_fields_survive(store: PostgresStore, dsn: str) -> None:
-    await store.calls.record(answered(phone=P1), lambda *_: ())
+    await store.calls.record(answered(phone=P1), lambda *_, **__: ())
     await edit(dsn, """UPDATE customers SET meta = '{"tags": ["vip"]}', field1 = 'скидка', black_list = true""")
     enriched = await store.customers.enrich("0901", P1, ANNA, primary=True)
 

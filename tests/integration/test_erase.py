@@ -20,12 +20,13 @@ from vochi_agent.calls.model import Call, Direction, Phase, Source
 from vochi_agent.change_ports import Change
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.phonebook_import import Imported, id_of_number
-from vochi_agent.ports import CardDraft, Recorded
+from vochi_agent.ports import CardDraft, Recorded, Reminder
 from vochi_agent.retention import Kind
 from vochi_agent.store.postgres import PostgresStore
 
 HIS, SECOND, OTHER = "+375290000011", "+375290000022", "+375290000033"
 DIGITS = "290000011"
+MINUTE = timedelta(minutes=1)
 ANNA = Profile(source="uon", external_id="7", names=Names(last_name="Тестова", first_name="Анна"), phones=(HIS, SECOND))
 
 
@@ -46,7 +47,7 @@ async def everything(connection: asyncpg.Connection) -> str:
     return "\n".join(row[0] for some in rows for row in some)
 
 
-def card(call: Call, *_: object) -> list[CardDraft]:
+def card(call: Call, *_: object, **__: object) -> list[CardDraft]:
     return [CardDraft(chat_id=-1, topic=0, text=f"☎️ +375 (29) 000-00-11 Анна {call.linkedid}", silent=False)]
 
 
@@ -54,6 +55,12 @@ def forwarded(to: str) -> dict[str, object]:
     """A call that ended on a telephone outside."""
     leg = LegEvidence(endpoint=f"Local/{to}@out", extension="", role=LegRole.OTHER, entered=False, started=1.0)
     return {"path": ("151", to), "rung": ("151", to), "last_agent": to, "evidence": (leg,)}
+
+
+def missed_card(*_: object, **__: object) -> list[CardDraft]:
+    """A chat that sees no numbers is told, and is going to be reminded."""
+    due = Reminder(text="⏰ Анна", brief="⏰ Анна", at=datetime.fromtimestamp(time.time(), UTC))
+    return [CardDraft(chat_id=-1, topic=0, text="❌ Анна", silent=False, reminder=due)]
 
 
 async def fill(store: PostgresStore) -> None:
@@ -71,6 +78,12 @@ async def fill(store: PostgresStore) -> None:
     await store.calls.record(missed(linkedid="1.3", phone=None, raw_number="375290000011"), card)
     await store.calls.record(answered(linkedid="1.4", phone=OTHER, raw_number="", **forwarded("80290000011")), no_cards)
     await store.calls.record(answered(linkedid="1.5", phone=SECOND, raw_number="80290000022"), no_cards)
+    await store.calls.record(missed(linkedid="1.6", phone=HIS, started_at=recent + MINUTE), missed_card)
+    # Somebody else called in vain, and was called back from his telephone.
+    await store.calls.record(missed(linkedid="1.7", phone=OTHER, raw_number="", started_at=recent), no_cards)
+    talk = {"started_at": recent + MINUTE, "answered_at": recent + 2 * MINUTE, "direction": Direction.OUT}
+    by_him = {"path": ("80290000011",), "first_agent": "80290000011", "rung": ()}
+    await store.calls.record(answered(linkedid="1.8", phone=OTHER, raw_number="", **talk, **by_him), no_cards)
     await store.customers.enrich("0901", HIS, ANNA, primary=True)
     book = Profile(source="phonebook", external_id=id_of_number(HIS), names=ANNA.names, phones=(HIS, SECOND))
     await store.phonebook.put("0901", [book], primary=False, dry_run=False)
@@ -91,13 +104,16 @@ async def test_nothing_is_left_of_him_in_any_table_and_the_counters_of_all_other
     after = await everything(connection)
 
     assert looked == traces
-    assert (traces.customers, traces.black_listed, traces.calls, traces.past_calls, traces.mentions) == (1, 1, 3, 1, 1)
-    assert (traces.cards, traces.posts, traces.changes, traces.recordings) == (4, 2, 2, ("in/80290000011.wav",))
+    assert (traces.customers, traces.black_listed, traces.calls, traces.past_calls, traces.mentions) == (1, 1, 4, 1, 2)
+    assert (traces.cards, traces.posts, traces.changes, traces.recordings) == (6, 3, 2, ("in/80290000011.wav",))
     assert before.count(DIGITS) > 10
     assert DIGITS not in after
     assert "000-00-11" not in after
     assert "скидке" not in after
-    assert await connection.fetchval("SELECT count(*) FROM calls") == 5
+    assert await connection.fetchval("SELECT count(*) FROM calls") == 8
+    assert "⏰" not in after
+    waiting = await connection.fetch("SELECT linkedid, reached_by FROM call_backs")
+    assert [tuple(row) for row in waiting] == [("1.7", "erased")]
     assert await connection.fetchval("SELECT path FROM calls WHERE linkedid = '1.4'") == ["151", "erased"]
     assert await audit(dsn) == []
     assert [each async for each in store.recount.differences("0901")] == []
@@ -116,7 +132,7 @@ async def test_it_is_written_down_by_whom_and_the_number_cannot_be_computed_from
 
     assert (first.erased_by, first.enterprise_number) == ("dpo as root", "0901")
     assert first.done is not None
-    assert first.done["calls"] == 4
+    assert first.done["calls"] == 5
     assert first.digest != second.digest
     assert len(first.digest) == 64
     # Another database has another key.

@@ -24,7 +24,7 @@ LEG = LegEvidence(
 )
 
 
-def no_cards(*_: object) -> tuple[()]:
+def no_cards(*_: object, **__: object) -> tuple[()]:
     return ()
 
 

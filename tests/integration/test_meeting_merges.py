@@ -56,9 +56,9 @@ async def test_two_daemons_a_call_and_a_webhook_at_once_make_one_person_with_rig
         retail = profile("retailcrm", f"r{run}", calling, shared, phones_complete=True)
         uon = profile("uon", f"u{run}", shared, third)
         steps = [
-            one.calls.record(call, lambda *_: ()),
-            other.calls.record(corrected, lambda *_: ()),
-            other.calls.record(call, lambda *_: ()),
+            one.calls.record(call, lambda *_, **__: ()),
+            other.calls.record(corrected, lambda *_, **__: ()),
+            other.calls.record(call, lambda *_, **__: ()),
             one.customers.enrich("0901", shared, retail, primary=True),
             other.customers.enrich("0901", calling, retail, primary=True),
             other.customers.enrich("0901", shared, uon, primary=False),

@@ -107,7 +107,7 @@ async def test_every_number_that_a_merge_renames_is_told(daemon: Daemon, store: 
 
 async def test_a_profile_that_changes_nothing_and_a_call_are_no_news(daemon: Daemon, store: PostgresStore) -> None:
     await store.customers.enrich("0901", ANNA, named("Контактова"), primary=True)
-    await store.calls.record(missed(phone=ANNA), lambda *_: ())
+    await store.calls.record(missed(phone=ANNA), lambda *_, **__: ())
     await store.customers.edit("0901", OLEG, {"field1": "vip"})
     await daemon.until_heard(lambda: ("0901", OLEG) in daemon.heard)
 

@@ -62,11 +62,11 @@ async def test_a_silent_server_is_left_at_the_deadline_and_used_again_later(gate
     began = loop.time()
     for _ in range(4):  # more than the pool holds: none of its connections stays lost
         with pytest.raises(StoreUnavailable):
-            await ledger.record(answered(), lambda *_: ())
+            await ledger.record(answered(), lambda *_, **__: ())
     assert loop.time() - began < 4 * (DEADLINE_S + 0.3)
     gate.thaw()
 
-    recorded = await ledger.record(answered(), lambda *_: ())
+    recorded = await ledger.record(answered(), lambda *_, **__: ())
     assert recorded in (Recorded(inserted=True, changed=True), Recorded(inserted=False, changed=False))
 
 

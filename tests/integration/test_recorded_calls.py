@@ -176,7 +176,7 @@ async def test_chats_that_hear_the_file_itself_need_no_address_and_nothing_outsi
         }
         config = Config.model_validate({"enterprises": [enterprise]})
         return RecordedCalls(
-            config, store, render=lambda _: lambda *_: [], cards_changed=lambda: None, kept=lambda: None
+            config, store, render=lambda _: lambda *_, **__: [], cards_changed=lambda: None, kept=lambda: None
         )
 
     heard = recorded(recording="audio")
@@ -203,7 +203,7 @@ def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_the
         enterprise = {"number": "0901", "country": "BY", "asterisk": asterisk, **keys}
         config = Config.model_validate({"http": {"public_url": "http://pbx.example"}, "enterprises": [enterprise]})
         recorded = RecordedCalls(
-            config, store, render=lambda _: lambda *_: [], cards_changed=lambda: None, kept=lambda: None
+            config, store, render=lambda _: lambda *_, **__: [], cards_changed=lambda: None, kept=lambda: None
         )
         assert set(recorded.waits) == ({"0901"} if keys else set())
         return recorded.link("0901", "1795165024.84")

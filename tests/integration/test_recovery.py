@@ -25,7 +25,7 @@ AWAY, BACK = utc("10:24:00"), utc("10:34:00")
 LIVE = live_calls(THREE)
 
 
-def card(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+def card(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
     return [CardDraft(chat_id=-100, topic=0, text=f"{call.source} {call.linkedid} {call.status}", silent=False)]
 
 

@@ -119,11 +119,11 @@ async def test_when_we_called_is_remembered_too(behind: Behind, dsn: str) -> Non
     now = datetime.now(UTC)
     async with PostgresStore(dsn, pool_size=1) as store:
         call = missed(phone=ANNA, linkedid="9.1", direction=Direction.OUT, started_at=now - timedelta(days=2))
-        await store.calls.record(call, lambda *_: [])
+        await store.calls.record(call, lambda *_, **__: [])
         later = missed(phone=ANNA, linkedid="9.2", direction=Direction.OUT, started_at=now - timedelta(days=1))
-        await store.calls.record(later, behind.customers.watching(lambda *_: []))
+        await store.calls.record(later, behind.customers.watching(lambda *_, **__: []))
         old = missed(phone=OLEG, linkedid="9.3", direction=Direction.OUT, started_at=now - timedelta(days=40))
-        await store.calls.record(old, lambda *_: [])
+        await store.calls.record(old, lambda *_, **__: [])
     anna, oleg = [await behind.customers.customer("0901", phone) for phone in (ANNA, OLEG)]
     await behind.customers.enrich("0901", ANNA, profile("Новая"), primary=True)
     await behind.gate.close()
@@ -176,7 +176,7 @@ async def test_the_database_answers_again_when_it_is_back(behind: Behind) -> Non
 
 async def test_customers_of_stored_calls_are_remembered(behind: Behind) -> None:
     await behind.store.customers.enrich("0901", OLEG, profile("Контактов"), primary=True)
-    await behind.store.calls.record(missed(phone=OLEG), behind.customers.watching(lambda *_: ()))
+    await behind.store.calls.record(missed(phone=OLEG), behind.customers.watching(lambda *_, **__: ()))
     await behind.gate.close()
     await behind.fails()
 
@@ -220,7 +220,7 @@ async def test_closing_ends_the_lookup_that_tries_again(dsn: str) -> None:
 async def test_who_talked_last_is_remembered_while_the_database_is_away(behind: Behind) -> None:
     """As far as a card was rendered for him; who talked first is not."""
     call = answered(phone=OLEG, path=("101", "102"), last_agent="102")
-    await behind.store.calls.record(call, behind.customers.watching(lambda *_: ()))
+    await behind.store.calls.record(call, behind.customers.watching(lambda *_, **__: ()))
     assert await behind.customers.talked("0901", OLEG) == Talked(first="101", last="102")
     await behind.gate.close()
 

@@ -223,7 +223,7 @@ async def test_three_recipients_count_a_call_once(store: PostgresStore) -> None:
     """Сценарий 2: три получателя в Telegram, счётчик +1; показаны счётчики до этого звонка."""
     shown: list[History | None] = []
 
-    def render(call: Call, customer: Customer | None, before: History | None) -> list[CardDraft]:
+    def render(call: Call, customer: Customer | None, before: History | None, **_: object) -> list[CardDraft]:
         shown.append(before)
         return [CardDraft(chat_id=chat, topic=0, text=call.linkedid, silent=True) for chat in (1, 2, 3)]
 

@@ -22,7 +22,7 @@ from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
 from vochi_agent.config import RetentionConfig
 from vochi_agent.metrics import Metrics
-from vochi_agent.ports import CardDraft, Recorded, Talked
+from vochi_agent.ports import CardDraft, Recorded, Reminder, Talked
 from vochi_agent.retention import Kind, Retention, terms_of
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.recount import ALL_TIME
@@ -227,17 +227,23 @@ async def test_with_a_call_leave_its_cards_and_what_crms_were_told_and_calls_tha
     store.calls.crms = {"0901": ["uon"]}
     young = datetime.fromtimestamp(time.time(), UTC) - timedelta(hours=1)
 
-    def card(*_: object) -> list[CardDraft]:
-        return [CardDraft(chat_id=-1, topic=0, text="<b>text</b>", silent=False)]
+    def card(*_: object, **__: object) -> list[CardDraft]:
+        due = Reminder(text="<b>text</b>", brief="text", at=young + timedelta(minutes=30))
+        return [CardDraft(chat_id=-1, topic=0, text="<b>text</b>", silent=False, reminder=due)]
 
     for linkedid, phone in (("1.1", OURS), ("1.2", OTHER)):
         await store.calls.record(missed(linkedid=linkedid, phone=phone, started_at=young), card)
     await store.calls.record(internal(linkedid="1.3", started_at=young), card)
     await store.calls.merge("0901", "1.2", "1.1")
+    assert await connection.fetchval("SELECT count(*) FROM cards WHERE kind = 'reminder'") > 0
+    assert await connection.fetchval("SELECT count(*) FROM call_backs") == 1
     assert await leave(store, young + timedelta(minutes=30)) == 3
 
-    left = "SELECT (SELECT count(*) FROM cards), (SELECT count(*) FROM outbox), (SELECT sum(calls) FROM past_calls)"
-    assert tuple(await connection.fetchrow(left)) == (0, 0, 1)
+    left = (
+        "SELECT (SELECT count(*) FROM cards), (SELECT count(*) FROM outbox), (SELECT count(*) FROM call_backs),"
+        " (SELECT sum(calls) FROM past_calls)"
+    )
+    assert tuple(await connection.fetchrow(left)) == (0, 0, 0, 1)
 
 
 async def test_evidence_cards_posts_and_remains_leave_at_their_own_time(
@@ -261,6 +267,12 @@ async def test_evidence_cards_posts_and_remains_leave_at_their_own_time(
         " VALUES ('0901', 'gone', 'person', '7', $1), ('0901', 'uon', 'person', '7', now())",
         NOON,
     )
+    await connection.execute(
+        "INSERT INTO call_backs (enterprise_number, linkedid, phone_e164, began_at, ended_at)"
+        " VALUES ('0901', '1.1', $1, $2, $2), ('0901', '1.2', $1, now(), now())",
+        OURS,
+        NOON,
+    )
     before = NOON + timedelta(days=1, hours=1)
     done = [await leave(store, before, kind=kind) for kind in (Kind.EVIDENCE, Kind.CARDS, Kind.POSTS, Kind.REMAINS)]
 
@@ -269,6 +281,7 @@ async def test_evidence_cards_posts_and_remains_leave_at_their_own_time(
     assert await connection.fetchval("SELECT linkedid FROM calls WHERE evidence IS NOT NULL") == "1.2"
     assert await connection.fetchval("SELECT count(*) FROM calls") == 3
     assert {row[0] for row in await connection.fetch("SELECT linkedid FROM cards")} == {"1.2", "1.9"}
+    assert await connection.fetchval("SELECT linkedid FROM call_backs") == "1.2"
     assert {row[0] for row in await connection.fetch("SELECT linkedid FROM outbox")} == {"1.2", "1.3"}
     assert await connection.fetchval("SELECT source FROM crm_changes") == "uon"
 

@@ -42,8 +42,8 @@ async def test_cards_and_updates_go_through_a_proxy_with_a_password(
     sandbox: TelegramSandbox, proxied: Callable[..., contextlib.AbstractAsyncContextManager[Proxy]]
 ) -> None:
     async with proxied(password=PASSWORD) as proxy, bot_through(proxy.url, sandbox.url) as bot:
-        sent = await bot.send(GROUP, "<b>привет</b>", topic=0, silent=True, markup=True)
-        assert await bot.edit(GROUP, sent, "пока", markup=True)
+        sent = await bot.send(GROUP, "<b>привет</b>", topic=0, silent=True, markup=True, keyboard=())
+        assert await bot.edit(GROUP, sent, "пока", markup=True, keyboard=())
         assert await bot.updates(None, wait_s=0) == []
 
     assert [message.text for message in sandbox.messages(GROUP)] == ["пока"]
@@ -60,7 +60,7 @@ async def test_a_proxy_that_does_not_let_us_in_is_telegram_being_away(
         bot_through(proxy.url.replace("another", PASSWORD), sandbox.url) as bot,
     ):
         with pytest.raises(TelegramAway, match="the proxy: ") as refused:
-            await bot.send(GROUP, "привет", topic=0, silent=True, markup=True)
+            await bot.send(GROUP, "привет", topic=0, silent=True, markup=True, keyboard=())
     assert proxy.refused == 1
     assert PASSWORD not in str(refused.value)
     assert sandbox.messages(GROUP) == []
@@ -70,7 +70,7 @@ async def test_a_proxy_that_does_not_let_us_in_is_telegram_being_away(
 async def test_a_proxy_that_is_down_has_sent_nothing(sandbox: TelegramSandbox, scheme: str) -> None:
     async with bot_through(f"{scheme}://127.0.0.1:{free_port()}", sandbox.url) as bot:
         with pytest.raises(TelegramAway, match="the proxy: "):
-            await bot.send(GROUP, "привет", topic=0, silent=True, markup=True)
+            await bot.send(GROUP, "привет", topic=0, silent=True, markup=True, keyboard=())
 
 
 @KINDS

@@ -22,6 +22,7 @@ from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram import sounds
 from vochi_agent.telegram.bot import TelegramBot
 from vochi_agent.telegram.door import Bot
+from vochi_agent.telegram.keyboards import TAKE, WHY
 from vochi_agent.telegram.opened import OpenBot
 from vochi_agent.telegram.sounds import MAX_CAPTION, Sounds
 
@@ -119,6 +120,27 @@ async def test_what_is_learned_later_stands_below_the_recording(office: Office) 
     assert (after.text, after.message_id, after.file) == ("✅ звонок Анны", before.message_id, before.file)
     assert office.chats.asked("editMessageCaption") == 1
     assert office.chats.asked("editMessageMedia") == 1
+
+
+async def test_the_buttons_of_a_card_outlive_the_arrival_of_its_recording_and_what_is_learned_after_it(
+    office: Office,
+) -> None:
+    linkedid = await office.chats.cards.put("✅ звонок", chat_id=GROUP, buttons=(TAKE, WHY))
+    await office.chats.cards.until_shown(linkedid)
+    (before,) = office.chats.sandbox.messages(GROUP)
+    await office.put("✅ звонок", "1.wav", linkedid=linkedid, buttons=(TAKE, WHY))
+    heard = await office.heard(linkedid)
+    await office.put("✅ звонок Анны", "1.wav", linkedid=linkedid, buttons=(TAKE, WHY))
+    learned = await office.heard(linkedid)
+    await office.put("✅ звонок Анны", "1.wav", linkedid=linkedid, buttons=(WHY,))
+    taken = await office.heard(linkedid)
+
+    assert before.buttons == ["Взял(а)", "Почему?"]
+    assert heard.file is not None
+    assert heard.keyboard == learned.keyboard == before.keyboard
+    assert (learned.text, learned.file) == ("✅ звонок Анны", heard.file)
+    assert (taken.buttons, taken.file, taken.message_id) == (["Почему?"], heard.file, before.message_id)
+    assert (office.chats.asked("editMessageMedia"), office.chats.asked("editMessageCaption")) == (1, 2)
 
 
 async def test_a_recording_that_comes_later_or_is_another_one_costs_no_edit_of_the_text(office: Office) -> None:
@@ -320,7 +342,7 @@ async def test_a_recording_that_a_dead_daemon_put_there_does_not_stand_in_the_wa
         stack.push_async_callback(bot.close)
         linkedid = await chats.cards.put("✅ звонок", chat_id=GROUP, sound="1.wav")
         shown = await chats.cards.until_shown(linkedid)
-        await bot.attach(GROUP, shown["message_id"], "✅ звонок", tmp_path / "1.wav", within_s=2.0)
+        await bot.attach(GROUP, shown["message_id"], "✅ звонок", tmp_path / "1.wav", keyboard=(), within_s=2.0)
         await chats.cards.put("✅ звонок Анны", chat_id=GROUP, linkedid=linkedid, sound="1.wav")
         await chats.cards.until_shown(linkedid)
 

@@ -3,21 +3,26 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 
+from tests.support.calls import missed
 from tests.support.chats import GROUP
 from tests.support.desks import ANNA, BORIS, TOKEN, Front, listening
 from vochi_agent.config import Address
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
+from vochi_agent.ports import CardDraft
 from vochi_agent.simulator.telegram import TelegramSandbox
 from vochi_agent.simulator.telegram_webhook import SECRET_HEADER
 from vochi_agent.store.postgres import PostgresStore
-from vochi_agent.telegram import updates
+from vochi_agent.telegram import press_text, updates
 from vochi_agent.telegram.hook import HOOK_ROUTE, hook_secret, hook_url, is_our_hook
+from vochi_agent.telegram.keyboards import TAKE
 from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.server import serving
 
@@ -70,12 +75,32 @@ async def test_what_people_write_is_brought_and_answered(front: Front) -> None:
 
     (told,) = [request.fields for request in front.sandbox.requests if request.method == "setWebhook"]
     assert told["url"] == f"http://{front.address}/webhooks/telegram/42"
-    assert (told["secret_token"], told["allowed_updates"]) == (WORD, '["message"]')
+    assert (told["secret_token"], told["allowed_updates"]) == (WORD, '["message", "callback_query"]')
     assert told.get("drop_pending_updates", "false") == "false"
     assert answer.text
     assert asked(front, "getUpdates") == 0
     assert front.sandbox.courier.posts == 2
     assert front.sandbox.courier.info()["pending_update_count"] == 0
+
+
+async def test_a_press_is_brought_and_answered_once(front: Front) -> None:
+    await front.sign_up()
+    draft = CardDraft(chat_id=GROUP, topic=0, text="❌ звонок", silent=True, buttons=(TAKE,))
+    started = datetime.fromtimestamp(time.time(), UTC) - timedelta(minutes=2)
+    await front.store.calls.record(missed(linkedid="1.1", started_at=started), lambda *_, **__: [draft])
+    await front.sandbox.until(lambda: bool(front.sandbox.messages(GROUP)))
+    (card,) = front.sandbox.messages(GROUP)
+    async with asyncio.timeout(5):
+        while await front.store.cards.unknown(GROUP, [card.message_id]):
+            await asyncio.sleep(0.01)
+
+    query_id = front.sandbox.press(card, "Взял(а)", user_id=ANNA)
+    text, _ = await front.sandbox.answered(query_id)
+
+    assert text == press_text.TAKEN
+    assert asked(front, "answerCallbackQuery") == 1
+    assert asked(front, "getUpdates") == 0
+    assert await kept(front) == []
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from tests.support.pictures import sheet
-from vochi_agent.calls.evidence import LegEvidence, LegRole
+from vochi_agent.calls.call_backs import CallBack
+from vochi_agent.calls.evidence import LegEvidence, LegRole, StayEvidence
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names
-from vochi_agent.telegram.text import Labels, brief_final, brief_live, final_card, live_card
+from vochi_agent.telegram.keyboards import CALL, TAKE, WHY, labels_of_buttons
+from vochi_agent.telegram.text import Labels, brief_final, brief_live, final_card, live_card, reminder
 from vochi_agent.telegram.together import board_of, in_one_message, recovered_digest
+from vochi_agent.telegram.why import why
 
 __all__ = [
     "COMPANY",
@@ -63,6 +66,18 @@ TALKED_BEFORE: Final = History(
     last_call_status="answered",
     last_agent_internal="151",
 )
+
+
+# What stands below some of them.
+BUTTONS: Final = {
+    "Входящий, ответили, незнакомый номер": (WHY, CALL),
+    "Пропущенный, звонили три телефона": (TAKE, WHY, CALL),
+    "Пропущенный, взяли": (WHY, CALL),
+    "Пропущенный, перезвонили": (WHY, CALL),
+    "Напоминание": (TAKE, WHY, CALL),
+    "Скрытый номер": (WHY,),
+    "Внутренний, не ответили": (WHY,),
+}
 
 
 def customer(phone: str, **names: str) -> Customer:
@@ -202,6 +217,46 @@ def _incoming() -> Iterator[tuple[str, str]]:
     )
 
 
+def _called_back() -> Iterator[tuple[str, str]]:
+    call = finished(status=Status.MISSED, rung=("151",))
+    taken = CallBack(ended_at=call.ended_at, taken_by="152", taken_at=call.ended_at + timedelta(minutes=3))
+    at = call.ended_at + timedelta(minutes=12)
+    reached = replace(taken, reached_by="151", reached_at=at)
+    for title, stands in (
+        ("Пропущенный, взяли", taken),
+        ("Пропущенный, взял тот, у кого имя только в Telegram", replace(taken, taken_by="159", taken_name="Анна")),
+        ("Пропущенный, перезвонили", reached),
+        ("Пропущенный, клиент дозвонился сам", replace(reached, called_again=True)),
+        ("Пропущенный, перезвонили, кто – неизвестно", replace(reached, reached_by="")),
+    ):
+        yield title, final_card(call, customer=PERSON, before=None, labels=LABELS, call_back=stands)
+    later = call.ended_at + timedelta(minutes=15)
+    yield "Напоминание", reminder(call, customer=PERSON, labels=LABELS, at=later)
+    asked = replace(call, evidence=(in_vain(40.0), phone_leg("151", rang=1.5, cause=16, ended=40.1)))
+    yield "Ответ на «Почему?» о пропущенном", why(asked, customer=PERSON, labels=LABELS)
+    yield "Ответ на «Почему?» об отвеченном", why(talk(), customer=None, labels=LABELS)
+
+
+def in_vain(seconds: float) -> LegEvidence:
+    """What the channel of a customer did who was not answered."""
+    return LegEvidence(
+        endpoint="PJSIP/gsm1", extension="", role=LegRole.CUSTOMER, entered=True, started=0.0, up=0.2, hung_up=seconds
+    )
+
+
+def talk() -> Call:
+    """A call that was answered and whose every channel was seen."""
+    stay = StayEvidence("b1", 5.0, 67.0)
+    return finished(
+        evidence=(
+            replace(in_vain(67.0), stays=(stay,)),
+            phone_leg("150", rang=1.4, cause=26, ended=5.1),
+            phone_leg("152", cause=17, ended=1.3),
+            phone_leg("151", rang=1.5, up=5.0, stays=(stay,), cause=16, ended=67.1),
+        )
+    )
+
+
 def _outgoing() -> Iterator[tuple[str, str]]:
     out: dict[str, Any] = {"direction": Direction.OUT, "rung": (), "raw_number": "80290000011"}
     yield "Исходящий, ответили", final(finished(**out, talk_seconds=4.0))
@@ -268,6 +323,7 @@ def _together() -> Iterator[tuple[str, str]]:
 # By the name of the picture: the heading of the page, the cards.
 GROUPS: Final[Mapping[str, tuple[str, Callable[[], Iterator[tuple[str, str]]]]]] = {
     "incoming": ("Входящие", _incoming),
+    "missed": ("Пропущенные: кто перезвонит", _called_back),
     "outgoing": ("Исходящие", _outgoing),
     "internal": ("Внутренние", _colleagues),
     "live": ("Звонки, которые идут", _live),
@@ -286,7 +342,7 @@ FIRST: Final = (
 
 def golden() -> str:
     """The golden file."""
-    return "".join(f"=== {title}\n{text}\n\n" for title, text in cards())
+    return "".join(f"=== {title}\n{text}\n{_buttons(title)}\n" for title, text in cards())
 
 
 def page() -> str:
@@ -295,11 +351,12 @@ def page() -> str:
         "# Telegram cards\n\n"
         "Every kind of message that a chat can get about calls, with the markup as it is sent. `👤` stands there\n"
         "when the customer is known, the history when he called before. A `<blockquote expandable>` is folded until\n"
-        "somebody taps it. When a chat gets which, and what happens in a rush: [telegram.md](telegram.md).\n"
+        "somebody taps it. `[...]` is a button. When a chat gets which, what buttons do, what happens in a rush:\n"
+        "[telegram.md](telegram.md).\n"
     )
     for name, (heading, group) in GROUPS.items():
         head += f"\n## {heading}\n\n![{heading}](pictures/telegram-{name}.svg)\n"
-        head += "".join(f"\n### {title}\n\n```\n{text}\n```\n" for title, text in group())
+        head += "".join(f"\n### {title}\n\n```\n{text}\n{_buttons(title)}```\n" for title, text in group())
     return head
 
 
@@ -312,6 +369,11 @@ def pictures() -> Mapping[Path, str]:
     by_title = dict(cards())
     first = [(title, by_title[title]) for title in FIRST]
     return found | {PICTURES / "telegram.svg": sheet(first, columns=3, title="Карточки звонков в Telegram")}
+
+
+def _buttons(title: str) -> str:
+    rows = labels_of_buttons(BUTTONS.get(title, ()))
+    return "".join(" ".join(f"[{label}]" for _, label in row) + "\n" for row in rows)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ async def company(folder: Path, dsn: str, store: PostgresStore) -> AsyncIterator
         yield site
 
 
-def no_cards(*_: object) -> list[CardDraft]:
+def no_cards(*_: object, **__: object) -> list[CardDraft]:
     """A renderer for calls that nobody is told about."""
     return []
 

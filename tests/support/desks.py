@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -11,15 +11,19 @@ from typing import Any, Final
 from tests.support.calls import NOON
 from tests.support.chats import GROUP, OTHER, PERSON, QUICK
 from tests.support.company import no_cards
+from vochi_agent.call_backs import CallBacks
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Address, Config, Enterprise
+from vochi_agent.desk_ports import Redial
 from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import SandboxMessage, TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.desk import Desk
+from vochi_agent.telegram.drafts import renderer
 from vochi_agent.telegram.hook import HOOK_ROUTE, hook_secret
 from vochi_agent.telegram.intake import Intake
+from vochi_agent.telegram.presses import Presses
 from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.server import serving
 
@@ -46,6 +50,8 @@ class Front:
     intake: Intake
     metrics: Metrics
     address: Address
+    config: Config
+    call_backs: CallBacks
 
     def texts(self, chat_id: int) -> list[str]:
         """What the bot said in a chat."""
@@ -84,7 +90,7 @@ class Front:
             await self.store.calls.record(call, no_cards)
 
 
-def configured(api_url: str, public_url: str = "", **telegram: Any) -> Config:
+def configured(api_url: str, public_url: str = "", ari: str = "", **telegram: Any) -> Config:
     """A company whose group reads full numbers, and another chat that reads masked ones of one line only."""
     enterprise = {
         "number": "0901",
@@ -93,8 +99,14 @@ def configured(api_url: str, public_url: str = "", **telegram: Any) -> Config:
         "timezone": "Europe/Minsk",
         "primary_source": "manual",
         "telegram_token": TOKEN,
-        "asterisk": {"ami": "127.0.0.1:5038", "ami_username": "vochi", "ami_secret": "x"},
+        "asterisk": {
+            "ami": "127.0.0.1:5038",
+            "ami_username": "vochi",
+            "ami_secret": "x",
+            **({"ari": ari, "ari_username": "vochi", "ari_password": "x"} if ari else {}),
+        },
         "lines": [{"id": "0001701", "endpoint": "PJSIP/gsm1", "label": "МТС Центр"}],
+        "agents": [{"extension": "151", "name": "Второй Агент"}],
         "chats": [{"id": GROUP}, {"id": OTHER, "mask_phones": True, "lines": ["0009999"]}],
     }
     return Config.model_validate(
@@ -112,6 +124,7 @@ async def listening(
     *,
     sandbox: TelegramSandbox | None = None,
     ours: Callable[[str], bool] = lambda _: True,
+    redial: Mapping[str, Redial] | None = None,
     **telegram: Any,
 ) -> AsyncIterator[Front]:
     """A bot at work while the block runs, with a sandbox of its own unless given."""
@@ -135,14 +148,29 @@ async def listening(
             clock = asyncio.get_running_loop().time
             return Desk(enterprises, store.operators, store.customers, now=_now, clock=clock)
 
-        intake = Intake(config, store.operators, store.operators, desk, metrics=metrics, pace=PACE, ours=ours)
+        calls = CallBacks(
+            store.call_backs,
+            refresh=lambda number, linkedid: store.calls.refresh_cards(
+                number, linkedid, renderer(config.enterprises[0], config)
+            ),
+            ours=lambda: ["0901"],
+            cards_changed=lambda: sender.wake(),  # noqa: PLW0108 - it is made below
+            look_again_s=0.2,
+        )
+
+        def presses(enterprises: Callable[[], Sequence[Enterprise]]) -> Presses:
+            clock = asyncio.get_running_loop().time
+            return Presses(enterprises, store.operators, store.customers, calls, redial=redial or {}, clock=clock)
+
+        intake = Intake(config, store.operators, store.operators, desk, presses, metrics=metrics, pace=PACE, ours=ours)
         sender = CardSender(config, store.cards, metrics=metrics, pace=PACE, ours=ours, attend=intake.attend)
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(sender.run(), name="sender under test")
+            running = [tasks.create_task(each) for each in (sender.run(), calls.run())]
             try:
-                yield Front(sandbox, store, intake, metrics, address)
+                yield Front(sandbox, store, intake, metrics, address, config, calls)
             finally:
-                task.cancel()
+                for task in running:
+                    task.cancel()
 
 
 def _now() -> datetime:

@@ -32,7 +32,7 @@ def finished(number: int) -> CallFinished:
     return CallFinished(missed(linkedid=f"{number:06d}", phone=f"+37529000{number // 10:04d}", started_at=started))
 
 
-def one_card(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+def one_card(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
     """A card in the one chat."""
     return [CardDraft(chat_id=-1, topic=0, text=call.linkedid, silent=True)]
 

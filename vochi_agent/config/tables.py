@@ -422,6 +422,8 @@ class Chat(Table):
         badges: What is said about the customer in a line of its own.
         hashtags: A line of hashtags, for Telegram's search.
         recording: How a conversation is heard: nothing, a link on the card, or the file in the card's message.
+        buttons: Below final cards stand buttons, for people who signed up.
+        remind_min: Minutes after a missed call at which the chat is reminded when nobody has done anything; 0: never.
     """
 
     id: v.ChatId
@@ -436,6 +438,8 @@ class Chat(Table):
     badges: tuple[v.Badge, ...] = ("repeated", "black_list")
     hashtags: v.Flag = False
     recording: v.RecordingMode = "link"
+    buttons: v.Flag = True
+    remind_min: v.TaskMinutes = 15
 
 
 class Enterprise(Table):
@@ -451,7 +455,7 @@ class Enterprise(Table):
         legal_forms: Handsets show them; false: «ООО Ромашка» is «Ромашка» there.
         block: Numbers, beginnings of numbers, `hidden`: who may not call, beside the black list of `customers`.
         allow: The same, of who may whatever other lists say.
-        click_prefixes: Beginnings of the numbers that a click in a CRM may call; empty: the country's own.
+        click_prefixes: Beginnings of the numbers that a click in a CRM or chat may call; empty: the country's own.
         crm: Name of the CRM -> its table.
     """
 

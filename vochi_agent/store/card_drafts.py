@@ -8,7 +8,7 @@ from vochi_agent.ports import CardDraft
 from .database import Session
 from .rows import storable
 
-__all__ = ["CARDS_CHANNEL", "put_cards", "take_back"]
+__all__ = ["CARDS_CHANNEL", "put_cards", "put_reminders", "take_back"]
 
 CARDS_CHANNEL = "vochi_cards"
 
@@ -47,6 +47,29 @@ async def put_cards(
         [draft.held_until for draft in each],
         [draft.wanted for draft in each],
         [storable(draft.sound) for draft in each],
+        [",".join(draft.buttons) for draft in each],
+    )
+    return await _told(session, enterprise_number, len(changed))
+
+
+async def put_reminders(session: Session, enterprise_number: str, linkedid: str, drafts: Sequence[CardDraft]) -> int:
+    """Store what chats should be told of a missed call later, or nothing any more; returns how many cards changed."""
+    each = {(draft.chat_id, draft.topic): draft for draft in sorted(drafts, key=_wanted)}
+    found = [(draft, draft.reminder) for draft in each.values() if draft.reminder is not None]
+    if not found:
+        changed = await session.fetch("take_back_reminders", enterprise_number, storable(linkedid))
+        return await _told(session, enterprise_number, len(changed))
+    changed = await session.fetch(
+        "put_reminders",
+        enterprise_number,
+        storable(linkedid),
+        [draft.chat_id for draft, _ in found],
+        [draft.topic for draft, _ in found],
+        [storable(reminder.text) for _, reminder in found],
+        [storable(reminder.brief) for _, reminder in found],
+        [reminder.at for _, reminder in found],
+        [",".join(reminder.buttons) for _, reminder in found],
+        [draft.wanted for draft, _ in found],
     )
     return await _told(session, enterprise_number, len(changed))
 

@@ -147,7 +147,7 @@ class Erasure:
 
 
 async def _take_away(session: Session, enterprise_number: str, numbers: Sequence[str], *, until: datetime) -> Traces:
-    """Locks are taken in the order that every writer keeps: calls, customers, cards."""
+    """Locks are taken in the order that every writer keeps: calls, customers, missed calls that wait, cards."""
     whole, within, digits = _patterns(numbers)
     customers = [customer_from_row(row) for row in await session.fetch("customers", enterprise_number, numbers)]
     calls = await session.fetch("erase_calls", enterprise_number, numbers, whole, until)
@@ -159,6 +159,7 @@ async def _take_away(session: Session, enterprise_number: str, numbers: Sequence
     # A phonebook's id may be made of a number; his other numbers have it too.
     await session.execute("erase_ids", enterprise_number, [id_of_number(number) for number in numbers])
     await _keep_new_calls(session, enterprise_number, numbers)
+    await session.execute("erase_call_backs", enterprise_number, numbers, linkedids, whole)
     cards = await session.fetch("erase_cards", enterprise_number, linkedids, digits)
     posts = await session.fetch("erase_posts", enterprise_number, linkedids)
     changes = await session.fetch("erase_changes", enterprise_number, numbers, *_cards_of(customers))

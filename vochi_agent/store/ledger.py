@@ -1,9 +1,9 @@
 """Finished calls, customers' counters and cards, written together: one transaction a call, exactly once.
 
 Locks are always taken in one order, so writers never deadlock: the call (advisory, by linkedid), the customers' rows
-by number, the cards. The counters change by the difference between what the row counted before and counts now;
-`last_*` move forward with a call that is newer than all others and are computed again from `calls` in every other case.
-Calls that were deleted for their age are counted in `past_calls`; none of them comes back.
+by number, the missed calls that wait, the cards. The counters change by the difference between what the row counted
+before and counts now; `last_*` move forward with a call that is newer than all others and are computed again from
+`calls` in every other case. Calls that were deleted for their age are counted in `past_calls`; none of them comes back.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 
+from vochi_agent.calls.call_backs import CallBack, waits_for_us
 from vochi_agent.calls.ledger import (
     Counts,
     anonymous,
@@ -25,7 +26,8 @@ from vochi_agent.calls.model import Call, Phase, Source, Status
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
-from .card_drafts import put_cards, take_back
+from .call_backs import note_corrected, note_new, settle, shown_call_back
+from .card_drafts import put_cards, put_reminders, take_back
 from .database import Database, Session
 from .rows import (
     call_arguments,
@@ -126,8 +128,10 @@ class CallLedger:
                 await _lock_customers(session, enterprise_number, [old.phone])
             await session.execute("mark_merged", enterprise_number, old.call.linkedid, into)
             await session.execute("unpost_call", enterprise_number, old.call.linkedid)
+            await session.execute("drop_call_back", enterprise_number, old.call.linkedid)
             if old.phone is not None:
                 await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
+                await settle(session, enterprise_number, old.phone)
             return True
 
     async def recorded(self, enterprise_number: str, linkedid: str, file: str, render: Renderer) -> int:
@@ -149,17 +153,9 @@ class CallLedger:
             StoreUnavailable: nothing was changed; call again later.
         """
         async with self._database.transaction() as session:
+            # Where a box repeated itself any of the calls may be meant.
             rows = await _rows_of(session, enterprise_number, linkedid)
-            if not rows or rows[-1].merged:
-                return 0
-            call, customer = rows[-1].call, None
-            if phone := customer_phone(call):
-                row = await session.fetchrow("customer", enterprise_number, phone)
-                customer = customer_from_row(row) if row is not None else None
-            before = await _shown_before(session, call) if customer is not None else None
-            # A chat that was not told of the call, or in a digest with others, is not told now.
-            drafts = [replace(draft, wanted=False) for draft in render(call, customer, before)]
-            return await _put_cards(session, call, drafts, before)
+            return sum([await _refresh(session, row.call, render) for row in rows if not row.merged])
 
     async def _post(self, session: Session, call: Call) -> None:
         """Leave the call for the CRMs, in the transaction that stores it."""
@@ -193,8 +189,10 @@ async def _is_erased(session: Session, call: Call) -> bool:
     return False
 
 
-def _no_cards(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
-    del call, customer, before
+def _no_cards(
+    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+) -> Sequence[CardDraft]:
+    del call, customer, before, call_back
     return ()
 
 
@@ -224,7 +222,12 @@ async def _insert(session: Session, call: Call, render: Renderer) -> None:
             customer = await _count_newest(session, call, phone)
         else:
             customer = await _recount(session, call.enterprise_number, phone, counts(call))
-    await _put_cards(session, call, render(call, customer, before), before)
+        await note_new(session, call)
+    call_back = await shown_call_back(session, call) if waits_for_us(call) else None
+    drafts = render(call, customer, before, call_back=call_back)
+    await _put_cards(session, call, drafts, before)
+    if any(draft.reminder for draft in drafts):
+        await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
 
 
 async def _correct(session: Session, old: _Stored, call: Call, render: Renderer) -> None:
@@ -243,7 +246,25 @@ async def _correct(session: Session, old: _Stored, call: Call, render: Renderer)
         counted = await _recount(session, call.enterprise_number, phone, added - taken)
         customer = counted if phone == new.phone else customer
     if not new.merged:
-        await _put_cards(session, call, render(call, customer, before), before)
+        await note_corrected(session, call, phones=phones)
+        call_back = await shown_call_back(session, call)
+        drafts = render(call, customer, before, call_back=call_back)
+        await _put_cards(session, call, drafts, before)
+        await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
+
+
+async def _refresh(session: Session, call: Call, render: Renderer) -> int:
+    customer, before = None, None
+    if phone := customer_phone(call):
+        row = await session.fetchrow("customer", call.enterprise_number, phone)
+        customer = customer_from_row(row) if row is not None else None
+    if customer is not None:
+        before = await _shown_before(session, call)
+    call_back = await shown_call_back(session, call)
+    # A chat that was not told of the call, or in a digest with others, is not told now.
+    drafts = [replace(draft, wanted=False) for draft in render(call, customer, before, call_back=call_back)]
+    changed = await _put_cards(session, call, drafts, before)
+    return changed + await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
 
 
 async def _lock_customers(session: Session, enterprise_number: str, phones: Sequence[str]) -> dict[str, Customer]:

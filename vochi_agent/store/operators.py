@@ -5,9 +5,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from vochi_agent.calls.model import Call, Phase
-from vochi_agent.desk_ports import CallOfMessage, Operator, Person
+from vochi_agent.desk_ports import CallOfMessage, Operator, Person, PressedCard
 
 from .database import Database
 from .rows import call_from_row, storable
@@ -19,7 +20,7 @@ CODE_BYTES: Final = 16
 
 
 class Operators:
-    """Fulfils `desk_ports.DeskStore` and `desk_ports.UpdateQueue`. Every method raises StoreUnavailable."""
+    """Fulfils `desk_ports.DeskStore`, `PressStore` and `UpdateQueue`. Every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,6 +69,13 @@ class Operators:
             )
             for row in await self._database.fetch("calls_of_message", list(enterprises), chat_id, message_id)
         ]
+
+    async def pressed_card(
+        self, token: UUID, enterprises: Sequence[str], chat_id: int, message_id: int
+    ) -> PressedCard | None:
+        """The call that a button belongs to; None when it is not below this message, or not of these enterprises."""
+        row = await self._database.fetchrow("pressed_card", token, list(enterprises), chat_id, message_id)
+        return None if row is None else PressedCard(**dict(row))
 
     async def note_answer(self, chat_id: int, message_id: int) -> None:
         """A message of ours in a chat of cards is no card."""

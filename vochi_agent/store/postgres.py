@@ -8,6 +8,7 @@ store.calls      ports.CallStore: record; merge, refresh_cards
 store.customers  ports.CustomerDirectory: customer, enrich; person
 store.cards      the work of the Telegram chats: put_live, pending_chats, work, claim, sent, lost, …
 store.outbox     the calls that CRMs should list: claim, sent, failed, parked, states, retry
+store.call_backs missed calls that somebody has to call back: take, stale
 store.operators  people who talk with the bot: invite, redeem, operators, take_update, …
 store.watched    what time is known to be complete: open_span, advance, gaps, close_gap, …
 store.changes    what CRMs said of changes: put, claim, done, failed; how far their histories were read
@@ -22,6 +23,7 @@ import secrets
 from types import TracebackType
 from typing import Self
 
+from .call_backs import CallBacks
 from .cards import CardQueue
 from .changes import CrmChanges
 from .database import Database
@@ -49,6 +51,7 @@ class PostgresStore:
         self.customers = Customers(self.database)
         self.cards = CardQueue(self.database, holder=secrets.token_hex(8))
         self.operators = Operators(self.database)
+        self.call_backs = CallBacks(self.database)
         self.outbox = Outbox(self.database)
         self.changes = CrmChanges(self.database)
         self.phonebook = PhonebookRows(self.database)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call, Direction
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.errors import StoreUnavailable
@@ -115,11 +116,13 @@ class RememberedCustomers:
     def watching(self, render: Renderer) -> Renderer:
         """`render`, and the customer of every call that is stored is remembered."""
 
-        def rendered(call: Call, customer: Customer | None, before: History | None) -> Sequence[CardDraft]:
+        def rendered(
+            call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
+        ) -> Sequence[CardDraft]:
             if customer is not None:
                 called = call.started_at if call.direction is Direction.OUT else None
                 self._remember(replace(customer, called_at=called))
-            return render(call, customer, before)
+            return render(call, customer, before, call_back=call_back)
 
         return rendered
 

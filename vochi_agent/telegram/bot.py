@@ -29,7 +29,10 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 from aiogram.types import (
+    CallbackQuery,
     FSInputFile,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
     InputMediaAudio,
     InputMediaDocument,
     LinkPreviewOptions,
@@ -40,7 +43,8 @@ from aiogram.types import (
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from pydantic import ValidationError
 
-from vochi_agent.desk_ports import Incoming, Person
+from vochi_agent.cards import Keyboard
+from vochi_agent.desk_ports import Incoming, Person, Press
 
 from .failures import (
     AnswerLost,
@@ -50,6 +54,7 @@ from .failures import (
     FloodWait,
     MarkupRefused,
     MessageGone,
+    QueryGone,
     TelegramAway,
     TelegramFailure,
     TextIsCaption,
@@ -59,16 +64,18 @@ from .failures import (
 )
 from .opened import Hook
 
-__all__ = ["TelegramBot"]
+__all__ = ["ALLOWED_UPDATES", "TelegramBot"]
 
 log = logging.getLogger(__name__)
 
 # Telegram always says how long; something between us and it may not.
 UNTOLD_WAIT_S: Final = 5.0
 # What the desk understands, by polling and by webhook alike.
-ALLOWED_UPDATES: Final = ["message"]
+ALLOWED_UPDATES: Final = ["message", "callback_query"]
 # Of a hundred that Telegram may make at once: a few people write, and they share one pool of the database.
 HOOK_CONNECTIONS: Final = 4
+# What stands above the chat until it is closed, characters.
+LONGEST_ALERT: Final = 200
 NO_PREVIEW: Final = LinkPreviewOptions(is_disabled=True)
 NOT_MODIFIED: Final = "message is not modified"
 # What sendAudio takes, and players show as a track; everything else is a file that they play as far as they can.
@@ -87,6 +94,7 @@ REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
     ("message thread not found", TopicGone),
     ("topic_closed", TopicGone),
     ("topic_deleted", TopicGone),
+    ("query is too old", QueryGone),
     ("chat not found", ChatClosed),
     ("peer_id_invalid", ChatClosed),
     ("rights", ChatClosed),
@@ -115,7 +123,7 @@ class TelegramBot:
         self._bot = Bot(token, session=AiohttpSession(proxy=proxy or None, api=server, timeout=request_s))
         self._request_s = request_s
 
-    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool) -> int:
+    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool, keyboard: Keyboard) -> int:
         """A new message; returns its id. `markup`: the text is Telegram HTML."""
         message = await self._answer(
             self._bot.send_message(
@@ -125,18 +133,31 @@ class TelegramBot:
                 disable_notification=silent,
                 parse_mode=ParseMode.HTML if markup else None,
                 link_preview_options=NO_PREVIEW,
+                reply_markup=_inline(keyboard),
             )
         )
         return message.message_id
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool, caption: bool = False) -> bool:
-        """Put another text into a message, or below the file that it carries; False when it stands there already."""
+    async def edit(
+        self, chat_id: int, message_id: int, text: str, *, markup: bool, keyboard: Keyboard, caption: bool = False
+    ) -> bool:
+        """Put another text and other buttons into a message; False when both stand there already.
+
+        Args:
+            caption: The text stands below the file that the message carries.
+        """
         parse_mode = ParseMode.HTML if markup else None
+        # Without any the message loses those it has (TelegramBots/Telegram.Bot#402).
+        buttons = _inline(keyboard)
         try:
             if caption:
                 await self._answer(
                     self._bot.edit_message_caption(
-                        chat_id=chat_id, message_id=message_id, caption=text, parse_mode=parse_mode
+                        chat_id=chat_id,
+                        message_id=message_id,
+                        caption=text,
+                        parse_mode=parse_mode,
+                        reply_markup=buttons,
                     )
                 )
             else:
@@ -147,6 +168,7 @@ class TelegramBot:
                         message_id=message_id,
                         parse_mode=parse_mode,
                         link_preview_options=NO_PREVIEW,
+                        reply_markup=buttons,
                     )
                 )
         except CardRefused as refused:
@@ -158,8 +180,10 @@ class TelegramBot:
             raise TelegramAway(str(lost)) from lost
         return True
 
-    async def attach(self, chat_id: int, message_id: int, text: str, file: Path, *, within_s: float) -> None:
-        """Have a message of ours carry a file above a text, Telegram HTML; to do so again does no harm.
+    async def attach(
+        self, chat_id: int, message_id: int, text: str, file: Path, *, keyboard: Keyboard, within_s: float
+    ) -> None:
+        """Have a message of ours carry a file above a text, Telegram HTML, and buttons; to do so again does no harm.
 
         Args:
             within_s: For the whole upload.
@@ -173,6 +197,7 @@ class TelegramBot:
                     kind(media=media, caption=text, parse_mode=ParseMode.HTML),
                     chat_id=chat_id,
                     message_id=message_id,
+                    reply_markup=_inline(keyboard),
                     request_timeout=int(within_s) + 1,
                 ),
                 within_s=within_s,
@@ -216,6 +241,12 @@ class TelegramBot:
         )
         return sent.message_id
 
+    async def acknowledge(self, press: Press, text: str, *, alert: bool) -> None:
+        """End the waiting of who pressed a button, once; `alert`: he has to close what he reads."""
+        await self._answer(
+            self._bot.answer_callback_query(press.query_id, text=text[:LONGEST_ALERT] or None, show_alert=alert)
+        )
+
     async def username(self) -> str:
         """Its name after the @."""
         return (await self._answer(self._bot.get_me())).username or ""
@@ -225,14 +256,14 @@ class TelegramBot:
         """Telegram's number of the bot, the first part of its token."""
         return self._bot.id
 
-    async def updates(self, offset: int | None, *, wait_s: int) -> Sequence[tuple[int, Incoming | None]]:
-        """What people wrote from this update on, oldest first; with it Telegram forgets what came before.
+    async def updates(self, offset: int | None, *, wait_s: int) -> Sequence[tuple[int, Incoming | Press | None]]:
+        """What people did from this update on, oldest first; with it Telegram forgets what came before.
 
         Args:
             wait_s: For how long Telegram may hold the request while there is nothing.
 
         Returns:
-            Number and message of each update; None for one that is no text of a person.
+            The number of each update, and what it is; see `received`.
         """
         request_s = wait_s + self._request_s
         found = await self._answer(
@@ -243,12 +274,14 @@ class TelegramBot:
         )
         return [(update.update_id, self.received(update)) for update in found]
 
-    def received(self, update: Update) -> Incoming | None:
-        """What a person wrote, however the update came; None for anything else."""
+    def received(self, update: Update) -> Incoming | Press | None:
+        """What a person wrote or pressed, however the update came; None for anything else."""
+        if update.callback_query is not None:
+            return _press(update.callback_query)
         return self._incoming(update.message)
 
-    def read(self, update: str) -> Incoming | None:
-        """What a person wrote, of an Update object in JSON; None for what is no text of a person, or no update."""
+    def read(self, update: str) -> Incoming | Press | None:
+        """The same of an Update object in JSON; None for what is no update, too."""
         try:
             return self.received(Update.model_validate_json(update, context={"bot": self._bot}))
         except ValidationError:
@@ -311,6 +344,24 @@ class TelegramBot:
             raise TelegramAway(f"the proxy: {failed}") from failed
         except AiogramError as error:
             raise _failure(error) from error
+
+
+def _press(query: CallbackQuery) -> Press:
+    """The message may be one that the bot can no longer read, or be told of by nobody: then it is no card's."""
+    person = Person(query.from_user.id, query.from_user.full_name)
+    message = query.message
+    return Press(
+        query_id=query.id,
+        chat_id=message.chat.id if message is not None else 0,
+        message_id=message.message_id if message is not None else 0,
+        person=person,
+        data=query.data or "",
+    )
+
+
+def _inline(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
+    rows = [[InlineKeyboardButton(text=each.label, callback_data=each.data) for each in row] for row in keyboard]
+    return InlineKeyboardMarkup(inline_keyboard=rows) if rows else None
 
 
 def _failure(error: AiogramError) -> TelegramFailure:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from vochi_agent.cards import Keyboard
+
 from .budget import ChatBudget, Window
 from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TextIsCaption, TopicGone
 from .text import plain
@@ -29,16 +31,20 @@ T = TypeVar("T")
 class Bot(Protocol):
     """A bot's own requests; each raises the failures of `failures`."""
 
-    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool) -> int:
+    async def send(self, chat_id: int, text: str, *, topic: int, silent: bool, markup: bool, keyboard: Keyboard) -> int:
         """A new message; returns its id."""
         ...
 
-    async def edit(self, chat_id: int, message_id: int, text: str, *, markup: bool, caption: bool = False) -> bool:
-        """Another text in a message, or below the file that it carries; False when it stood there already."""
+    async def edit(
+        self, chat_id: int, message_id: int, text: str, *, markup: bool, keyboard: Keyboard, caption: bool = False
+    ) -> bool:
+        """Another text, or caption of a file, and other buttons in a message; False when both stood there already."""
         ...
 
-    async def attach(self, chat_id: int, message_id: int, text: str, file: Path, *, within_s: float) -> None:
-        """Have a message of ours carry a file above a text, whatever it was before."""
+    async def attach(
+        self, chat_id: int, message_id: int, text: str, file: Path, *, keyboard: Keyboard, within_s: float
+    ) -> None:
+        """Have a message of ours carry a file above a text and buttons, whatever it was before."""
         ...
 
     async def delete(self, chat_id: int, message_ids: Sequence[int]) -> None:
@@ -64,6 +70,7 @@ class _Attempt:
 
     message_id: int | None
     topic: int
+    keyboard: Keyboard
     markup: bool = True
     caption: bool = False
 
@@ -95,13 +102,22 @@ class ChatDoor:
         now = self._clock()
         return max(self.budget.wait(now), self._window.wait(now))
 
-    async def put(self, text: str, *, message_id: int | None, topic: int, silent: bool, caption: bool = False) -> Sent:
+    async def put(
+        self,
+        text: str,
+        *,
+        message_id: int | None,
+        topic: int,
+        silent: bool,
+        keyboard: Keyboard = (),
+        caption: bool = False,
+    ) -> Sent:
         """Have a text shown, by another way where Telegram refuses the straight one.
 
         Args:
             caption: The message to edit carries a file.
         """
-        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic, caption=caption)
+        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic, keyboard, caption=caption)
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._put(text, attempt, silent)
@@ -137,18 +153,18 @@ class ChatDoor:
             await self.delete([message_id])
         return None
 
-    async def says(self, message_id: int, text: str) -> bool:
+    async def says(self, message_id: int, text: str, keyboard: Keyboard = ()) -> bool:
         """Whether a message that no table knows is ours and says exactly this.
 
         Bots cannot read. But only our own texts answer a new caption with "there is no caption", and only the same text
-        answers an edit with "not modified".
+        with the same buttons answers an edit with "not modified".
         """
         async with self._request():
             if not await self._bot.is_ours(self.address, message_id):
                 return False
         try:
             async with self._request():
-                return not await self._bot.edit(self.address, message_id, text, markup=True)
+                return not await self._bot.edit(self.address, message_id, text, markup=True, keyboard=keyboard)
         except (MarkupRefused, MessageGone, TextIsCaption, CardRefused):
             return False
 
@@ -172,11 +188,21 @@ class ChatDoor:
         async with self._request():
             if attempt.message_id is None:
                 new = await self._bot.send(
-                    self.address, shown, topic=attempt.topic, silent=silent, markup=attempt.markup
+                    self.address,
+                    shown,
+                    topic=attempt.topic,
+                    silent=silent,
+                    markup=attempt.markup,
+                    keyboard=attempt.keyboard,
                 )
                 return Sent(new, edited=False)
             await self._bot.edit(
-                self.address, attempt.message_id, shown, markup=attempt.markup, caption=attempt.caption
+                self.address,
+                attempt.message_id,
+                shown,
+                markup=attempt.markup,
+                keyboard=attempt.keyboard,
+                caption=attempt.caption,
             )
             return Sent(attempt.message_id, edited=True)
 

@@ -10,6 +10,7 @@ TelegramFailure
 ├── TopicGone      the forum topic is deleted or closed: the same without a topic
 ├── MessageGone    the message to edit is not there, or cannot hold the text: a new message
 ├── TextIsCaption  the message to edit carries a file: the same as its caption
+├── QueryGone      whoever pressed a button waits no more: he presses again
 ├── CardRefused    anything else about this one message: it is given up
 ├── TelegramAway   nothing was shown: again after a pause
 └── AnswerLost     no answer: the chat may show the message or not
@@ -25,6 +26,7 @@ __all__ = [
     "FloodWait",
     "MarkupRefused",
     "MessageGone",
+    "QueryGone",
     "TelegramAway",
     "TelegramFailure",
     "TextIsCaption",
@@ -80,6 +82,10 @@ class MessageGone(TelegramFailure):
 
 class TextIsCaption(TelegramFailure):
     """The message to edit carries a file, its text is a caption."""
+
+
+class QueryGone(TelegramFailure):
+    """A press that was answered already, or is too old to be."""
 
 
 class CardRefused(TelegramFailure):

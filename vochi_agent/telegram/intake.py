@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.desk_ports import DeskStore, Incoming, UpdateQueue
+from vochi_agent.desk_ports import DeskStore, Incoming, Press, UpdateQueue
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.supervisor import Backoff
@@ -21,20 +21,24 @@ from .desk import Desk, Reply
 from .desk_text import LATER
 from .failures import FloodWait, TelegramFailure, TokenRefused, UpdatesTaken
 from .opened import OpenBot, Reader
+from .press_text import LATER as TRY_LATER
+from .presses import PressAnswer, Presses
 from .updates import Updates
 
-__all__ = ["DeskMaker", "Intake"]
+__all__ = ["DeskMaker", "Intake", "PressesMaker"]
 
 log = logging.getLogger(__name__)
 
 # Answers under way: a group in a rush lets its own wait, the others are not to.
 AT_ONCE: Final = 16
 
-DeskMaker = Callable[[Callable[[], Sequence[Enterprise]]], Desk]
+Enterprises = Callable[[], Sequence[Enterprise]]
+DeskMaker = Callable[[Enterprises], Desk]
+PressesMaker = Callable[[Enterprises], Presses]
 
 
 class Intake:
-    """What people write to all bots of the configuration."""
+    """What people write to all bots of the configuration, and the buttons they press."""
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Intake:
         queue: UpdateQueue,
         store: DeskStore,
         desk: DeskMaker,
+        presses: PressesMaker,
         *,
         metrics: Metrics,
         pace: Pace,
@@ -51,12 +56,14 @@ class Intake:
 
         Args:
             desk: Makes the desk of a bot from what tells its enterprises.
+            presses: Makes what its buttons do, likewise.
             ours: Whether this daemon works for an enterprise now.
         """
         self._config = config
         self._queue = queue
         self._store = store
         self._desk = desk
+        self._presses = presses
         self._metrics = metrics
         self._pace = pace
         self._ours = ours
@@ -70,10 +77,14 @@ class Intake:
         """Read and answer for ever; returns at once when nobody is to listen."""
         if opened.reader is None or self._config.telegram.updates == "off":
             return
-        desk = self._desk(lambda: [each for each in self._config.enterprises if each.number in opened.numbers])
-        life = _Life(self, opened, opened.reader, desk)
+        life = _Life(
+            self, opened, opened.reader, self._desk(lambda: self._of(opened)), self._presses(lambda: self._of(opened))
+        )
         async with asyncio.TaskGroup() as tasks:
             await life.run(tasks)
+
+    def _of(self, opened: OpenBot) -> Sequence[Enterprise]:
+        return [each for each in self._config.enterprises if each.number in opened.numbers]
 
     def updates(self, opened: OpenBot, reader: Reader) -> Updates:
         """Where this bot's updates come from."""
@@ -110,6 +121,10 @@ class Intake:
         """A message was dealt with."""
         self._metrics.bot_messages.labels(result).inc()
 
+    def count_press(self, button: str, result: str) -> None:
+        """A press was dealt with."""
+        self._metrics.bot_presses.labels(button, result).inc()
+
     @property
     def pace(self) -> Pace:
         """How long what may take."""
@@ -119,12 +134,13 @@ class Intake:
 class _Life:
     """One bot, as long as it is open."""
 
-    def __init__(self, intake: Intake, opened: OpenBot, reader: Reader, desk: Desk) -> None:
+    def __init__(self, intake: Intake, opened: OpenBot, reader: Reader, desk: Desk, presses: Presses) -> None:
         self._intake = intake
         self._opened = opened
         self._reader = reader
         self._updates = intake.updates(opened, reader)
         self._desk = desk
+        self._presses = presses
         self._pace = intake.pace
         self._outage = Outage(f"what people write to the Telegram bot of {opened.numbers[0]}", "is read", "it waits")
         self._backoff = Backoff(self._pace.first, self._pace.longest)
@@ -145,12 +161,12 @@ class _Life:
         """Wait for updates once and begin to handle them; returns for how many seconds to leave Telegram alone."""
         try:
             self._username = self._username or await self._reader.username()
-            for update_id, message in await self._updates.next():
+            for update_id, update in await self._updates.next():
                 if not self._intake.reads(self._opened):
                     return 0.0
-                if await self._updates.take(update_id) and message is not None:
+                if await self._updates.take(update_id) and update is not None:
                     await self._room.acquire()
-                    tasks.create_task(self._handle(message), name=f"answer to Telegram user {message.person.user_id}")
+                    tasks.create_task(self._handle(update), name=f"answer to Telegram user {update.person.user_id}")
         except StoreUnavailable:
             return self._pace.look_again
         except TelegramFailure as failure:
@@ -174,20 +190,51 @@ class _Life:
                 self._outage.begin(failure)
                 return self._backoff.next_wait()
 
-    async def _handle(self, message: Incoming) -> None:
+    async def _handle(self, update: Incoming | Press) -> None:
+        """Whatever one person did, however it came here."""
         try:
-            self._intake.count(await self._answered(message))
+            if isinstance(update, Press):
+                await self._press(update)
+            else:
+                self._intake.count(await self._answered(update))
         except TelegramFailure as failure:
-            self._intake.count("failed")
-            log.info("an answer in Telegram chat %d: %s", message.chat_id, failure, extra={"action": "answer_failed"})
+            log.info("an answer in Telegram chat %d: %s", update.chat_id, failure, extra={"action": "answer_failed"})
+            self._failed(update)
         except StoreUnavailable:
-            self._intake.count("failed")
+            self._failed(update)
         except Exception:
-            # The door of one message: whatever it is, the next one must not suffer.
-            log.exception("a message of Telegram user %d", message.person.user_id, extra={"action": "answer_failed"})
-            self._intake.count("failed")
+            # The door of one update: whatever it is, the next one must not suffer.
+            log.exception("an update of Telegram user %d", update.person.user_id, extra={"action": "answer_failed"})
+            self._failed(update)
         finally:
             self._room.release()
+
+    def _failed(self, update: Incoming | Press) -> None:
+        if isinstance(update, Incoming):
+            self._intake.count("failed")
+
+    async def _press(self, press: Press) -> None:
+        try:
+            answer = await self._presses.answer(press)
+        except StoreUnavailable:
+            answer = PressAnswer(text=TRY_LATER, alert=True, button="other", result="failed")
+        self._intake.count_press(answer.button, answer.result)
+        text, alert = answer.text, answer.alert
+        if answer.privately and not await self._told_privately(press, answer.privately):
+            text, alert = answer.otherwise, True
+        await self._reader.acknowledge(press, text, alert=alert)
+
+    async def _told_privately(self, press: Press, text: str) -> bool:
+        """Whoever signed up has a chat with the bot, unless he blocked it since."""
+        person = press.person
+        chat = Incoming(
+            chat_id=person.user_id, private=True, topic=0, message_id=0, person=person, text="", reply_to=None
+        )
+        try:
+            await self._intake.carry(self._opened, self._reader, chat, text)
+        except (TelegramFailure, StoreUnavailable):
+            return False
+        return True
 
     async def _answered(self, message: Incoming) -> str:
         try:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vochi_agent.desk_ports import Incoming
+from vochi_agent.desk_ports import Incoming, Press
 
 from .budget import Window
 from .chat import Outage
@@ -42,12 +42,12 @@ class Reader(Protocol):
         """Its name after the @."""
         ...
 
-    def updates(self, offset: int | None, *, wait_s: int) -> Awaitable[Sequence[tuple[int, Incoming | None]]]:
-        """What people wrote from this update on; None for what is no text of a person."""
+    def updates(self, offset: int | None, *, wait_s: int) -> Awaitable[Sequence[tuple[int, Incoming | Press | None]]]:
+        """What people wrote or pressed from this update on; None for anything else."""
         ...
 
-    def read(self, update: str) -> Incoming | None:
-        """What a person wrote, of an Update object in JSON; None for what is no text of a person, or no update."""
+    def read(self, update: str) -> Incoming | Press | None:
+        """The same of an Update object in JSON; None for what is no update, too."""
         ...
 
     def set_hook(self, url: str, *, secret: str) -> Awaitable[None]:
@@ -64,6 +64,10 @@ class Reader(Protocol):
 
     def answer(self, message: Incoming, text: str) -> Awaitable[int]:
         """A silent reply, Telegram HTML; returns its id."""
+        ...
+
+    def acknowledge(self, press: Press, text: str, *, alert: bool) -> Awaitable[None]:
+        """End the waiting of who pressed a button, once."""
         ...
 
 

@@ -32,6 +32,7 @@ from .failures import (
     TelegramFailure,
     TokenRefused,
 )
+from .keyboards import keyboard_of
 from .opened import OpenBot
 from .text import plain, units
 
@@ -156,10 +157,13 @@ class _Life:
 
     async def _send(self, card: Card, door: ChatDoor, file: Path) -> None:
         message_id, text, known = card.message_id or 0, card.text, self._known[card.id]
+        keyboard = keyboard_of([card])
         within_s = min(self._pace.request + known.size / SLOW_BYTES, LONGEST_UPLOAD_S)
         try:
             await door.pass_through(
-                lambda: self._opened.bot.attach(door.address, message_id, text, file, within_s=within_s)
+                lambda: self._opened.bot.attach(
+                    door.address, message_id, text, file, keyboard=keyboard, within_s=within_s
+                )
             )
         except FloodWait as failure:
             self._count(card, "flood")

@@ -8,18 +8,31 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Final
 
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call, CallProgress, Direction, Phase, Reason, Source, Status
 from vochi_agent.calls.numbers import display, mask
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.customers.names import cut, printable
 
 from .extras import badges, hashtags, phone_notes, profile_link
-from .words import counted, duration, moment
+from .words import counted, duration, moment, roughly
 
-__all__ = ["MAX_UNITS", "Labels", "brief_final", "brief_live", "final_card", "live_card", "plain", "units"]
+__all__ = [
+    "MAX_UNITS",
+    "Labels",
+    "brief_final",
+    "brief_live",
+    "brief_reminder",
+    "done_about",
+    "final_card",
+    "live_card",
+    "plain",
+    "reminder",
+    "units",
+]
 
 # Telegram takes 4096 after parsing and does not say in which units: UTF-16 with the markup is the strictest reading.
 MAX_UNITS: Final = 4000
@@ -79,7 +92,13 @@ class Labels:
 
 
 def final_card(
-    call: Call, *, customer: Customer | None, before: History | None, labels: Labels, recording: str = ""
+    call: Call,
+    *,
+    customer: Customer | None,
+    before: History | None,
+    labels: Labels,
+    recording: str = "",
+    call_back: CallBack | None = None,
 ) -> str:
     """The lasting text about a finished call.
 
@@ -87,8 +106,24 @@ def final_card(
         customer: Whose names are shown; None for a stranger.
         before: The customer's counters before this call.
         recording: Where its recording is to be had, "" when there is none.
+        call_back: What became of a missed call.
     """
-    return _fitting(labels, lambda writer: writer.final(call, customer, before, recording))
+    return _fitting(labels, lambda writer: writer.final(call, customer, before, recording, call_back))
+
+
+def reminder(call: Call, *, customer: Customer | None, labels: Labels, at: datetime) -> str:
+    """The text about a missed call that nobody has done anything about until then."""
+    return _fitting(labels, lambda writer: writer.reminder(call, customer, at))
+
+
+def brief_reminder(call: Call, *, customer: Customer | None, labels: Labels) -> str:
+    """The same in one line, for messages about many."""
+    return f"⏰ {brief_final(call, customer=customer, labels=labels)}"
+
+
+def done_about(call_back: CallBack, labels: Labels) -> str:
+    """What was done about a missed call, in one line; "" when nothing was."""
+    return "".join(_Writer(labels, NAME_IN_A_LINE, 1).done_about(call_back))
 
 
 def live_card(
@@ -140,8 +175,15 @@ class _Writer:
     name: int
     agents: int
 
-    def final(self, call: Call, customer: Customer | None, before: History | None, recording: str) -> list[str]:
-        """The table of finals: what happened, who, by which line, when, how long."""
+    def final(
+        self,
+        call: Call,
+        customer: Customer | None,
+        before: History | None,
+        recording: str,
+        call_back: CallBack | None,
+    ) -> list[str]:
+        """The table of finals: what happened, who, by which line, when, how long, and what was done about it."""
         title = TITLES.get((call.direction, call.status), UNKNOWN_END)
         if call.reason is Reason.FORBIDDEN:
             title = FORBIDDEN
@@ -158,7 +200,28 @@ class _Writer:
             lines.append(f"⌛ Дозванивался: {duration(call.wait_seconds)}")
         if recording:
             lines.append(f'🔉<a href="{html.escape(recording)}">Запись разговора</a>')
+        if call_back is not None:
+            lines += self.done_about(call_back)
         return [*lines, *self._ending(call, customer, before)]
+
+    def reminder(self, call: Call, customer: Customer | None, at: datetime) -> list[str]:
+        """Who waits, for how long, since when."""
+        head = f"⏰ Никто не перезвонил уже {roughly(at - call.ended_at)}"
+        called = f"❌ Звонил в {call.started_at.astimezone(self.labels.timezone):%H:%M}"
+        return [head, *self._customer(call, customer), *self._line(call.line), called]
+
+    def done_about(self, call_back: CallBack) -> list[str]:
+        """Whoever reached the customer closes the matter; until then it is his who took it."""
+        when = f"через {roughly(call_back.reached_after)}"
+        who = self._agent(call_back.reached_by) if call_back.reached_by else ""
+        if call_back.reached_at is not None and call_back.called_again:
+            return [f"☑️ Дозвонился {when}: {who}" if who else f"☑️ Дозвонился {when}"]
+        if call_back.reached_at is not None:
+            return [f"☑️ Перезвонил(а) {who} {when}" if who else f"☑️ Перезвонили {when}"]
+        if not call_back.taken_by or call_back.taken_at is None:
+            return []
+        taker = self._agent(call_back.taken_by, otherwise=call_back.taken_name)
+        return [f"🙋 Взял(а) {taker} в {call_back.taken_at.astimezone(self.labels.timezone):%H:%M}"]
 
     def brief(self, call: Call, customer: Customer | None) -> str:
         """What happened, when, who, with whom, for how long."""
@@ -265,10 +328,11 @@ class _Writer:
         raw = self._text(call.raw_number) if call.direction is Direction.OUT else ""
         return HIDDEN if not raw or (self.labels.mask and len(raw) > LONGEST_SERVICE) else raw
 
-    def _agent(self, extension: str) -> str:
+    def _agent(self, extension: str, *, otherwise: str = "") -> str:
+        """A colleague; `otherwise`: his name when the configuration has none."""
         if extension.startswith("+"):  # forwarded outside, to nobody's phone
             return f"📱{html.escape(mask(extension) if self.labels.mask else display(extension), quote=False)}"
-        name = self._text(self.labels.agents.get(extension, ""))
+        name = self._text(self.labels.agents.get(extension, "") or otherwise)
         number = self._text(extension)
         return f"☎️{name} ({number})" if name else f"☎️Доб.{number}"
 

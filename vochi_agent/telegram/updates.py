@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from vochi_agent.desk_ports import Incoming, UpdateQueue
+from vochi_agent.desk_ports import Incoming, Press, UpdateQueue
 
 from .failures import UpdatesTaken
 from .hook import hook_secret, hook_url, is_our_hook
@@ -59,7 +59,7 @@ class Updates:
         self._hooked = False
         self._complained = 0
 
-    async def next(self) -> Sequence[tuple[int, Incoming | None]]:
+    async def next(self) -> Sequence[tuple[int, Incoming | Press | None]]:
         """What came, as soon as something has, oldest first. Raises StoreUnavailable and the failures of `failures`."""
         if self._public_url:
             await self._keep_hooked()
@@ -74,7 +74,7 @@ class Updates:
         """Another daemon reads from now on: it may have other addresses."""
         self._hooked = False
 
-    async def _kept(self, *, wait: bool) -> Sequence[tuple[int, Incoming | None]]:
+    async def _kept(self, *, wait: bool) -> Sequence[tuple[int, Incoming | Press | None]]:
         self._brought.clear()
         kept = await self._queue.kept_updates(self._reader.id, limit=MOST_AT_ONCE)
         if not kept and wait:
@@ -86,7 +86,7 @@ class Updates:
             kept = await self._queue.kept_updates(self._reader.id, limit=MOST_AT_ONCE)
         return [(update_id, self._reader.read(content)) for update_id, content in kept]
 
-    async def _polled(self) -> Sequence[tuple[int, Incoming | None]]:
+    async def _polled(self) -> Sequence[tuple[int, Incoming | Press | None]]:
         offset = await self._queue.next_update(self._reader.id)
         try:
             return await self._reader.updates(offset, wait_s=self._hold_s)

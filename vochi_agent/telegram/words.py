@@ -1,9 +1,9 @@
 """Small words of Russian texts: numbers with their nouns, durations, moments. Pure."""
 
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
-__all__ = ["counted", "duration", "moment", "plural"]
+__all__ = ["counted", "duration", "moment", "plural", "roughly"]
 
 TEENS: Final = (11, 12, 13, 14)
 FEW: Final = (2, 3, 4)
@@ -27,6 +27,18 @@ def duration(seconds: float) -> str:
     """MM:SS; minutes may exceed 59."""
     minutes, rest = divmod(max(0, int(seconds + 0.5)), 60)
     return f"{minutes:02}:{rest:02}"
+
+
+def roughly(time: timedelta) -> str:
+    """A time as people say it: two units at most."""
+    minutes, seconds = divmod(int(time.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} дн {hours} ч" if hours else f"{days} дн"
+    if hours:
+        return f"{hours} ч {minutes} мин" if minutes else f"{hours} ч"
+    return f"{minutes} мин" if minutes else f"{seconds} с"
 
 
 def moment(at: datetime, zone: tzinfo) -> str:

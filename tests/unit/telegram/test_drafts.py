@@ -1,11 +1,12 @@
 """Which chats are told about a call, and in which words."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.cards import finished, told
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Direction, Phase, Status
 from vochi_agent.config import Config
 from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
@@ -206,3 +207,38 @@ def test_departments_have_names_like_agents() -> None:
     (enterprise,) = configured().enterprises
 
     assert labels_of(enterprise, enterprise.chats[0]).agents == {"151": "Второй Агент", "901": "Продажи"}
+
+
+def at(clock: str, day: int = 20) -> datetime:
+    return datetime.fromisoformat(f"2026-11-{day}T{clock}:00+03:00")
+
+
+@pytest.mark.parametrize(
+    ("quiet", "started", "ended", "reminded"),
+    [
+        ("", at("10:00"), at("10:01"), at("10:16")),
+        ("22:00-08:00", at("10:00"), at("10:01"), at("10:16")),
+        ("22:00-08:00", at("23:00"), at("23:01"), at("08:15", 21)),
+        ("22:00-08:00", at("21:50"), at("21:51"), at("08:00", 21)),
+        ("13:00-14:00", at("12:50"), at("12:50"), at("14:00")),
+    ],
+)
+def test_a_chat_is_reminded_some_time_after_it_was_told_and_never_in_its_quiet_hours(
+    quiet: str, started: datetime, ended: datetime, reminded: datetime
+) -> None:
+    config = configured(chat={"quiet": quiet})
+    call = finished(**MISSED, started_at=started, ended_at=ended)
+    (draft,) = renderer(config.enterprises[0], config)(call, None, None, call_back=CallBack(ended_at=ended))
+
+    assert draft.reminder is not None
+    assert draft.reminder.at == reminded
+    assert ("уже 15 мин" in draft.reminder.text) is (reminded - ended == timedelta(minutes=15))
+
+
+def test_nobody_is_reminded_who_does_not_want_to_be_or_of_what_is_done() -> None:
+    call = finished(**MISSED)
+    waits, taken = CallBack(ended_at=call.ended_at), CallBack(ended_at=call.ended_at, taken_by="151")
+    for chat, call_back in (({"remind_min": 0}, waits), ({}, taken), ({}, None)):
+        config = configured(chat=chat)
+        (draft,) = renderer(config.enterprises[0], config)(call, None, None, call_back=call_back)
+        assert draft.reminder is None

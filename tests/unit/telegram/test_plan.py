@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -33,6 +34,8 @@ def card(number: int = 1, **facts: Any) -> Card:
         "sent_phase": None,
         "shared": False,
         "failures": 0,
+        "token": UUID(int=number),
+        "buttons": "",
     }
     return Card(**known | facts)
 

@@ -3,7 +3,7 @@
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -28,10 +28,12 @@ from tests.support.cards import (
     told,
 )
 from tests.support.pictures import sheet
+from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Direction, Phase, Reason, Source, Status
 from vochi_agent.customers.model import History
 from vochi_agent.simulator.telegram_html import shown_text
-from vochi_agent.telegram.text import MAX_UNITS, Labels, final_card, live_card, plain
+from vochi_agent.telegram.text import MAX_UNITS, Labels, done_about, final_card, live_card, plain
+from vochi_agent.telegram.words import roughly
 
 
 def test_the_golden_file_and_the_page_of_the_docs_show_the_cards_as_they_are() -> None:
@@ -251,6 +253,39 @@ def test_a_hundred_phones_are_listed_as_far_as_a_message_goes() -> None:
 def test_without_markup_people_read_the_same() -> None:
     for card in (final(finished(status=Status.MISSED), COMPANY), live(told(Phase.BRIDGE, agents=("151",)), COMPANY)):
         assert plain(card) == shown_text(card)
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (timedelta(seconds=7), "7 с"),
+        (timedelta(seconds=61), "1 мин"),
+        (timedelta(hours=1), "1 ч"),
+        (timedelta(hours=2, minutes=5), "2 ч 5 мин"),
+        (timedelta(days=1), "1 дн"),
+        (timedelta(days=2, hours=3, minutes=9), "2 дн 3 ч"),
+    ],
+)
+def test_long_times_are_said_roughly(time: timedelta, words: str) -> None:
+    assert roughly(time) == words
+
+
+def test_who_was_reached_while_his_call_still_rang_was_reached_at_once() -> None:
+    call = finished(status=Status.MISSED)
+    early = CallBack(ended_at=call.ended_at, reached_by="151", reached_at=call.ended_at - timedelta(seconds=20))
+
+    assert done_about(early, LABELS) == "☑️ Перезвонил(а) ☎️Второй Агент (151) через 0 с"
+
+
+@pytest.mark.parametrize("name", ["<b>&\"'", "Анна\n✅", "\u202eаннА", "&" * 4000])
+def test_a_hostile_name_in_telegram_is_one_line_of_a_card(name: str) -> None:
+    call = finished(status=Status.MISSED)
+    taken = CallBack(ended_at=call.ended_at, taken_by="159", taken_name=name, taken_at=call.ended_at)
+    card = final_card(call, customer=None, before=None, labels=LABELS, call_back=taken)
+
+    assert len(shown_text(card).split("\n")) == 9
+    assert "\u202e" not in card
+    assert len(card.encode("utf-16-le")) // 2 <= MAX_UNITS
 
 
 texts = st.text(max_size=300)
