@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,8 @@ async def a_pbx() -> AsyncIterator[Pbx]:
 
 @pytest.fixture
 async def site(dsn: str, store: PostgresStore, tmp_path: Path) -> AsyncIterator[Site]:
+    # Whichever test is the first would wait for the import instead of for what it is about.
+    await asyncio.to_thread(import_module, "vochi_agent.telegram.bot")
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pbxs = {number: await enter(a_pbx()) for number in (SICK, HEALTHY)}
