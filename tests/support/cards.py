@@ -72,6 +72,9 @@ TALKED_BEFORE: Final = History(
 BUTTONS: Final = {
     "Входящий, ответили, незнакомый номер": (WHY, CALL),
     "Пропущенный, звонили три телефона": (TAKE, WHY, CALL),
+    "Пропущенный: один телефон звонил, другой занят, третий не в сети, четвёртый отклонил": (TAKE, WHY, CALL),
+    "Есть запись разговора": (WHY, CALL),
+    "Сегодня уже звонил": (WHY, CALL),
     "Пропущенный, взяли": (WHY, CALL),
     "Пропущенный, перезвонили": (WHY, CALL),
     "Напоминание": (TAKE, WHY, CALL),
@@ -362,13 +365,17 @@ def page() -> str:
 
 def pictures() -> Mapping[Path, str]:
     """The same cards as people see them, by file."""
+    below = {
+        title: [[label for _, label in row] for row in labels_of_buttons(names)] for title, names in BUTTONS.items()
+    }
     found = {
-        PICTURES / f"telegram-{name}.svg": sheet(list(group()), columns=3, title=heading)
+        PICTURES / f"telegram-{name}.svg": sheet(list(group()), columns=3, title=heading, buttons=below)
         for name, (heading, group) in GROUPS.items()
     }
     by_title = dict(cards())
     first = [(title, by_title[title]) for title in FIRST]
-    return found | {PICTURES / "telegram.svg": sheet(first, columns=3, title="Карточки звонков в Telegram")}
+    top = sheet(first, columns=3, title="Карточки звонков в Telegram", buttons=below)
+    return found | {PICTURES / "telegram.svg": top}
 
 
 def _buttons(title: str) -> str:

@@ -6,8 +6,9 @@ everywhere. `python -m tests.support.cards` writes the pictures of docs/pictures
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 __all__ = ["sheet"]
@@ -15,11 +16,14 @@ __all__ = ["sheet"]
 FONT: Final = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Color Emoji', 'Apple Color Emoji', sans-serif"
 SIZE, LEADING = 15, 20
 COLUMN, GAP, MARGIN = 372, 18, 18
-PADDING, BAR = 11, 12
+PADDING, BAR, BUTTON = 11, 12, 32
 # A folded quote shows so many lines.
 FOLDED: Final = 3
 INK, LINK, FAINT, LABEL, NAME = "#0f1419", "#2481cc", "#8a99a6", "#52674f", "#c0561f"
-PAPER, WALL, TINT = "#ffffff", "#d3e0d0", "#eaf3fb"
+PAPER, WALL, TINT, KEY = "#ffffff", "#d3e0d0", "#eaf3fb", "#8aa585"
+
+Keyboards = Mapping[str, Sequence[Sequence[str]]]
+NO_BUTTONS: Final[Keyboards] = MappingProxyType({})
 
 _TAG = re.compile(r"<(/?)([a-z]+)([^>]*)>")
 # What Telegram's programs make links of by themselves.
@@ -47,15 +51,23 @@ class Line:
     folded: bool = False
 
 
-def sheet(cards: Sequence[tuple[str, str]], *, columns: int, title: str) -> str:
-    """Cards beside and below each other, each under its name."""
+def sheet(cards: Sequence[tuple[str, str]], *, columns: int, title: str, buttons: Keyboards = NO_BUTTONS) -> str:
+    """Cards beside and below each other, each under its name.
+
+    Args:
+        buttons: By the name of a card: the rows of words on its buttons.
+    """
     heights, parts = [MARGIN] * columns, []
     for name, text in cards:
         column = heights.index(min(heights))
         x = MARGIN + column * (COLUMN + GAP)
         drawn, height = _card(name, text, x, heights[column])
         parts.append(drawn)
-        heights[column] += height + GAP
+        heights[column] += height
+        for row in buttons.get(name, ()):
+            parts.append(_row(row, x, heights[column] + 4))
+            heights[column] += BUTTON + 4
+        heights[column] += GAP
     width, height = MARGIN * 2 + columns * COLUMN + (columns - 1) * GAP, max(heights) - GAP + MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -85,6 +97,17 @@ def _card(name: str, text: str, x: int, y: int) -> tuple[str, int]:
             out.append(_text(x + COLUMN - PADDING - 18, baseline + LEADING * number, [Run("⌄")], LINK, SIZE))
     out.append(_text(x + COLUMN - PADDING - 30, top + height - 8, [Run("10:01")], FAINT, 12))
     return "".join(out), top - y + height
+
+
+def _row(labels: Sequence[str], x: int, y: int) -> str:
+    """Buttons that share the width of a card."""
+    width = (COLUMN - 4 * (len(labels) - 1)) // len(labels)
+    return "".join(
+        f'<rect x="{x + at * (width + 4)}" y="{y}" width="{width}" height="{BUTTON}" rx="7" fill="{KEY}"/>\n'
+        f'<text x="{x + at * (width + 4) + width // 2}" y="{y + 21}" fill="{PAPER}" font-size="14" font-weight="600" '
+        f'text-anchor="middle">{html.escape(label, quote=False)}</text>\n'
+        for at, label in enumerate(labels)
+    )
 
 
 def _lines(text: str) -> Iterator[Line]:
