@@ -12,7 +12,7 @@ from typing import Final
 
 PYTEST: Final = (sys.executable, "-m", "pytest")
 PARTS: Final = (
-    ("-m", "not alone and not long", "-n", "3", "--dist", "loadfile", "--cache-clear"),
+    ("-m", "not alone and not long", "-n", "4", "--dist", "loadfile", "--cache-clear"),
     ("-m", "long", "-n", "2", "--dist", "load"),
     ("-m", "alone"),
 )

@@ -1,8 +1,13 @@
 """What every folder of tests shares."""
 
 import pytest
+from hypothesis import settings
 
 from tests.support.required import missing
+
+# How long an example takes is the machine's affair; what measures time does so by itself.
+settings.register_profile("whatever the machine", deadline=None)
+settings.load_profile("whatever the machine")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

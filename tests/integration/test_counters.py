@@ -102,7 +102,6 @@ links = st.sampled_from(list(itertools.combinations(PHONES, 2)))
 
 @settings(
     max_examples=60,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -51,7 +51,6 @@ def profiles(draw: st.DrawFn) -> Profile:
 links = st.builds(Link, st.sampled_from(PHONES), st.sampled_from(PHONES))
 few = settings(
     max_examples=80,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

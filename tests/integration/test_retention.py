@@ -69,7 +69,6 @@ async def counts_again(store: PostgresStore) -> int:
 
 @settings(
     max_examples=30,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -661,7 +661,7 @@ def toml(value: object) -> str:
 KEYS = sorted({name for model in models() for name in model.model_fields} | {f"{name}_file" for name in SECRET_KEYS})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     section=st.sampled_from(["", "[log]", "[telegram]", "[[enterprises]]", "[enterprises.asterisk]"]), data=st.data()
 )

@@ -32,7 +32,7 @@ def mutated(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_door_takes_any_bytes(name: str) -> None:
-    @settings(max_examples=EXAMPLES.get(name, 250), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES.get(name, 250), suppress_health_check=list(HealthCheck))
     @example(b"", [])
     @given(st.sampled_from(SEEDS[name]) | st.binary(max_size=300), edits)
     def take(seed: bytes, changes: list[tuple[int, int, bytes]]) -> None:

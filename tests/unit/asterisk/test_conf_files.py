@@ -156,7 +156,7 @@ def test_files_count_before_what_interfaces_say() -> None:
     assert (both.version, both.http_on, both.notes) == ("22", False, ("read",))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.sampled_from(LINES) | st.text(max_size=30),

@@ -23,7 +23,7 @@ LAYOUT = Layout(load(SCENARIOS / "lab.toml").enterprises[0])
 # Asterisk itself shows the events of different channels in any order within a few milliseconds.
 JITTER_S = 0.005
 
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(name, chunks=(1 << 20,)):
