@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.asterisk import Asterisk
 from tests.support.calls import answered
-from tests.support.company import no_cards
 from tests.support.daemon import ask
 from tests.support.postgres import PostgresServer
+from tests.support.renderers import no_cards
 from tests.support.sipp import Sipp
 from tests.support.world import World, world_around
 

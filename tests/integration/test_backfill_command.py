@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import answered, missed
-from tests.support.company import Site, no_cards
+from tests.support.company import Site
 from tests.support.many_calls import write_calls
 from tests.support.polling import until
 from tests.support.postgres import waits_for_a_lock
+from tests.support.renderers import no_cards
 
 # What commands say does not depend on the server's version; the store's own tests run on both.
 pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)

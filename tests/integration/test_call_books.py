@@ -1,7 +1,6 @@
 """Finished calls on their way into a CRM's own list: once each, in order, whatever fails on the way."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -9,20 +8,17 @@ import pytest
 
 from tests.support.calls import answered, internal, missed
 from tests.support.polling import until
+from tests.support.renderers import no_cards
 from vochi_agent.call_books import STUBBORN, CallBooks, Pace
 from vochi_agent.calls.model import Call, Source
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable, CrmUncertain
 from vochi_agent.metrics import Metrics
-from vochi_agent.ports import CardDraft, Post
+from vochi_agent.ports import Post
 from vochi_agent.store.outbox import Outbox
 from vochi_agent.store.postgres import PostgresStore
 
 QUICK = Pace(look_again=0.05, first_wait=0.001, longest_wait=0.002, refused_key=0.001, let_pass=0.2, step_aside=3600.0)
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-def no_cards(*_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 class Book:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.calls import NOON, answered, internal, missed
+from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names, Profile
 from vochi_agent.ports import CardDraft, Recorded
@@ -16,10 +17,6 @@ from vochi_agent.store.reports import CallFilter
 PHONE = "+375290000011"
 OTHER = "+375290000022"
 MINUTE = timedelta(minutes=1)
-
-
-def no_cards(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 def name_card(call: Call, customer: Customer | None, before: History | None, **_: object) -> Sequence[CardDraft]:

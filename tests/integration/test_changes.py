@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import answered
-from tests.support.company import no_cards
 from tests.support.polling import until
+from tests.support.renderers import no_cards
 from vochi_agent.change_ports import Change, Click, HistoryPage
 from vochi_agent.changes import Changes
 from vochi_agent.customers.model import Names, Profile

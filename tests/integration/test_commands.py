@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, internal, missed
-from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
+from tests.support.company import CONTACT, PERSON, STRANGER, Site
 from tests.support.polling import until
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
+from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.desk_ports import Operator, Person

@@ -5,7 +5,7 @@ from datetime import timedelta
 import asyncpg
 
 from tests.support.calls import NOON, answered, missed
-from tests.support.company import no_cards
+from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Direction
 from vochi_agent.customers.model import Customer, Names, Profile
 from vochi_agent.ports import Talked

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.calls import NOON, answered
 from tests.support.commands import Workplace
+from tests.support.renderers import no_cards
 from vochi_agent.errors import ConfigError, StoreUnavailable
 from vochi_agent.store.account import borrowed_capability
 from vochi_agent.store.embedded import EmbeddedPostgres
@@ -309,7 +310,7 @@ async def old_cluster(state_dir: Path) -> None:
     async with old as dsn, PostgresStore(dsn) as store:
         assert str(await query(dsn, "SHOW server_version")).startswith("16.")
         await store.migrate()
-        await store.calls.record(answered(), lambda *_: ())
+        await store.calls.record(answered(), no_cards)
         await store.customers.edit("0901", "+375290000011", {"last_name": "Тестов", "field1": "ёж"})
 
 
@@ -331,7 +332,7 @@ async def test_data_of_postgresql_16_is_carried_over_and_the_old_folder_stays(tm
     async with EmbeddedPostgres(tmp_path, may_carry_over=True) as dsn, PostgresStore(dsn) as store:
         # An identity that did not come along would give the first number again.
         later = NOON + timedelta(hours=1)
-        assert (await store.calls.record(answered(linkedid="2.1", started_at=later), lambda *_: ())).inserted
+        assert (await store.calls.record(answered(linkedid="2.1", started_at=later), no_cards)).inserted
         assert await query(dsn, "SELECT count(DISTINCT id) FROM calls") == 2
     version, pending, name, note, history = whole = await held(tmp_path)
 

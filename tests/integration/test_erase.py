@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, missed
-from tests.support.company import CONTACT, PERSON, STRANGER, Site, no_cards
+from tests.support.company import CONTACT, PERSON, STRANGER, Site
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
+from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
 from vochi_agent.change_ports import Change

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.calls import answered, missed
+from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole, StayEvidence
 from vochi_agent.calls.model import Call, Source
 from vochi_agent.store.postgres import PostgresStore
@@ -22,10 +23,6 @@ LEG = LegEvidence(
     dial_status="ANSWER",
     stays=(StayEvidence("9b7f3a60", 3.125, None),),
 )
-
-
-def no_cards(*_: object, **__: object) -> tuple[()]:
-    return ()
 
 
 async def stored(store: PostgresStore, call: Call) -> Call:

@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from tests.support.calls import missed
-from tests.support.company import PERSON, Site, no_cards
+from tests.support.company import PERSON, Site
 from tests.support.daemon import DaemonProcess
+from tests.support.renderers import no_cards
 
 BOT = 4242
 # What is answered does not depend on the server's version.

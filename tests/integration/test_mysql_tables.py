@@ -1,7 +1,7 @@
 """CEL and CDR where FreePBX keeps them: a real MariaDB, real rows."""
 
 import csv
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.mariadb import MariaDb
 from tests.support.pbx_records import LAYOUT, SCENARIOS, cel_lines, live_calls, utc
+from tests.support.renderers import no_cards
 from tests.support.required import require
 from vochi_agent.asterisk.cdr_sources import open_cdr
 from vochi_agent.asterisk.cel import COLUMNS
 from vochi_agent.asterisk.cel_sources import open_cel
 from vochi_agent.errors import RecordsUnavailable
-from vochi_agent.ports import CardDraft
 from vochi_agent.recovery import CallRecords, Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
@@ -50,10 +50,6 @@ async def cursor(mariadb: MariaDb) -> AsyncIterator[Any]:
     for (table,) in await cursor.fetchall():
         await cursor.execute(f"DROP TABLE {table}")
     await connection.ensure_closed()
-
-
-def no_cards(*_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 async def recovered(store: PostgresStore, records: CallRecords) -> Report:

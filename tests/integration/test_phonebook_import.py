@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from tests.support.calls import answered
-from tests.support.company import Site, no_cards
+from tests.support.company import Site
 from tests.support.many_calls import write_calls
+from tests.support.renderers import no_cards
 from vochi_agent.customers.model import Names, Profile
 
 # What commands say does not depend on the server's version; the store's own tests run on both.

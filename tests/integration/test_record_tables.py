@@ -1,7 +1,6 @@
 """CEL and CDR in tables: real PostgreSQL with the tables of Asterisk's own manual, real rows."""
 
 import csv
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,12 +9,12 @@ import asyncpg
 import pytest
 
 from tests.support.pbx_records import LAYOUT, SCENARIOS, cel_lines, live_calls, utc
+from tests.support.renderers import no_cards
 from vochi_agent.asterisk.cdr_sources import CdrFile, CdrTable, open_cdr
 from vochi_agent.asterisk.cel import COLUMNS
 from vochi_agent.asterisk.cel_sources import CelFile, CelTable, open_cel
 from vochi_agent.calls.model import Call
 from vochi_agent.errors import RecordsUnavailable
-from vochi_agent.ports import CardDraft
 from vochi_agent.recovery import CallRecords, Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
@@ -58,10 +57,6 @@ async def fill_cel(dsn: str, kind: str, printed_in: timezone | None) -> None:
             *(row[column] for column in _TEXTS.values()),
         )
     await connection.close()
-
-
-def no_cards(*_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 async def recovered(store: PostgresStore, records: CallRecords) -> tuple[Report, list[Call]]:

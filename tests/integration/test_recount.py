@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, missed
-from tests.support.company import no_cards
 from tests.support.polling import until
 from tests.support.postgres import waits_for_a_lock
+from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Call, Direction
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.store.postgres import PostgresStore

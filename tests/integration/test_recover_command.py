@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.calls import NOON, missed
-from tests.support.company import CONTACT, PERSON, STRANGER, Site, assert_no_secret, no_cards
+from tests.support.company import CONTACT, PERSON, STRANGER, Site, assert_no_secret
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
 from tests.support.ports import free_port
+from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Source
 from vochi_agent.protocols.ami import AmiReader
 from vochi_agent.store.reports import CallFilter

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,22 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.pbx_records import LAYOUT, cel_lines, live_calls, utc
+from tests.support.renderers import no_cards
 from vochi_agent.asterisk.cel_sources import CelFile
 from vochi_agent.calls.model import Call
 from vochi_agent.errors import ConnectionLost, RecordsUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.naming import RecoveredNames
-from vochi_agent.ports import CardDraft
 from vochi_agent.recoverer import Recoverer
 from vochi_agent.recovery import Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
 
 THREE = ("inbound-answered", "inbound-noanswer", "outbound-answered")
-
-
-def no_cards(*_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 class Names:

@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, internal, missed
-from tests.support.company import no_cards
 from tests.support.crm import API_KEY, HandClock, retailcrm_at
 from tests.support.polling import until
+from tests.support.renderers import no_cards
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call, Direction, Reason, Source

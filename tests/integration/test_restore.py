@@ -10,11 +10,12 @@ import pytest
 
 from tests.support.calls import NOON, answered
 from tests.support.commands import Workplace
-from tests.support.company import Site, no_cards
+from tests.support.company import Site
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
+from tests.support.renderers import no_cards
 from vochi_agent.config import load
 from vochi_agent.store.account import borrowed_capability, choose_account
 from vochi_agent.store.embedded import EmbeddedPostgres

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from tests.integration.test_counters import AGGREGATION, STORED, merges, records
 from tests.support.calls import NOON, answered, internal, missed
-from tests.support.company import Site, no_cards
+from tests.support.company import Site
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
 from tests.support.postgres import PostgresServer
+from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
 from vochi_agent.config import RetentionConfig

@@ -89,7 +89,8 @@ async def test_what_a_killed_sender_left_is_taken_over_at_once(store: PostgresSt
         chats.sandbox.break_next(Fault.LOST_ANSWER, chat_id=GROUP)
         linkedid = await chats.cards.put("текст", chat_id=GROUP)
         await chats.sandbox.until(lambda: len(chats.texts()) > 1)
-        store.cards._holder = "dead"  # what the first one notes from now on is nobody's
+        store.cards._holder = "dead"  # what the first one would note from now on is nobody's
+        await chats.stop()
         async with (
             PostgresStore(dsn) as fresh,
             sending(fresh, dsn, sandbox=chats.sandbox) as later,

@@ -1,21 +1,16 @@
 """The ledger of watched time in real PostgreSQL."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from tests.support.calls import answered
 from tests.support.pbx_records import utc
+from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Source
 from vochi_agent.calls.watched import Gap, Span
-from vochi_agent.ports import CardDraft
 from vochi_agent.store.postgres import PostgresStore
 
 NOON = utc("12:00:00")
 MINUTE = timedelta(minutes=1)
-
-
-def no_cards(*_: object) -> Sequence[CardDraft]:
-    return ()
 
 
 async def test_what_was_not_watched_is_a_gap_until_it_is_closed(store: PostgresStore):

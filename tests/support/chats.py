@@ -30,6 +30,12 @@ class Chats:
     cards: CardTable
     sender: CardSender
     metrics: Metrics
+    work: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        """The sender does nothing any more, whatever it was about."""
+        self.work.cancel()
+        await asyncio.wait([self.work])
 
     def texts(self, chat_id: int = GROUP) -> list[str]:
         """What people see of ours in a chat."""
@@ -101,6 +107,6 @@ async def sending(
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(sender.run(), name="sender under test")
             try:
-                yield Chats(sandbox, CardTable(store, dsn), sender, metrics)
+                yield Chats(sandbox, CardTable(store, dsn), sender, metrics, task)
             finally:
                 task.cancel()

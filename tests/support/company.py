@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.support.commands import Answer, Workplace
 from tests.support.ports import free_port
-from vochi_agent.ports import CardDraft
 from vochi_agent.simulator.pbx import Pbx, User
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 from vochi_agent.simulator.telegram import TelegramSandbox
@@ -24,7 +23,6 @@ __all__ = [
     "Site",
     "assert_no_secret",
     "company",
-    "no_cards",
 ]
 
 CEL = Path(__file__).resolve().parents[1] / "scenarios" / "inbound-answered" / "cel.csv"
@@ -122,11 +120,6 @@ async def company(folder: Path, dsn: str, store: PostgresStore) -> AsyncIterator
         site = Site(folder, folder / "config.toml", pbx, crm, telegram, store, values)
         site.write(CONFIGURATION.format(**values), ami_secret=AMI_SECRET, retailcrm_key=API_KEY, telegram_token=TOKEN)
         yield site
-
-
-def no_cards(*_: object, **__: object) -> list[CardDraft]:
-    """A renderer for calls that nobody is told about."""
-    return []
 
 
 def assert_no_secret(answer: Answer) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.support.calls import NOON
 from tests.support.chats import GROUP, OTHER, PERSON, QUICK
-from tests.support.company import no_cards
+from tests.support.renderers import no_cards
 from vochi_agent.call_backs import CallBacks
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Address, Config, Enterprise
