@@ -1,6 +1,6 @@
 """Every test: `make test`, after the checks.
 
-Most run several at once. Long ones, which break things at random and mostly wait, run two at once; what measures time
+Most run several at once. Long ones, which break things at random and mostly wait, run by themselves; what measures time
 runs while nothing else does. A test that failed is tried once more alone: on a shared machine a neighbour may have
 taken the second it needed. One that fails again, or more than a few at once, fails the run; one that did not is named
 in the last lines, for it still wants a look.
@@ -13,7 +13,7 @@ from typing import Final
 PYTEST: Final = (sys.executable, "-m", "pytest")
 PARTS: Final = (
     ("-m", "not alone and not long", "-n", "4", "--dist", "loadfile", "--cache-clear"),
-    ("-m", "long", "-n", "2", "--dist", "load"),
+    ("-m", "long", "-n", "3", "--dist", "load"),
     ("-m", "alone"),
 )
 AGAIN: Final = ("--last-failed", "--last-failed-no-failures", "none", "-rA", "--tb", "short")
