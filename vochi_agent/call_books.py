@@ -2,8 +2,8 @@
 
 The ledger leaves a post for every CRM in the transaction that stores the call; here a worker a CRM takes them in order.
 A CRM that is away is waited for with everything behind it; a call that it refuses is parked, and the next one goes on.
-A call that fails again and again goes last for a moment: when others pass then, it alone is to blame and steps aside
-for long; when none does, it is the CRM that is away, and the order stays.
+A call that fails again and again goes last for a moment: when others pass then, it alone seems to blame and steps
+aside, each time for longer; when none does, it is the CRM that is away, and the order stays.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # After so many failures in a row it may be the call, not the CRM, that is to blame.
 STUBBORN: Final = 8
+# It fails as often before it steps aside for twice as long: a CRM that comes and goes makes the innocent look guilty.
+DOUBLING: Final = 3
 MAX_REASON: Final = 300
 
 
@@ -37,6 +39,7 @@ class Pace:
 
     Attributes:
         let_pass: What a call that may be stubborn leaves to another one, beyond the wait.
+        first_aside: How long one that others have passed steps aside at first; `step_aside` is the longest.
     """
 
     look_again: float = 10.0
@@ -44,6 +47,7 @@ class Pace:
     longest_wait: float = 60.0
     refused_key: float = 300.0
     let_pass: float = 1.0
+    first_aside: float = 15.0
     step_aside: float = 900.0
 
 
@@ -220,7 +224,8 @@ class _Worker:
             return 0.0
         if post.id in self._passed:
             self._passed.discard(post.id)
-            return self._pace.step_aside
+            longer = 2.0 ** min((post.failures + 1 - STUBBORN) // DOUBLING, 10)
+            return min(self._pace.step_aside, self._pace.first_aside * longer)
         self._suspects[post.id] = post
         return 2 * wait_s + self._pace.let_pass
 

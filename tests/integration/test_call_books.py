@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,10 @@ from vochi_agent.ports import Post
 from vochi_agent.store.outbox import Outbox
 from vochi_agent.store.postgres import PostgresStore
 
-QUICK = Pace(look_again=0.05, first_wait=0.001, longest_wait=0.002, refused_key=0.001, let_pass=0.2, step_aside=3600.0)
+QUICK = Pace(
+    look_again=0.05, first_wait=0.001, longest_wait=0.002, refused_key=0.001, let_pass=0.2, first_aside=3600.0,
+    step_aside=3600.0,
+)  # fmt: skip
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -57,7 +61,9 @@ async def books_store(store: PostgresStore) -> PostgresStore:
 
 
 @asynccontextmanager
-async def working(store: PostgresStore, *books: Book, ours: bool = True, metrics: Metrics | None = None):
+async def working(
+    store: PostgresStore, *books: Book, ours: bool = True, metrics: Metrics | None = None, pace: Pace = QUICK
+):
     """The workers of these CRMs of one enterprise."""
     call_books = CallBooks(
         [("0901", book) for book in books],
@@ -65,7 +71,7 @@ async def working(store: PostgresStore, *books: Book, ours: bool = True, metrics
         ours=lambda _: ours,
         recording_url=lambda _: "",
         metrics=metrics or Metrics(),
-        pace=QUICK,
+        pace=pace,
     )
     task = asyncio.create_task(call_books.run())
     try:
@@ -214,6 +220,23 @@ async def test_a_call_that_alone_fails_again_and_again_lets_the_others_pass(book
     assert list(book.listed) == ["1.1", "1.2"]
     assert [post.call.linkedid for post in book.asked].count("1.0") == STUBBORN + 1, "others passed, then it failed"
     assert not await nothing_waits(store)
+
+
+async def test_a_call_that_a_fickle_crm_makes_look_guilty_is_soon_tried_again(books_store: PostgresStore) -> None:
+    store, book = books_store, Book()
+    book.stumbles_at = "1.0"
+    for number in range(3):
+        await store.calls.record(call(number), no_cards)
+    async with working(store, book, pace=replace(QUICK, first_aside=0.01)):
+
+        async def passed() -> bool:
+            return len(book.listed) == 2 and len(book.asked) >= STUBBORN + 4
+
+        await until(passed, within=5)
+        book.stumbles_at = ""
+        await until(lambda: nothing_waits(store), within=5)
+
+    assert list(book.listed) == ["1.1", "1.2", "1.0"]
 
 
 @pytest.mark.parametrize("failure", [CrmUnavailable("away"), CrmUncertain("no answer")])
