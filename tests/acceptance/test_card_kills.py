@@ -2,7 +2,7 @@
 
 In a card of its own, a shared message, or, when a gap had more than 20 calls, the digest of that gap.
 
-VOCHI_CARD_CALLS: how many calls (40). VOCHI_SEED: the seed of an earlier run, which every run prints.
+VOCHI_CARD_CALLS: how many calls (25). VOCHI_SEED: the seed of an earlier run, which every run prints.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.support.traffic import Traffic
 from tests.support.world import CHAT, World, world_around
 from vochi_agent.telegram.together import in_one_message
 
-CALLS = int(os.getenv("VOCHI_CARD_CALLS", "40"))
+CALLS = int(os.getenv("VOCHI_CARD_CALLS", "25"))
 SETTLE_S = 60.0
 SIGNS = {"answered": "✅", "missed": "❌", "unknown": "❌"}
 # Long enough to close its gap mostly: more than 20 calls recovered at once would be one digest and no cards.

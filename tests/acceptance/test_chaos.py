@@ -25,7 +25,7 @@ from tests.support.traffic import Traffic
 from tests.support.world import World, world_around
 from vochi_agent.store.installations import find_installation
 
-TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "60"))
+TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "45"))
 
 pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
 
