@@ -6,18 +6,17 @@ a call; while PostgreSQL is away finished calls wait in the backlog. A card that
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from vochi_agent.backlog import Backlog, BacklogState
-from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
-from vochi_agent.customers.model import Customer, History, Profile
+from vochi_agent.customers.model import Profile
 from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
-from vochi_agent.ports import CallStore, CardDraft, CustomerDirectory, LedgerEntry, Renderer, Spool
+from vochi_agent.ports import CallStore, CustomerDirectory, LedgerEntry, Renderer, Spool
 
-__all__ = ["CallLog", "Guarded", "Ledger", "Lookups"]
+__all__ = ["CallLog", "Ledger", "Lookups"]
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +61,11 @@ class CallLog:
         directory: CustomerDirectory,
         spool: Spool,
         *,
-        renderers: Mapping[str, Renderer],
+        renderer: Callable[[str], Renderer],
         cards_changed: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        """`renderers` by enterprise number; `cards_changed` wakes whoever sends cards."""
+        """`renderer`: of an enterprise's cards, by its number; `cards_changed` wakes whoever sends them."""
         self.lookups: Lookups | None = None
         self.stored: Callable[[Call], None] = lambda _: None
         self.filed: Callable[[Call], None] = lambda _: None
@@ -74,16 +73,11 @@ class CallLog:
         self.named: Callable[[str, str], None] = lambda *_: None
         self._ledger = ledger
         self._directory = directory
-        self._renderers: Mapping[str, Renderer] = {}
-        self.use(renderers)
+        self._renderer = renderer
         self._cards_changed = cards_changed
         self._metrics = metrics
         self._backlog = Backlog(self._store, spool, metrics=metrics)
         self._recent: OrderedDict[tuple[str, str], list[str]] = OrderedDict()
-
-    def use(self, renderers: Mapping[str, Renderer]) -> None:
-        """Render cards by these from here on."""
-        self._renderers = {number: Guarded(renderer) for number, renderer in renderers.items()}
 
     @property
     def state(self) -> BacklogState:
@@ -136,14 +130,9 @@ class CallLog:
         self.named(enterprise_number, phone)
         changed = 0
         for linkedid in self._recent.get((enterprise_number, phone), ()):
-            changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self.renderer(enterprise_number))
+            changed += await self._ledger.refresh_cards(enterprise_number, linkedid, self._renderer(enterprise_number))
         if changed:
             self._cards_changed()
-
-    def renderer(self, enterprise_number: str) -> Renderer:
-        """What renders the cards of an enterprise's calls now."""
-        # A call may have waited on disk while its enterprise left the configuration.
-        return self._renderers.get(enterprise_number, _no_cards)
 
     def _ask(self, enterprise_number: str, phone: str | None, linkedid: str) -> None:
         if phone and self.lookups:
@@ -159,7 +148,7 @@ class CallLog:
 
     async def _record(self, call: Call) -> None:
         with self._metrics.store_seconds.time():
-            recorded = await self._ledger.record(call, self.renderer(call.enterprise_number))
+            recorded = await self._ledger.record(call, self._renderer(call.enterprise_number))
         if recorded.inserted:
             verdict = (call.direction.value, call.status.value, call.reason.value)
             self._metrics.calls.labels(call.enterprise_number, *verdict).inc()
@@ -175,29 +164,5 @@ class CallLog:
                 self._recent.popitem(last=False)
 
 
-class Guarded:
-    """A renderer whose bugs cost the card, not the call: raised on, one would stop every later call behind this one."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
-
-    def __call__(
-        self, call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
-    ) -> Sequence[CardDraft]:
-        """The cards, none when they cannot be rendered."""
-        try:
-            return self._renderer(call, customer, before, call_back=call_back)
-        except Exception:
-            log.exception("A call's cards cannot be rendered", extra={"action": "card_bug"})
-            return ()
-
-
 def _linkedid(update: CallUpdate) -> str:
     return update.call.linkedid if isinstance(update, CallFinished) else update.linkedid
-
-
-def _no_cards(
-    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
-) -> Sequence[CardDraft]:
-    del call, customer, before, call_back
-    return ()

@@ -1,33 +1,173 @@
-"""The CRMs of an enterprise, composed: who is asked, what they tell by themselves, where their webhooks come in."""
+"""The CRMs of all enterprises, composed: who is asked, what they are told, what they tell by themselves."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+from aiohttp import web
 
-from vochi_agent.change_ports import ChangeStore, Click, ClickRegistry
+from vochi_agent.call_books import CallBooks
+from vochi_agent.call_screens import CallScreens, Customers
+from vochi_agent.calls.model import Call, CallUpdate
+from vochi_agent.change_ports import ClickRegistry
 from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks, Placing
-from vochi_agent.config import Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, State, clicks_of, feed_of, webhook_of
-from vochi_agent.enrichment import CrmOfEnterprise, OnProfile
+from vochi_agent.config import CrmConfig, Enterprise
+from vochi_agent.crm import CRMS, CrmFactory, State, books_of, clicks_of, feed_of, webhook_of
+from vochi_agent.enrichment import CrmOfEnterprise, Enrichment, OnProfile
 from vochi_agent.metrics import Metrics
-from vochi_agent.registered_calls import NoteCall, RegisteredCalls
-from vochi_agent.web.webhooks import Receiver
+from vochi_agent.ports import CallScreen
+from vochi_agent.registered_calls import RegisteredCalls
+from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.web.webhooks import Receiver, webhook_routes
 
-__all__ = ["changes_of", "clicks_in", "clicks_in_chats", "crms_of", "receivers_of"]
+__all__ = ["Crms", "clicks_in_chats", "crms_of"]
 
 BREAKER_LEVEL: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 # Of the requests that a CRM allows, changes may take this share: callers' names have the rest.
 CHANGES_SHARE: Final = 0.25
 
 log = logging.getLogger(__name__)
+
+
+class Crms:
+    """All CRMs at work.
+
+    Attributes:
+        enrichment: Asks them who calls.
+        books: Tells their lists of finished calls.
+        screens: Shows what goes on to those who sit before them.
+        clicks: On phone numbers in each of them.
+        changes: What each of them tells by itself.
+    """
+
+    def __init__(
+        self,
+        enterprises: Sequence[Enterprise],
+        asked: Mapping[str, Sequence[CrmOfEnterprise]],
+        store: PostgresStore,
+        customers: Customers,
+        *,
+        on_profile: OnProfile,
+        recording_link: Callable[[str, str], str],
+        place: Callable[[str], Placing],
+        ours: Callable[[str], bool],
+        ready: asyncio.Event,
+        metrics: Metrics,
+    ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            asked: The CRMs of each enterprise, by its number.
+            customers: Whom a screen shows.
+            on_profile: Keeps who somebody is.
+            recording_link: Where a recording is heard, by enterprise and linkedid.
+            place: What places the calls of an enterprise.
+            ours: Whether this daemon writes an enterprise's calls.
+            ready: Set when the database has our schema.
+        """
+        self._enterprises = {each.number: each for each in enterprises}
+        self._asked = asked
+        self._place = place
+        self._ours = ours
+        self._metrics = metrics
+        self._recording_link = recording_link
+        self.enrichment = Enrichment(
+            asked, on_profile=on_profile, let_go=store.customers.let_go, metrics=metrics, clock=time.monotonic
+        )
+        self.books = CallBooks(
+            [
+                (enterprise.number, book)
+                for enterprise, crm, table in self._each()
+                for book in books_of(crm.source, table, clock=time.monotonic)
+            ],
+            store.outbox,
+            ours=ours,
+            recording_url=self._recording_url,
+            metrics=metrics,
+        )
+        self.screens = CallScreens(
+            self._screens(), customers, store.outbox.note_remote_id, metrics=metrics, clock=time.monotonic
+        )
+        self.clicks = [self._clicks_in(*each) for each in self._each()]
+        take = {(each.enterprise_number, each.source): each.take for each in self.clicks}
+        self.changes = [
+            Changes(
+                enterprise.number,
+                crm.source,
+                feed_of(crm.source, table),
+                store.changes,
+                primary=crm.primary,
+                on_profile=on_profile,
+                forget=self.enrichment.forget,
+                click=take[enterprise.number, crm.source.name],
+                asks_per_s=table.rps * CHANGES_SHARE,
+                ours=partial(ours, enterprise.number),
+                ready=ready,
+                clock=lambda: datetime.fromtimestamp(time.time(), UTC),
+                metrics=metrics,
+            )
+            for enterprise, crm, table in self._each()
+        ]
+
+    def tell(self, update: CallUpdate) -> None:
+        """Take an update of a call; never waits."""
+        self.screens.tell(update)
+        for each in self.clicks:
+            each.tell(update)
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Where webhooks come in: only for CRMs that have a secret and whose messages we read."""
+        receivers = {}
+        for clicks, changes in zip(self.clicks, self.changes, strict=True):
+            enterprise = self._enterprises[changes.enterprise_number]
+            table = enterprise.crm[changes.source]
+            secret, read = table.webhook_secret.get_secret_value(), webhook_of(table, country=enterprise.country)
+            read_click = clicks_of(table)
+            if secret and (read or read_click):
+                receivers[enterprise.number, changes.source] = Receiver(
+                    secret=secret, read=read, take=changes.take, read_click=read_click, click=clicks.take
+                )
+        return webhook_routes(receivers, self._metrics)
+
+    def _each(self) -> Iterator[tuple[Enterprise, CrmOfEnterprise, CrmConfig]]:
+        for number, enterprise in self._enterprises.items():
+            for crm in self._asked[number]:
+                yield enterprise, crm, enterprise.crm[crm.source.name]
+
+    def _screens(self) -> Mapping[str, Sequence[CallScreen]]:
+        """The CRMs that show live calls and are to do so."""
+        shown: dict[str, list[CallScreen]] = {number: [] for number in self._enterprises}
+        for enterprise, crm, table in self._each():
+            if isinstance(crm.source, CallScreen) and table.popups:
+                shown[enterprise.number].append(crm.source)
+        return shown
+
+    def _clicks_in(self, enterprise: Enterprise, crm: CrmOfEnterprise, table: CrmConfig) -> Clicks:
+        registered = None
+        if isinstance(crm.source, ClickRegistry):
+            ours = partial(self._ours, enterprise.number)
+            registered = RegisteredCalls(enterprise.number, crm.source, note=self.screens.expect, ours=ours)
+        return Clicks(
+            enterprise.number,
+            crm.source.name,
+            agents=table.agents,
+            country=enterprise.country,
+            prefixes=enterprise.click_prefixes,
+            place=self._place(enterprise.number),
+            registered=registered,
+            clock=time.monotonic,
+            metrics=self._metrics,
+        )
+
+    def _recording_url(self, call: Call) -> str:
+        return self._recording_link(call.enterprise_number, call.linkedid) if call.recording else ""
 
 
 def crms_of(
@@ -58,85 +198,8 @@ def crms_of(
     return found
 
 
-def changes_of(
-    enterprises: Iterable[Enterprise],
-    crms: Mapping[str, Sequence[CrmOfEnterprise]],
-    store: ChangeStore,
-    *,
-    on_profile: OnProfile,
-    forget: Callable[[str, str], None],
-    clicks: Iterable[Clicks],
-    ours: Callable[[str], bool],
-    ready: asyncio.Event,
-    metrics: Metrics,
-) -> list[Changes]:
-    """What takes in the changes of each CRM; see `changes.Changes`.
-
-    Args:
-        crms: Of each enterprise, by its number.
-        clicks: What takes the clicks that a CRM's history tells of.
-        ours: Whether this daemon writes an enterprise's calls.
-    """
-    clicked = _takers(clicks)
-    return [
-        Changes(
-            each.number,
-            crm.source,
-            feed_of(crm.source, each.crm[crm.source.name]),
-            store,
-            primary=crm.primary,
-            on_profile=on_profile,
-            forget=forget,
-            click=clicked[each.number, crm.source.name],
-            asks_per_s=each.crm[crm.source.name].rps * CHANGES_SHARE,
-            ours=partial(ours, each.number),
-            ready=ready,
-            clock=lambda: datetime.fromtimestamp(time.time(), UTC),
-            metrics=metrics,
-        )
-        for each in enterprises
-        for crm in crms[each.number]
-    ]
-
-
-def clicks_in(
-    enterprises: Iterable[Enterprise],
-    crms: Mapping[str, Sequence[CrmOfEnterprise]],
-    place: Mapping[str, Placing],
-    *,
-    note: NoteCall,
-    ours: Callable[[str], bool],
-    metrics: Metrics,
-) -> list[Clicks]:
-    """What takes clicks on phone numbers, for each CRM.
-
-    Args:
-        crms: Of each enterprise, by its number.
-        place: What places a call of an enterprise.
-        note: Keeps the id of a call that a CRM has registered by itself.
-        ours: Whether this daemon writes an enterprise's calls.
-    """
-    return [
-        Clicks(
-            each.number,
-            crm.source.name,
-            agents=each.crm[crm.source.name].agents,
-            country=each.country,
-            prefixes=each.click_prefixes,
-            place=place[each.number],
-            registered=RegisteredCalls(each.number, crm.source, note=note, ours=partial(ours, each.number))
-            if isinstance(crm.source, ClickRegistry)
-            else None,
-            clock=time.monotonic,
-            metrics=metrics,
-        )
-        for each in enterprises
-        for crm in crms[each.number]
-    ]
-
-
 def clicks_in_chats(
-    enterprises: Iterable[Enterprise], place: Mapping[str, Placing], *, metrics: Metrics
+    enterprises: Sequence[Enterprise], place: Callable[[str], Placing], *, metrics: Metrics
 ) -> dict[str, Clicks]:
     """What takes presses of «Перезвонить», for each enterprise whose PBX can be asked to call."""
     return {
@@ -146,34 +209,13 @@ def clicks_in_chats(
             agents={},
             country=each.country,
             prefixes=each.click_prefixes,
-            place=place[each.number],
+            place=place(each.number),
             clock=time.monotonic,
             metrics=metrics,
         )
         for each in enterprises
         if each.asterisk.ari
     }
-
-
-def receivers_of(
-    enterprises: Iterable[Enterprise], changes: Iterable[Changes], clicks: Iterable[Clicks]
-) -> dict[tuple[str, str], Receiver]:
-    """Where webhooks come in: only for CRMs that have a secret and whose messages we read."""
-    by_number = {each.number: each for each in enterprises}
-    clicked = _takers(clicks)
-    found = {}
-    for each in changes:
-        enterprise = by_number[each.enterprise_number]
-        key, table = (enterprise.number, each.source), enterprise.crm[each.source]
-        secret, read = table.webhook_secret.get_secret_value(), webhook_of(table, country=enterprise.country)
-        read_click = clicks_of(table)
-        if secret and (read or read_click):
-            found[key] = Receiver(secret=secret, read=read, take=each.take, read_click=read_click, click=clicked[key])
-    return found
-
-
-def _takers(clicks: Iterable[Clicks]) -> dict[tuple[str, str], Callable[[Click], None]]:
-    return {(each.enterprise_number, each.source): each.take for each in clicks}
 
 
 def _show_breaker(metrics: Metrics, enterprise_number: str, crm: str, state: State) -> None:

@@ -6,7 +6,7 @@ So intake ends first and the database closes last, with every finished call stor
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,51 +16,33 @@ import aiohttp
 
 from vochi_agent.asterisk.fastagi import FastAgiServer, Script
 from vochi_agent.asterisk.watch import PbxWatch
-from vochi_agent.call_backs import CallBacks
-from vochi_agent.call_books import CallBooks
-from vochi_agent.call_log import CallLog, Guarded
-from vochi_agent.call_screens import CallScreens
+from vochi_agent.call_log import CallLog
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
-from vochi_agent.changes import Changes
-from vochi_agent.clicks import Clicks
+from vochi_agent.chats import Chats, tell_recovered
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, books_of, lists_of
+from vochi_agent.crm import CRMS, CrmFactory, lists_of
 from vochi_agent.crm.clocks import Clocks
-from vochi_agent.crms import changes_of, clicks_in, clicks_in_chats, crms_of, receivers_of
-from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
+from vochi_agent.crms import Crms, clicks_in_chats, crms_of
 from vochi_agent.late_names import LateNames
-from vochi_agent.live_cards import LiveCards
 from vochi_agent.metrics import Metrics
 from vochi_agent.overview import overview
-from vochi_agent.ports import CallBook, CallScreen, LiveRenderer, Renderer
-from vochi_agent.recorded_calls import RecordedCalls
+from vochi_agent.recorded_calls import RecordedCalls, RecordingFolders
 from vochi_agent.retention import terms_of
 from vochi_agent.routing import Routing
-from vochi_agent.site import Site
+from vochi_agent.site import Site, Sites
 from vochi_agent.store.embedded import EmbeddedPostgres
 from vochi_agent.store.news import CustomerNews
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
-from vochi_agent.supervisor import bulkhead
-from vochi_agent.telegram.cards import CardSender, Pace
-from vochi_agent.telegram.desk import Desk
 from vochi_agent.telegram.door import Bot
-from vochi_agent.telegram.drafts import digest, live_renderer, renderer, shows_live
-from vochi_agent.telegram.hook import HOOK_ROUTE, bot_of, hook_secret
-from vochi_agent.telegram.intake import Intake
-from vochi_agent.telegram.opened import OpenBot
-from vochi_agent.telegram.presses import Presses
-from vochi_agent.telegram.sounds import Sounds
-from vochi_agent.web.bot_webhooks import BotHook, bot_webhook_routes
 from vochi_agent.web.health import Part, health_routes
 from vochi_agent.web.server import serving
 from vochi_agent.web.status import status_routes
-from vochi_agent.web.webhooks import webhook_routes
 
-__all__ = ["Daemon", "assembled", "open_store", "tell_recovered"]
+__all__ = ["Daemon", "assembled", "open_store"]
 
 Parts = Callable[[], Mapping[str, Part]]
 
@@ -72,10 +54,6 @@ class Daemon:
     Attributes:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
-        intake: What people write to the bots.
-        call_backs: Missed calls that somebody has to call back.
-        changes: What each CRM tells by itself.
-        clicks: On phone numbers in each CRM.
         schema_ready: Set when the database has our schema.
         parts: What readiness is read from.
     """
@@ -86,19 +64,12 @@ class Daemon:
     embedded: EmbeddedPostgres | None
     customers: RememberedCustomers
     news: CustomerNews
-    spool: DiskSpool
     call_log: CallLog
     caller_id: CallerId
-    cards: CardSender
-    intake: Intake
-    call_backs: CallBacks
-    live_cards: LiveCards
+    chats: Chats
+    crms: Crms
     recorded_calls: RecordedCalls
-    call_books: CallBooks
-    call_screens: CallScreens
-    sites: Mapping[str, Site]
-    changes: Sequence[Changes]
-    clicks: Sequence[Clicks]
+    sites: Sites
     schema_ready: asyncio.Event
     fastagi: FastAgiServer
     parts: Parts
@@ -109,12 +80,9 @@ class Daemon:
 
         Calls that go on are judged by the layout they began with.
         """
-        known = [enterprise for enterprise in config.enterprises if enterprise.number in self.sites]
-        layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in known}
+        layouts = _layouts(each for each in config.enterprises if each.number in self.sites)
         self.caller_id.use(layouts)
-        self.call_log.use(_renderers(config, known, self.customers, self.recorded_calls))
-        self.live_cards.use(_live_renderers(config))
-        self.intake.use(config)
+        self.chats.use(config)
         for number, (_, layout) in layouts.items():
             self.sites[number].watch.tracker.layout = layout
 
@@ -177,8 +145,8 @@ async def assembled(
         ConfigError: an embedded database or a state_dir that cannot be used.
         PortTaken: a listener cannot bind.
     """
-    metrics = Metrics()
-    layouts = {enterprise.number: (enterprise, Layout(enterprise)) for enterprise in config.enterprises}
+    metrics, sites, ready = Metrics(), Sites(), asyncio.Event()
+    layouts = _layouts(config.enterprises)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store, embedded = await enter(_database(config, may_carry_over=config.database.migrate))
@@ -189,87 +157,38 @@ async def assembled(
         spool = await enter(DiskSpool(config.daemon.state_dir / "spool", limit_bytes=config.daemon.spool_mb << 20))
         customers = RememberedCustomers(store.customers, patience_s=config.fastagi.deadline_s / 3)
         stack.push_async_callback(customers.aclose)
-        news = CustomerNews(store.database, customers, enterprises=list(layouts))
-        sites: dict[str, Site] = {}
-        call_backs = CallBacks(
-            store.call_backs,
-            refresh=lambda number, linkedid: store.calls.refresh_cards(number, linkedid, call_log.renderer(number)),
-            ours=lambda: [number for number, site in sites.items() if site.duty.ours],
-            cards_changed=lambda: cards.wake(),  # noqa: PLW0108 - it is made below
-        )
-        redial: dict[str, Clicks] = {}
-        intake = _intake(
-            config,
-            store,
-            metrics,
-            call_backs=call_backs,
-            redial=redial,
-            ours=partial(_writes, sites),
-        )
-        cards = CardSender(
-            config,
-            store.cards,
-            metrics=metrics,
-            bots=bots,
-            ours=partial(_writes, sites),
-            attend=partial(
-                _attended,
-                intake,
-                Sounds(
-                    store.cards,
-                    lambda *of: recorded_calls.file(*of),  # noqa: PLW0108 - it is made below
-                    metrics=metrics,
-                    pace=Pace(),
-                    ours=partial(_writes, sites),
-                ),
-            ),
-        )
-        live_cards = LiveCards(store.cards, customers, renderers=_live_renderers(config), cards_changed=cards.wake)
-        recorded_calls = RecordedCalls(
-            config,
-            store,
-            render=lambda number: call_log.renderer(number),  # noqa: PLW0108 - it is made below
-            cards_changed=cards.wake,
-            kept=lambda: call_books.wake(),  # noqa: PLW0108 - it is made below
-        )
-        store.calls.recording_waits = recorded_calls.waits
-        renderers = _renderers(config, config.enterprises, customers, recorded_calls)
+
+        recordings = RecordingFolders(config)
+        redial = clicks_in_chats(config.enterprises, sites.placing, metrics=metrics)
+        chats = Chats(config, store, customers, recordings, redial=redial, bots=bots, ours=sites.ours, metrics=metrics)
         call_log = CallLog(
-            store.calls, customers, spool, renderers=renderers, cards_changed=cards.wake, metrics=metrics
+            store.calls,
+            customers,
+            spool,
+            renderer=chats.rendering.of,
+            cards_changed=chats.wake,
+            metrics=metrics,
         )
-        call_log.named = live_cards.named
-        call_log.filed = recorded_calls.add
-        call_log.listeners.append(live_cards.tell)
         asked = {
             each.number: crms_of(each, session, metrics, crms, state_dir=config.daemon.state_dir)
             for each in config.enterprises
         }
-        enrichment = Enrichment(
+        spoken = Crms(
+            config.enterprises,
             asked,
+            store,
+            customers,
             on_profile=call_log.learned,
-            let_go=store.customers.let_go,
-            metrics=metrics,
-            clock=time.monotonic,
-        )
-        news.heard, news.missed = enrichment.forget, enrichment.forget_all
-        stack.push_async_callback(enrichment.aclose)
-        call_log.lookups = enrichment
-        call_books = CallBooks(
-            _books(config, asked),
-            store.outbox,
-            ours=lambda number: sites[number].duty.ours,
-            recording_url=lambda call: (
-                recorded_calls.link(call.enterprise_number, call.linkedid) if call.recording else ""
-            ),
+            recording_link=recordings.link,
+            place=sites.placing,
+            ours=sites.ours,
+            ready=ready,
             metrics=metrics,
         )
-        call_screens = CallScreens(
-            _screens(config, asked), customers, store.outbox.note_remote_id, metrics=metrics, clock=time.monotonic
+        stack.push_async_callback(spoken.enrichment.aclose)
+        recorded_calls = RecordedCalls(
+            recordings, store, render=chats.rendering.of, cards_changed=chats.wake, kept=spoken.books.wake
         )
-        call_log.listeners.append(call_screens.tell)
-        late_names = LateNames(enrichment, lambda number: _watch(sites, number), metrics=metrics)
-        stack.push_async_callback(late_names.aclose)
-        schema_ready = asyncio.Event()
         filled = _GapsFilled(layouts, spool.gap_filled)
         for number, (enterprise, layout) in layouts.items():
             sites[number] = Site(
@@ -279,65 +198,51 @@ async def assembled(
                 store=store,
                 customers=customers,
                 call_log=call_log,
-                enrichment=enrichment,
+                enrichment=spoken.enrichment,
                 metrics=metrics,
-                render=Guarded(renderers[number]),
+                render=chats.rendering.of(number),
                 announce=partial(tell_recovered, enterprise, store),
-                cards_changed=cards.wake,
+                cards_changed=chats.wake,
                 terms=terms_of(config.retention),
-                ready=schema_ready,
+                ready=ready,
                 filled=partial(filled.of, number),
             )
+        late_names = LateNames(spoken.enrichment, sites.watch, metrics=metrics)
+        stack.push_async_callback(late_names.aclose)
         caller_id = CallerId(
             layouts,
             customers=customers,
-            lookups=enrichment,
+            lookups=spoken.enrichment,
             now=lambda: datetime.fromtimestamp(time.time(), UTC),
             router=Routing(
-                {number: site.phones for number, site in sites.items()}, lookups=enrichment, history=customers
+                {number: site.phones for number, site in sites.items()}, lookups=spoken.enrichment, history=customers
             ),
             unnamed=late_names.expect,
             answered=lambda status: metrics.agi_requests.labels(status).inc(),
         )
+        news = CustomerNews(store.database, customers, enterprises=list(layouts))
+
+        # Who tells whom.
+        store.calls.recording_waits = recordings.waits
+        call_log.lookups = spoken.enrichment
+        call_log.listeners += [chats.live.tell, spoken.tell]
+        call_log.named = chats.live.named
+        call_log.filed = recorded_calls.add
+        call_log.stored = partial(_stored, spoken, chats, sites)
+        news.heard, news.missed = spoken.enrichment.forget, spoken.enrichment.forget_all
+
         fastagi = await enter(_fastagi(config, caller_id, metrics))
-        call_log.stored = partial(_stored, sites, call_books, call_backs)
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
         seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
-        placing = {number: site.click_to_call.call_out for number, site in sites.items()}
-        clicks = clicks_in(
-            config.enterprises,
-            asked,
-            placing,
-            note=call_screens.expect,
-            ours=lambda number: sites[number].duty.ours,
-            metrics=metrics,
-        )
-        redial |= clicks_in_chats(config.enterprises, placing, metrics=metrics)
-        call_log.listeners += [each.tell for each in clicks]
-        changes = changes_of(
-            config.enterprises,
-            asked,
-            store.changes,
-            on_profile=call_log.learned,
-            forget=enrichment.forget,
-            clicks=clicks,
-            ours=lambda number: sites[number].duty.ours,
-            ready=schema_ready,
-            metrics=metrics,
-        )
-        address = await enter(
-            serving(
-                config.http.listen,
-                [
-                    *health_routes(parts, metrics.registry),
-                    *status_routes(seen),
-                    *webhook_routes(receivers_of(config.enterprises, changes, clicks), metrics),
-                    *bot_webhook_routes(HOOK_ROUTE, _bot_hooks(config), intake.keep, metrics),
-                    *recorded_calls.routes(),
-                ],
-            )
-        )
+        routes = [
+            *health_routes(parts, metrics.registry),
+            *status_routes(seen),
+            *spoken.routes(),
+            *chats.routes(),
+            *recorded_calls.routes(),
+        ]
+        address = await enter(serving(config.http.listen, routes))
         yield Daemon(
             config=config,
             metrics=metrics,
@@ -345,133 +250,27 @@ async def assembled(
             embedded=embedded,
             customers=customers,
             news=news,
-            spool=spool,
             call_log=call_log,
             caller_id=caller_id,
-            cards=cards,
-            intake=intake,
-            call_backs=call_backs,
-            call_books=call_books,
-            call_screens=call_screens,
-            live_cards=live_cards,
+            chats=chats,
+            crms=spoken,
             recorded_calls=recorded_calls,
             sites=sites,
-            changes=changes,
-            clicks=clicks,
-            schema_ready=schema_ready,
+            schema_ready=ready,
             fastagi=fastagi,
             parts=parts,
             http_port=address.port,
         )
 
 
-async def _attended(intake: Intake, sounds: Sounds, opened: OpenBot) -> None:
-    """What is done with a bot beside its cards; neither suffers from the other."""
-    async with asyncio.TaskGroup() as tasks:
-        for what, attend in (("the desk", intake.attend), ("the recordings", sounds.attend)):
-            name = f"{what} of the Telegram bot of {opened.numbers[0]}"
-            tasks.create_task(bulkhead(name, partial(attend, opened)), name=name)
+def _layouts(enterprises: Iterable[Enterprise]) -> dict[str, tuple[Enterprise, Layout]]:
+    return {each.number: (each, Layout(each)) for each in enterprises}
 
 
-def _intake(
-    config: Config,
-    store: PostgresStore,
-    metrics: Metrics,
-    *,
-    call_backs: CallBacks,
-    redial: Mapping[str, Clicks],
-    ours: Callable[[str], bool],
-) -> Intake:
-    """What people write to the bots and press below cards, and who answers it."""
-
-    def desk(enterprises: Callable[[], Sequence[Enterprise]]) -> Desk:
-        return Desk(
-            enterprises,
-            store.operators,
-            store.customers,
-            now=lambda: datetime.fromtimestamp(time.time(), UTC),
-            clock=time.monotonic,
-        )
-
-    def presses(enterprises: Callable[[], Sequence[Enterprise]]) -> Presses:
-        return Presses(enterprises, store.operators, store.customers, call_backs, redial=redial, clock=time.monotonic)
-
-    return Intake(config, store.operators, store.operators, desk, presses, metrics=metrics, pace=Pace(), ours=ours)
-
-
-def _bot_hooks(config: Config) -> dict[int, BotHook]:
-    """By number of the bot: what its webhook has to say. A bot of several enterprises belongs to the first."""
-    if config.telegram.updates != "webhook":
-        return {}
-    tokens = [(each.number, each.telegram_token.get_secret_value()) for each in reversed(config.enterprises)]
-    return {
-        bot_of(token): BotHook(secret=hook_secret(token), enterprise_number=number) for number, token in tokens if token
-    }
-
-
-Asked = Mapping[str, Sequence[CrmOfEnterprise]]
-
-
-def _books(config: Config, asked: Asked) -> list[tuple[str, CallBook]]:
-    """What of the CRMs is to be told of finished calls."""
-    return [
-        (each.number, book)
-        for each in config.enterprises
-        for crm in asked[each.number]
-        for book in books_of(crm.source, each.crm[crm.source.name], clock=time.monotonic)
-    ]
-
-
-def _screens(config: Config, asked: Asked) -> dict[str, list[CallScreen]]:
-    """The CRMs that show live calls and are to do so."""
-    return {
-        each.number: [
-            crm.source
-            for crm in asked[each.number]
-            if isinstance(crm.source, CallScreen) and each.crm[crm.source.name].popups
-        ]
-        for each in config.enterprises
-    }
-
-
-async def tell_recovered(enterprise: Enterprise, store: PostgresStore, calls: Sequence[Call]) -> None:
-    """Tell chats of many recovered calls in one message. Raises StoreUnavailable."""
-    await store.cards.put_digest(enterprise.number, [call.linkedid for call in calls], digest(enterprise, calls))
-
-
-def _renderers(
-    config: Config, enterprises: Iterable[Enterprise], customers: RememberedCustomers, recorded_calls: RecordedCalls
-) -> dict[str, Renderer]:
-    """What renders the final cards of each enterprise."""
-    return {
-        each.number: customers.watching(
-            renderer(each, config, recording_link=partial(recorded_calls.link, each.number))
-        )
-        for each in enterprises
-    }
-
-
-def _live_renderers(config: Config) -> Mapping[str, LiveRenderer]:
-    """Of the enterprises whose chats are shown calls that go on."""
-    return {each.number: live_renderer(each, config) for each in config.enterprises if shows_live(each)}
-
-
-def _writes(sites: Mapping[str, Site], number: str) -> bool:
-    """Whether this daemon writes the calls of an enterprise now."""
-    return number in sites and sites[number].duty.ours
-
-
-def _watch(sites: Mapping[str, Site], number: str) -> PbxWatch | None:
-    site = sites.get(number)
-    return site.watch if site else None
-
-
-def _stored(sites: Mapping[str, Site], call_books: CallBooks, call_backs: CallBacks, call: Call) -> None:
-    call_books.wake()
-    call_backs.wake()
-    # A call may have waited on disk while its enterprise left the configuration.
-    if site := sites.get(call.enterprise_number):
-        site.recoverer.live_call_stored(call)
+def _stored(crms: Crms, chats: Chats, sites: Sites, call: Call) -> None:
+    crms.books.wake()
+    chats.call_backs.wake()
+    sites.stored(call)
 
 
 def _fastagi(config: Config, caller_id: CallerId, metrics: Metrics) -> FastAgiServer:

@@ -48,12 +48,12 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("embedded PostgreSQL", _keep_embedded(daemon)),
             start("call log", daemon.call_log.run()),
             start("news of customers", daemon.news.run()),
-            start("telegram cards", bulkhead("Telegram", daemon.cards.run)),
-            start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.call_books.run)),
-            start("popups of CRMs", bulkhead("the popups of CRMs", daemon.call_screens.run)),
+            start("telegram cards", bulkhead("Telegram", daemon.chats.cards.run)),
+            start("call lists of CRMs", bulkhead("the call lists of CRMs", daemon.crms.books.run)),
+            start("popups of CRMs", bulkhead("the popups of CRMs", daemon.crms.screens.run)),
             start("recordings", bulkhead("the search for recordings", daemon.recorded_calls.search.run)),
-            start("missed calls", bulkhead("the missed calls", daemon.call_backs.run)),
-            start("live cards", bulkhead("the live cards", daemon.live_cards.run)),
+            start("missed calls", bulkhead("the missed calls", daemon.chats.call_backs.run)),
+            start("live cards", bulkhead("the live cards", daemon.chats.live.run)),
             start("stalls", watch_stalls(daemon.metrics.loop_stall_seconds.observe)),
             start("status", _report(daemon, notifier, answers)),
         ]
@@ -68,10 +68,10 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             intake.append(start(f"retention of {number}", bulkhead(f"the retention of {number}", site.retention.run)))
             claim = keep_running(f"the ownership of {number}", site.ownership.run)
             work.append(start(f"ownership of {number}", claim))
-        for changes in daemon.changes:
+        for changes in daemon.crms.changes:
             name = f"the changes of {changes.source} of {changes.enterprise_number}"
             intake.append(start(name, bulkhead(name, changes.run)))
-        for clicks in daemon.clicks:
+        for clicks in daemon.crms.clicks:
             name = f"the clicks in {clicks.source} of {clicks.enterprise_number}"
             intake.append(start(name, bulkhead(name, clicks.run)))
         notifier.ready("answers FastAGI")

@@ -21,14 +21,51 @@ from vochi_agent.recordings import LOOKS_S, Recordings
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.web.recordings import recording_link, recording_routes
 
-__all__ = ["RecordedCalls"]
+__all__ = ["RecordedCalls", "RecordingFolders"]
 
 # A look takes time itself.
 SLACK_S: Final = 5.0
 
 
+class RecordingFolders:
+    """Where the recordings of all enterprises lie, and by which address they are heard."""
+
+    def __init__(self, config: Config) -> None:
+        self._public_url = config.http.public_url
+        self.secrets: Mapping[str, str] = {
+            each.number: secret for each in config.enterprises if (secret := _secret(each))
+        }
+        self.served = [
+            each.number
+            for each in config.enterprises
+            if each.asterisk.recordings and each.number in self.secrets and self._public_url
+        ]
+        self.folders = {
+            each.number: Path(each.asterisk.recordings)
+            for each in config.enterprises
+            if each.number in self.served or (each.asterisk.recordings and _are_sent(each))
+        }
+
+    @property
+    def waits(self) -> Mapping[str, timedelta]:
+        """By enterprise whose recordings are served: after how long no file comes any more."""
+        return dict.fromkeys(self.served, timedelta(seconds=sum(LOOKS_S) + SLACK_S))
+
+    def link(self, enterprise_number: str, linkedid: str) -> str:
+        """Where a call's recording is to be had; "" when recordings are not served."""
+        if enterprise_number not in self.served:
+            return ""
+        return recording_link(self._public_url, self.secrets[enterprise_number], enterprise_number, linkedid)
+
+    async def file(self, enterprise_number: str, recording: str) -> Path | None:
+        """The file of a recording; None for one that lies elsewhere than in the folder, or is not looked for."""
+        if enterprise_number not in self.folders:
+            return None
+        return await asyncio.to_thread(_below, self.folders[enterprise_number], recording)
+
+
 class RecordedCalls:
-    """The recordings of all enterprises.
+    """Finds the recordings of calls, keeps where they are, and serves them.
 
     Attributes:
         search: Looks for files; has to run.
@@ -36,7 +73,7 @@ class RecordedCalls:
 
     def __init__(
         self,
-        config: Config,
+        folders: RecordingFolders,
         store: PostgresStore,
         *,
         render: Callable[[str], Renderer],
@@ -44,55 +81,26 @@ class RecordedCalls:
         kept: Callable[[], None],
     ) -> None:
         """`render`: the cards of an enterprise's calls; `cards_changed` wakes who sends them, `kept` who tells CRMs."""
-        self._public_url = config.http.public_url
-        self._secrets: Mapping[str, str] = {
-            each.number: secret for each in config.enterprises if (secret := _secret(each))
-        }
-        self._served = [
-            each.number
-            for each in config.enterprises
-            if each.asterisk.recordings and each.number in self._secrets and self._public_url
-        ]
-        self._folders = {
-            each.number: Path(each.asterisk.recordings)
-            for each in config.enterprises
-            if each.number in self._served or (each.asterisk.recordings and _are_sent(each))
-        }
+        self._at = folders
         self._store = store
         self._render = render
         self._cards_changed = cards_changed
         self._kept = kept
         self.search = Recordings(self._find, self._keep)
 
-    @property
-    def waits(self) -> Mapping[str, timedelta]:
-        """By enterprise whose recordings are served: after how long no file comes any more."""
-        return dict.fromkeys(self._served, timedelta(seconds=sum(LOOKS_S) + SLACK_S))
-
     def add(self, call: Call) -> None:
         """A call was stored: its file may come. Returns at once."""
-        if call.enterprise_number in self._folders:
+        if call.enterprise_number in self._at.folders:
             self.search.add(call)
-
-    def link(self, enterprise_number: str, linkedid: str) -> str:
-        """Where a call's recording is to be had; "" when recordings are not served."""
-        if enterprise_number not in self._served:
-            return ""
-        return recording_link(self._public_url, self._secrets[enterprise_number], enterprise_number, linkedid)
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """What the HTTP server serves of them."""
-        return recording_routes({number: self._secrets[number] for number in self._served}, self._file)
-
-    async def file(self, enterprise_number: str, recording: str) -> Path | None:
-        """The file of a recording; None for one that lies elsewhere than in the folder, or is not looked for."""
-        if enterprise_number not in self._folders:
-            return None
-        return await asyncio.to_thread(_below, self._folders[enterprise_number], recording)
+        return recording_routes({number: self._at.secrets[number] for number in self._at.served}, self._file)
 
     async def _find(self, call: Call) -> str:
         linkedid = call.linkedid.partition("~")[0]
-        return await asyncio.to_thread(find_recording, self._folders[call.enterprise_number], linkedid, call.started_at)
+        folder = self._at.folders[call.enterprise_number]
+        return await asyncio.to_thread(find_recording, folder, linkedid, call.started_at)
 
     async def _keep(self, call: Call, file: str) -> None:
         render = self._render(call.enterprise_number)
@@ -104,7 +112,7 @@ class RecordedCalls:
         call = await self._store.reports.call(linkedid, enterprise_number)
         if call is None or not call.recording:
             return None
-        return await self.file(enterprise_number, call.recording)
+        return await self._at.file(enterprise_number, call.recording)
 
 
 def _below(folder: Path, recording: str) -> Path | None:

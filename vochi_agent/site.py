@@ -16,6 +16,7 @@ from vochi_agent.asterisk.watch import PbxWatch
 from vochi_agent.call_log import CallLog
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
+from vochi_agent.clicks import Placing
 from vochi_agent.config import Enterprise
 from vochi_agent.control import CallControl, ClickToCall
 from vochi_agent.duty import Duty
@@ -31,7 +32,7 @@ from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.sweeping import Sweeper
 from vochi_agent.watching import WatchKeeper
 
-__all__ = ["Site"]
+__all__ = ["Site", "Sites"]
 
 log = logging.getLogger(__name__)
 
@@ -199,3 +200,31 @@ class Site:
             extra={"action": "recovered_many"},
         )
         await self._announce(calls)
+
+
+class Sites(dict[str, Site]):
+    """By enterprise number. What serves all of them is made before they are and asks here when it needs one."""
+
+    def ours(self, number: str) -> bool:
+        """Whether this daemon writes the calls of an enterprise now."""
+        return number in self and self[number].duty.ours
+
+    def watch(self, number: str) -> PbxWatch | None:
+        """What follows the PBX of an enterprise."""
+        return self[number].watch if number in self else None
+
+    def placing(self, number: str) -> Placing:
+        """What places the calls of an enterprise."""
+
+        def place(
+            extension: str, phone: str, *, begins: Callable[[str], Awaitable[None]] | None = None
+        ) -> Awaitable[str]:
+            return self[number].click_to_call.call_out(extension, phone, begins=begins)
+
+        return place
+
+    def stored(self, call: Call) -> None:
+        """A live call was stored."""
+        # It may have waited on disk while its enterprise left the configuration.
+        if site := self.get(call.enterprise_number):
+            site.recoverer.live_call_stored(call)

@@ -21,6 +21,7 @@ from vochi_agent.calls.model import Call, CallFinished, CallMerged
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CardDraft, Renderer
+from vochi_agent.rendering import Rendering
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.spool import DiskSpool
 
@@ -58,7 +59,7 @@ async def logging(
             store.calls,
             store.customers,
             spool,
-            renderers={"0901": render},
+            renderer=Rendering({"0901": render}).of,
             cards_changed=lambda: None,
             metrics=metrics,
         )

@@ -261,7 +261,7 @@ async def test_a_bug_in_a_renderer_costs_the_cards_of_its_enterprise_only(site: 
         site.company.moods.meet("renderer", SICK)
         return renderers[SICK](call, customer, before)
 
-    site.daemon.call_log.use({SICK: sick, HEALTHY: renderers[HEALTHY]})
+    site.daemon.chats.rendering.use({SICK: sick, HEALTHY: renderers[HEALTHY]})
     site.company.moods.broken = {"renderer"}
     assert await site.company.call(SICK) == NAME
     await site.company.rows(SICK, 1)

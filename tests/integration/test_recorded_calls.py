@@ -14,7 +14,7 @@ from vochi_agent.asterisk.recording_files import HEADER_BYTES, find_recording
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Address, Config
 from vochi_agent.ports import Renderer
-from vochi_agent.recorded_calls import RecordedCalls
+from vochi_agent.recorded_calls import RecordedCalls, RecordingFolders
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.drafts import renderer
 from vochi_agent.web.server import serving
@@ -61,6 +61,7 @@ class Office:
 
     folder: Path
     store: PostgresStore
+    folders: RecordingFolders
     recorded: RecordedCalls
     render: Renderer
     http: aiohttp.ClientSession
@@ -82,7 +83,7 @@ class Office:
         async with asyncio.timeout(10):
             while "Запись разговора" not in await self.card():
                 await asyncio.sleep(0.05)
-        return self.recorded.link("0901", call.linkedid)
+        return self.folders.link("0901", call.linkedid)
 
 
 @pytest.fixture
@@ -99,15 +100,14 @@ async def office(store: PostgresStore, tmp_path: Path) -> AsyncIterator[Office]:
             "chats": [{"id": -1}],
         }  # fmt: skip
         config = Config.model_validate({"http": {"public_url": "http://pbx.example/"}, "enterprises": [enterprise]})
-        render = renderer(
-            config.enterprises[0], config, recording_link=lambda linkedid: recorded.link("0901", linkedid)
-        )
-        recorded = RecordedCalls(config, store, render=lambda _: render, cards_changed=lambda: None, kept=lambda: None)
+        folders = RecordingFolders(config)
+        render = renderer(config.enterprises[0], config, recording_link=lambda linkedid: folders.link("0901", linkedid))
+        recorded = RecordedCalls(folders, store, render=lambda _: render, cards_changed=lambda: None, kept=lambda: None)
         routes += recorded.routes()
         async with serving(Address("127.0.0.1", 0), routes) as address:
-            recorded._public_url = f"http://{address}/"
+            folders._public_url = f"http://{address}/"
             task = tasks.create_task(recorded.search.run())
-            yield Office(tmp_path / "monitor", store, recorded, render, http)
+            yield Office(tmp_path / "monitor", store, folders, recorded, render, http)
             task.cancel()
 
 
@@ -161,9 +161,9 @@ async def test_a_call_without_a_file_keeps_its_card(office: Office) -> None:
 
 
 async def test_chats_that_hear_the_file_itself_need_no_address_and_nothing_outside_the_folder_is_found(
-    store: PostgresStore, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    def recorded(**chat: str) -> RecordedCalls:
+    def recorded(**chat: str) -> RecordingFolders:
         asterisk = {
             "ami": "127.0.0.1:5038", "ami_username": "v", "ami_secret": "x", "recordings": str(tmp_path / "monitor")
         }  # fmt: skip
@@ -175,9 +175,7 @@ async def test_chats_that_hear_the_file_itself_need_no_address_and_nothing_outsi
             "chats": [{"id": -1, **chat}],
         }
         config = Config.model_validate({"enterprises": [enterprise]})
-        return RecordedCalls(
-            config, store, render=lambda _: lambda *_, **__: [], cards_changed=lambda: None, kept=lambda: None
-        )
+        return RecordingFolders(config)
 
     heard = recorded(recording="audio")
     write(tmp_path / "monitor", "a.wav")
@@ -193,18 +191,14 @@ async def test_chats_that_hear_the_file_itself_need_no_address_and_nothing_outsi
     assert (heard.link("0901", "1.2"), dict(heard.waits)) == ("", {})
 
 
-def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_there_are_none(
-    store: PostgresStore, tmp_path: Path
-) -> None:
+def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_there_are_none(tmp_path: Path) -> None:
     def link(**keys: object) -> str:
         asterisk = {
             "ami": "127.0.0.1:5038", "ami_username": "v", "ami_secret": "x", "recordings": str(tmp_path / "monitor")
         }  # fmt: skip
         enterprise = {"number": "0901", "country": "BY", "asterisk": asterisk, **keys}
         config = Config.model_validate({"http": {"public_url": "http://pbx.example"}, "enterprises": [enterprise]})
-        recorded = RecordedCalls(
-            config, store, render=lambda _: lambda *_, **__: [], cards_changed=lambda: None, kept=lambda: None
-        )
+        recorded = RecordingFolders(config)
         assert set(recorded.waits) == ({"0901"} if keys else set())
         return recorded.link("0901", "1795165024.84")
 

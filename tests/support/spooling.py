@@ -57,7 +57,7 @@ async def main(dsn: str, folder: Path, numbers: range, period_s: float) -> None:
             store.calls,
             store.customers,
             spool,
-            renderers={"0901": one_card},
+            renderer=lambda _: one_card,
             cards_changed=lambda: None,
             metrics=Metrics(),
         )

@@ -14,8 +14,8 @@ from typing import Final
 from vochi_agent.asterisk.ami import AmiPeer, connect
 from vochi_agent.asterisk.records import living_channels, open_records
 from vochi_agent.calls.layout import Layout
+from vochi_agent.chats import tell_recovered
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.daemon import tell_recovered
 from vochi_agent.errors import ConfigError, VochiError
 from vochi_agent.recovery import Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
