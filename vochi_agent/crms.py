@@ -19,7 +19,7 @@ from vochi_agent.change_ports import ClickRegistry
 from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks, Placing
 from vochi_agent.config import CrmConfig, Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, State, books_of, clicks_of, feed_of, webhook_of
+from vochi_agent.crm import CRMS, CrmFactory, State, Surroundings, books_of, clicks_of, feed_of, webhook_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment, OnProfile
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallScreen
@@ -185,8 +185,7 @@ def crms_of(
         if factory is None:
             log.warning("%s of %s is configured but not spoken yet", name, enterprise.number, extra={"action": "crm"})
             continue
-        source = factory(
-            table,
+        around = Surroundings(
             enterprise_number=enterprise.number,
             country=enterprise.country,
             session=session,
@@ -194,6 +193,7 @@ def crms_of(
             on_state=partial(_show_breaker, metrics, enterprise.number, name),
             state_dir=state_dir,
         )
+        source = factory(table, around)
         found.append(CrmOfEnterprise(source=source, primary=name == enterprise.primary_source, wait_s=table.timeout_s))
     return found
 

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from vochi_agent.calls.model import Call, Status
 from vochi_agent.cards import Keyboard
 from vochi_agent.config import load
 from vochi_agent.config.tables import CrmConfig
-from vochi_agent.crm import CRMS, CrmFactory
+from vochi_agent.crm import CRMS, CrmFactory, Surroundings
 from vochi_agent.customers.model import Customer, History, Profile
 from vochi_agent.daemon import Daemon, assembled
 from vochi_agent.lifetime import living
@@ -181,9 +180,8 @@ class SickLookups:
 def sick_crms(moods: Moods) -> Mapping[str, CrmFactory]:
     """The real adapter behind one that may be sick."""
 
-    def factory(config: CrmConfig, *, enterprise_number: str, **rest: Any) -> SickCrm:
-        real = CRMS["retailcrm"](config, enterprise_number=enterprise_number, **rest)
-        return SickCrm(real, moods, enterprise_number)
+    def factory(config: CrmConfig, around: Surroundings) -> SickCrm:
+        return SickCrm(CRMS["retailcrm"](config, around), moods, around.enterprise_number)
 
     return {"retailcrm": factory}
 

@@ -16,7 +16,7 @@ from tests.support.calls import answered
 from tests.support.crm import API_KEY, HandClock
 from tests.support.crm_accounts import ACCOUNTS, HOME, KNOWN, NAME, STRANGER, Account
 from tests.support.served import served
-from vochi_agent.crm import CRMS
+from vochi_agent.crm import CRMS, Surroundings
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import MAX_BODY_BYTES
@@ -311,8 +311,7 @@ async def test_the_registry_builds_an_adapter_from_the_configuration(
     account: Account, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     config = account.config(agents={"7": "152", "5": "152"})
-    crm = CRMS[account.name](
-        config,
+    around = Surroundings(
         enterprise_number="0901",
         country="BY",
         session=session,
@@ -320,6 +319,7 @@ async def test_the_registry_builds_an_adapter_from_the_configuration(
         on_state=[].append,
         state_dir=tmp_path,
     )
+    crm = CRMS[account.name](config, around)
 
     profile = await crm.profile(KNOWN)
 

@@ -16,7 +16,7 @@ from tests.support.crm_accounts import ACCOUNTS, Account, AmoCrmAccount, Bitrix2
 from tests.support.polling import until
 from vochi_agent.call_books import CallBooks, Pace
 from vochi_agent.calls.model import Direction, Reason
-from vochi_agent.crm import CRMS, books_of, lists_of
+from vochi_agent.crm import CRMS, Surroundings, books_of, lists_of
 from vochi_agent.errors import CrmRejected, CrmUncertain
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallBook, Post
@@ -39,8 +39,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def rules_of(account: Account, session: aiohttp.ClientSession, **keys: Any) -> list[CallBook]:
     """The rules that a configuration switches on, as the daemon builds them."""
     config = account.config(agents=account.agents, **keys)
-    source = CRMS[account.name](
-        config,
+    around = Surroundings(
         enterprise_number="0901",
         country="BY",
         session=session,
@@ -48,6 +47,7 @@ def rules_of(account: Account, session: aiohttp.ClientSession, **keys: Any) -> l
         on_state=[].append,
         state_dir=Path("/nonexistent"),
     )
+    source = CRMS[account.name](config, around)
     books = books_of(source, config, clock=HandClock())
     assert [book.name for book in books] == lists_of(account.name, config)
     return books[1:]

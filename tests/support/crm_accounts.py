@@ -21,7 +21,7 @@ from vochi_agent.config.tables import (
     RetailCrmConfig,
     UonConfig,
 )
-from vochi_agent.crm import CRMS
+from vochi_agent.crm import CRMS, Surroundings
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.ports import CallBook, ProfileSource
 from vochi_agent.simulator.amocrm import AmoCrmSandbox
@@ -454,16 +454,16 @@ def built(config: CrmConfig, name: str, session: aiohttp.ClientSession, **facts:
     clock = facts.pop("clock", None) or HandClock()
     patience = {key: facts.pop(key) for key in ("attempt_s", "budget_s") if key in facts}
     assert not facts, facts
+    around = Surroundings(
+        enterprise_number="0901",
+        country="BY",
+        session=session,
+        clock=clock,
+        on_state=(states if states is not None else []).append,
+        state_dir=state_dir,
+    )
     with short_patience(**patience):
-        return CRMS[name](
-            config,
-            enterprise_number="0901",
-            country="BY",
-            session=session,
-            clock=clock,
-            on_state=(states if states is not None else []).append,
-            state_dir=state_dir,
-        )
+        return CRMS[name](config, around)
 
 
 @contextmanager

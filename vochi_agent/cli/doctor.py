@@ -22,7 +22,7 @@ from vochi_agent.asterisk.examine_dialplan import examine_dialplan
 from vochi_agent.asterisk.examine_records import examine_records
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise, secret_values
-from vochi_agent.crm import CRMS
+from vochi_agent.crm import CRMS, Surroundings
 from vochi_agent.crm.clocks import Clocks
 from vochi_agent.crm.examine import examine_clock, examine_crm, examine_webhook
 from vochi_agent.crm.http import mask
@@ -178,8 +178,7 @@ async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Findin
         return [warning(f"{name} {enterprise.number}", "this version does not speak with it", cure)]
     clocks = Clocks()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[clocks.trace()]) as session:
-        source = factory(
-            enterprise.crm[name],
+        around = Surroundings(
             enterprise_number=enterprise.number,
             country=enterprise.country,
             session=session,
@@ -187,7 +186,7 @@ async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Findin
             on_state=lambda _state: None,
             state_dir=config.daemon.state_dir,
         )
-        found = await examine_crm(enterprise.number, source)
+        found = await examine_crm(enterprise.number, factory(enterprise.crm[name], around))
     webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
     return [*found, *examine_clock(enterprise.number, name, clocks), *webhook]
 

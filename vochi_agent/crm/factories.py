@@ -1,10 +1,11 @@
 """How the adapter of each CRM is built from its table: which key goes where, which limit holds."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,7 @@ from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.uon import Uon
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CrmFactory", "amocrm", "bitrix24", "moysklad", "retailcrm", "token_file", "uon"]
+__all__ = ["CrmFactory", "Surroundings", "amocrm", "bitrix24", "moysklad", "retailcrm", "token_file", "uon"]
 
 # A portal's bucket holds fifty and drains at `rps`; callers' names that come at once must not wait for each other.
 BITRIX24_BURST: Final = 20
@@ -41,197 +42,130 @@ BITRIX24_BURST: Final = 20
 MOYSKLAD_PHONE_RPS: Final = 20.0
 
 
-class CrmFactory(Protocol):
-    """Builds the adapter of one enterprise."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What an adapter finds around it, the same for every CRM of an enterprise.
 
-    def __call__(
-        self,
-        config: CrmConfig,
-        *,
-        enterprise_number: str,
-        country: str,
-        session: aiohttp.ClientSession,
-        clock: Callable[[], float],
-        on_state: Callable[[State], None],
-        state_dir: Path,
-    ) -> ProfileSource:
-        """Make the adapter; nothing is connected yet.
+    Attributes:
+        enterprise_number: For logs.
+        country: ISO 3166 code; how numbers without a country are read.
+        session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
+        clock: Monotonic seconds.
+        on_state: Told when the circuit breaker changes.
+        state_dir: Of the daemon; tokens that change are kept in its folder `crm`.
+    """
+
+    enterprise_number: str
+    country: str
+    session: aiohttp.ClientSession
+    clock: Callable[[], float]
+    on_state: Callable[[State], None]
+    state_dir: Path
+
+    def client(self, crm: str, what: str = "", **options: Any) -> CrmHttp:
+        """A client of one of its CRMs, with the options of `CrmHttp`.
 
         Args:
-            config: The table of this CRM.
-            enterprise_number: For logs.
-            country: ISO 3166 code; how numbers without a country are read.
-            session: Shared by all CRMs, with a `DummyCookieJar`: one account's cookies are not another's.
-            clock: Monotonic seconds.
-            on_state: Told when the circuit breaker changes.
-            state_dir: Of the daemon; tokens that change are kept in its folder `crm`.
+            what: For a second client, beside the one that asks for names: its breaker is not shown.
         """
-        ...
+        return CrmHttp(
+            self.session,
+            name=f"{crm} of {self.enterprise_number}{what and f', {what}'}",
+            clock=self.clock,
+            on_state=_not_shown if what else self.on_state,
+            **options,
+        )
+
+    def token_file(self, crm: str) -> Path:
+        """Where an application's pair of tokens is kept."""
+        return token_file(self.state_dir, self.enterprise_number, crm)
 
 
-def retailcrm(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-    state_dir: Path,
-) -> RetailCrm:
+# Makes the adapter of one enterprise from the table of its CRM; nothing is connected yet.
+CrmFactory = Callable[[CrmConfig, Surroundings], ProfileSource]
+
+
+def retailcrm(config: CrmConfig, around: Surroundings) -> RetailCrm:
     """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
-    del country, state_dir  # its numbers carry their own
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{RetailCrm.name} of {enterprise_number}",
-        base_url=config.url,
-        headers={"X-API-KEY": key},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
+    table = cast("RetailCrmConfig", config)
+    key = table.api_key.get_secret_value()
+    http = around.client(RetailCrm.name, base_url=table.url, headers={"X-API-KEY": key}, secrets=[key], rps=table.rps)
+    return RetailCrm(
+        http,
+        url=table.url,
+        agents=table.agents,
+        timezone=_timezone(table.timezone),
+        module=table.module,
+        site=table.site,
     )
-    module = config.module if isinstance(config, RetailCrmConfig) else ""
-    site = config.site if isinstance(config, RetailCrmConfig) else ""
-    return RetailCrm(http, url=config.url, agents=config.agents, timezone=_timezone(config), module=module, site=site)
 
 
-def uon(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-    state_dir: Path,
-) -> Uon:
+def uon(config: CrmConfig, around: Surroundings) -> Uon:
     """U-ON; the key is a part of every path, which is why no address of it is ever shown whole."""
-    del state_dir
-    key = config.api_key.get_secret_value()
-    http = CrmHttp(
-        session,
-        name=f"{Uon.name} of {enterprise_number}",
-        base_url=f"{config.url.rstrip('/')}/{quote(key, safe='')}",
-        headers={},
-        secrets=[key],
-        rps=config.rps,
-        clock=clock,
-        on_state=on_state,
+    table = cast("UonConfig", config)
+    key = table.api_key.get_secret_value()
+    base_url = f"{table.url.rstrip('/')}/{quote(key, safe='')}"
+    http = around.client(Uon.name, base_url=base_url, headers={}, secrets=[key], rps=table.rps)
+    return Uon(
+        http,
+        subdomain=table.subdomain,
+        agents=table.agents,
+        country=around.country,
+        timezone=_timezone(table.timezone),
     )
-    subdomain = config.subdomain if isinstance(config, UonConfig) else ""
-    return Uon(http, subdomain=subdomain, agents=config.agents, country=country, timezone=_timezone(config))
 
 
-def _timezone(config: CrmConfig) -> tzinfo:
-    """Of an account whose times carry none."""
-    name = config.timezone if isinstance(config, RetailCrmConfig | UonConfig) else ""
-    return ZoneInfo(name) if name else UTC
-
-
-def moysklad(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-    state_dir: Path,
-) -> MoySklad:
+def moysklad(config: CrmConfig, around: Surroundings) -> MoySklad:
     """MoySklad; the state of the breaker that is shown is that of the JSON API, which tells names."""
-    del state_dir
     table = cast("MoySkladConfig", config)
     key, phone_key = table.api_key.get_secret_value(), table.phone_key.get_secret_value()
-    common: dict[str, Any] = {"base_url": table.url, "secrets": [key, phone_key], "clock": clock}
-    name = f"{MoySklad.name} of {enterprise_number}"
-    data = CrmHttp(
-        session,
-        name=name,
-        headers={**DATA_HEADERS, "Authorization": f"Bearer {key}"},
-        rps=table.rps,
-        on_state=on_state,
-        **common,
+    client = partial(around.client, MoySklad.name, base_url=table.url, secrets=[key, phone_key])
+    data = client(headers={**DATA_HEADERS, "Authorization": f"Bearer {key}"}, rps=table.rps)
+    phone = client(
+        what="telephony", headers={**PHONE_HEADERS, "Lognex-Phone-Auth-Token": phone_key}, rps=MOYSKLAD_PHONE_RPS
     )
-    phone = CrmHttp(
-        session,
-        name=f"{name}, telephony",
-        headers={**PHONE_HEADERS, "Lognex-Phone-Auth-Token": phone_key},
-        rps=MOYSKLAD_PHONE_RPS,
-        on_state=lambda _: None,
-        **common,
-    )
-    return MoySklad(data, phone if phone_key else None, agents=table.agents, country=country, clock=clock)
+    return MoySklad(data, phone if phone_key else None, agents=table.agents, country=around.country, clock=around.clock)
 
 
-def bitrix24(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-    state_dir: Path,
-) -> Bitrix24:
+def bitrix24(config: CrmConfig, around: Surroundings) -> Bitrix24:
     """Bitrix24; a webhook's secret is a part of every path, an application's token of every body."""
     table = cast("Bitrix24Config", config)
     key, secret, first = (each.get_secret_value() for each in (table.api_key, table.client_secret, table.refresh_token))
     url = table.url.rstrip("/")
-    name = f"{Bitrix24.name} of {enterprise_number}"
-    common: dict[str, Any] = {"headers": {}, "secrets": [key, secret, first], "clock": clock}
-    http = CrmHttp(
-        session,
-        name=name,
+    client = partial(around.client, Bitrix24.name, headers={}, secrets=[key, secret, first])
+    http = client(
         base_url=f"{url}/rest/{table.user_id}/{quote(key, safe='')}" if key else url,
         rps=AsyncLimiter(BITRIX24_BURST, BITRIX24_BURST / table.rps),
-        on_state=on_state,
         tokens_expire=True,
         blocked=BLOCKED_BY_HAND,
-        **common,
     )
     portal: Portal = ByWebhook(http)
     if not key:
-        vendor = CrmHttp(
-            session, name=f"{name}, tokens", base_url=table.oauth_url, rps=1.0, on_state=lambda _: None, **common
-        )
+        vendor = client(what="tokens", base_url=table.oauth_url, rps=1.0)
         shop = TokenShop(vendor, client_id=table.client_id, client_secret=secret, portal=url)
-        kept = token_file(state_dir, enterprise_number, Bitrix24.name)
-        portal = ByApplication(http, TokenKeeper(kept, first=first, refresh=shop.buy, clock=clock), shop)
+        keeper = TokenKeeper(around.token_file(Bitrix24.name), first=first, refresh=shop.buy, clock=around.clock)
+        portal = ByApplication(http, keeper, shop)
     return Bitrix24(
         portal,
         url=url,
         agents=table.agents,
         default_user=table.default_user,
         line=table.line,
-        country=country,
-        clock=clock,
+        country=around.country,
+        clock=around.clock,
     )
 
 
-def amocrm(
-    config: CrmConfig,
-    *,
-    enterprise_number: str,
-    country: str,
-    session: aiohttp.ClientSession,
-    clock: Callable[[], float],
-    on_state: Callable[[State], None],
-    state_dir: Path,
-) -> AmoCrm:
+def amocrm(config: CrmConfig, around: Surroundings) -> AmoCrm:
     """amoCRM; a long-lived token is sent as it is, an application's is renewed when it is refused."""
     table = cast("AmoCrmConfig", config)
     key, secret, first = (each.get_secret_value() for each in (table.api_key, table.client_secret, table.refresh_token))
-    http = CrmHttp(
-        session,
-        name=f"{AmoCrm.name} of {enterprise_number}",
+    http = around.client(
+        AmoCrm.name,
         base_url=table.url,
         headers={},
         secrets=[key, secret, first],
         rps=table.rps,
-        clock=clock,
-        on_state=on_state,
         tokens_expire=not key,
     )
     account = Account(http, token=key)
@@ -243,15 +177,19 @@ def amocrm(
             client_secret=secret,
             redirect_uri=table.redirect_uri,
         )
-        kept = token_file(state_dir, enterprise_number, AmoCrm.name)
-        keeper = TokenKeeper(kept, first=first, refresh=lambda token: buy(refresh=token), clock=clock)
+        keeper = TokenKeeper(
+            around.token_file(AmoCrm.name),
+            first=first,
+            refresh=lambda token: buy(refresh=token),
+            clock=around.clock,
+        )
         account = Account(http, tokens=keeper)
     rules = {Direction.IN: table.unknown_in, Direction.OUT: table.unknown_out}
     return AmoCrm(
         account,
         url=table.url,
         agents=table.agents,
-        country=country,
+        country=around.country,
         unsorted=table.unsorted,
         awaited={direction for direction, rule in rules.items() if rule != "nothing"},
     )
@@ -260,3 +198,12 @@ def amocrm(
 def token_file(state_dir: Path, enterprise_number: str, crm: str) -> Path:
     """Where an application's pair of tokens is kept."""
     return state_dir / "crm" / f"{enterprise_number}-{crm}.json"
+
+
+def _timezone(name: str) -> tzinfo:
+    """Of an account whose times carry none."""
+    return ZoneInfo(name) if name else UTC
+
+
+def _not_shown(state: State) -> None:
+    del state
