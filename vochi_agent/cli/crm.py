@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
 from vochi_agent.config import Config, CrmConfig, Enterprise, RetailCrmConfig
 from vochi_agent.crm.bitrix24_handlers import bind
-from vochi_agent.crm.factories import bitrix24, retailcrm
+from vochi_agent.crm.factories import Surroundings, bitrix24, retailcrm
 from vochi_agent.crm.retailcrm_module import register
 from vochi_agent.errors import ConfigError
 from vochi_agent.web.webhooks import click_address, webhook_address
@@ -61,9 +61,9 @@ def _table(config: Config, enterprise: Enterprise, crm: str) -> CrmConfig:
 async def _in_retailcrm(config: Config, enterprise: Enterprise, table: CrmConfig, *, as_json: bool) -> None:
     assert isinstance(table, RetailCrmConfig)  # noqa: S101 - the name decides the class
     public_url, secret = config.http.public_url, table.webhook_secret.get_secret_value()
-    async with _building(config, enterprise) as facts:
+    async with _around(config, enterprise) as around:
         registered = await register(
-            retailcrm(table, **facts).http,
+            retailcrm(table, around).http,
             code=table.module or f"vochi-{enterprise.number}",
             public_url=public_url,
             call_url=click_address(public_url, enterprise.number, "retailcrm", secret),
@@ -82,9 +82,9 @@ async def _in_retailcrm(config: Config, enterprise: Enterprise, table: CrmConfig
 
 async def _in_bitrix24(config: Config, enterprise: Enterprise, table: CrmConfig, *, as_json: bool) -> None:
     secret = table.webhook_secret.get_secret_value()
-    async with _building(config, enterprise) as facts:
+    async with _around(config, enterprise) as around:
         address = webhook_address(config.http.public_url, enterprise.number, "bitrix24", secret)
-        bound = await bind(bitrix24(table, **facts).portal, address)
+        bound = await bind(bitrix24(table, around).portal, address)
     if as_json:
         print_json(asdict(bound))
         return
@@ -93,14 +93,14 @@ async def _in_bitrix24(config: Config, enterprise: Enterprise, table: CrmConfig,
 
 
 @asynccontextmanager
-async def _building(config: Config, enterprise: Enterprise) -> AsyncIterator[dict[str, Any]]:
-    """What the factory of an adapter wants besides its table."""
+async def _around(config: Config, enterprise: Enterprise) -> AsyncIterator[Surroundings]:
+    """What an adapter of the enterprise finds around it while a command runs."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield {
-            "enterprise_number": enterprise.number,
-            "country": enterprise.country,
-            "session": session,
-            "clock": time.monotonic,
-            "on_state": lambda _: None,
-            "state_dir": config.daemon.state_dir,
-        }
+        yield Surroundings(
+            enterprise_number=enterprise.number,
+            country=enterprise.country,
+            session=session,
+            clock=time.monotonic,
+            on_state=lambda _: None,
+            state_dir=config.daemon.state_dir,
+        )
