@@ -145,7 +145,7 @@ async def _simulate(
                 await _logged_in(pbx, config, asterisk.ami, args.wait)
                 before = await _stored(config)
                 pbx.subroutine = _subroutine(config, enterprise)
-                player = Player(pbx, scenario, enterprise, speed=speed, crm=ends.crm.server if ends.crm else None)
+                player = Player(pbx, scenario, enterprise, speed=speed, crm=ends.crm)
                 await player.play()
                 stored = await _all_stored(config, before, player.tally.placed.total())
                 await _settled(enterprise, ends)
@@ -257,7 +257,7 @@ def _cards(enterprise: Enterprise, ends: FarEnds) -> int | None:
 
 def _played(scenario: Scenario, enterprise: Enterprise, ends: FarEnds, speed: float) -> str:
     played = [f"the PBX of {enterprise.number} on {enterprise.asterisk.ami}"]
-    played += [f"RetailCRM on {ends.crm.server.url}"] if ends.crm else []
+    played += [f"RetailCRM on {ends.crm.url}"] if ends.crm else []
     played += [f"Telegram on {ends.telegram.url}"] if ends.telegram else []
     count = sum(call.count for call in scenario.calls)
     title = scenario.title or "A scenario"

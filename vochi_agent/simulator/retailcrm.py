@@ -9,12 +9,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import web
 
-from vochi_agent.simulator.crm_server import CrmRequest, CrmServer, Fault, Rate
+from vochi_agent.simulator.crm_server import CrmServer, Fault, Rate
 
 __all__ = ["Fault", "RetailCrmSandbox"]
 
@@ -67,11 +66,11 @@ class _Person:
         return wanted.casefold() in f"{self.last_name} {self.first_name} {self.patronymic}".casefold()
 
 
-class RetailCrmSandbox:
+class RetailCrmSandbox(CrmServer):
     """The account of one company.
 
     Attributes:
-        server: Its fault, and every request so far: the path below `/api/v5` and its parameters.
+        requests: Every request so far, with the path below `/api/v5` and its parameters.
         calls: The account's list of calls, in the order they came.
         events: What its users' screens were told, in the order it came.
         tasks: In the order they came.
@@ -102,7 +101,7 @@ class RetailCrmSandbox:
         self.events: list[Mapping[str, object]] = []
         self.tasks: list[Mapping[str, Any]] = []
         self.modules: dict[str, Mapping[str, object]] = {}
-        self.server = CrmServer(
+        super().__init__(
             [
                 web.get(f"{API}/customers", self._list_customers),
                 web.get(f"{API}/customers/history", self._list_history),
@@ -124,54 +123,13 @@ class RetailCrmSandbox:
             port=port,
             prefix=API,
             silence_s=silence_s,
-            check=self._check,
+            check=self._admitted,
             # [go] client.go: 503 is how the limit shows; the body's text is UNCONFIRMED.
             limited=lambda: _error(503, "Too many requests"),
             # [go] error_test.go
             unsuccessful=lambda: _error(200, "Internal server error"),
             unknown=lambda: _error(404, "API method not found"),  # [go] error.go
         )
-
-    @property
-    def url(self) -> str:
-        """The account's address, as the configuration wants it."""
-        return self.server.url
-
-    @property
-    def fault(self) -> Fault | None:
-        """What goes wrong now; set it at any time."""
-        return self.server.fault
-
-    @fault.setter
-    def fault(self, fault: Fault | None) -> None:
-        self.server.fault = fault
-
-    @property
-    def silence_s(self) -> float:
-        """Seconds of SILENCE; set it at any time."""
-        return self.server.silence_s
-
-    @silence_s.setter
-    def silence_s(self, seconds: float) -> None:
-        self.server.silence_s = seconds
-
-    @property
-    def requests(self) -> Sequence[CrmRequest]:
-        """Every request so far, oldest first, bounded."""
-        return self.server.requests
-
-    async def __aenter__(self) -> Self:
-        await self.server.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.server.__aexit__(kind, error, traceback)
-
-    async def wait_for_requests(self, count: int) -> None:
-        """Returns as soon as so many requests have come."""
-        await self.server.wait_for_requests(count)
 
     def add_manager(self, user_id: int, *, code: str) -> None:
         """A user with the internal number `code` in the telephony module."""
@@ -240,7 +198,7 @@ class RetailCrmSandbox:
         self._history[history].append(record)
         return self._history_id
 
-    def _check(self, request: web.Request) -> web.Response | None:
+    def _admitted(self, request: web.Request) -> web.Response | None:
         """The key, then the limit."""
         key = request.headers.get("X-API-KEY") or request.query.get("apiKey")  # [docs] either of them
         if not key:

@@ -9,13 +9,12 @@ telephone bridge in daily use; UNCONFIRMED what no source proves. Invariant: it 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from vochi_agent.simulator.crm_server import CrmRequest, CrmServer, Fault, Rate
+from vochi_agent.simulator.crm_server import CrmServer, Fault, Rate
 
 __all__ = ["Fault", "UonSandbox"]
 
@@ -25,11 +24,11 @@ PHONES: Final = ("u_phone", "u_phone_mobile", "u_phone_home")
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class UonSandbox:
+class UonSandbox(CrmServer):
     """The account of one travel agency.
 
     Attributes:
-        server: Its fault, and every request so far: the path below the key.
+        requests: Every request so far, with the path below the key.
         calls: The account's history of calls; one that is written twice stands in it twice.
         notices: Popups, as forms.
         leads: As forms.
@@ -53,7 +52,7 @@ class UonSandbox:
         self.leads: list[Mapping[str, str]] = []
         self.reminders: list[Mapping[str, str]] = []
         self.readable = True
-        self.server = CrmServer(
+        super().__init__(
             [
                 web.get("/{key}/user/phone/{digits}.json", self._by_phone),
                 web.get("/{key}/user/{id}.json", self._by_id),
@@ -67,52 +66,11 @@ class UonSandbox:
             host=host,
             prefix=f"/{api_key}",
             silence_s=silence_s,
-            check=self._check,
+            check=self._admitted,
             limited=_limit,
             unsuccessful=lambda: _answer(200, {"result": 500, "error": {"message": "Internal error"}}),  # UNCONFIRMED
             unknown=_nobody,
         )
-
-    @property
-    def url(self) -> str:
-        """What stands in the configuration: the address without the key."""
-        return self.server.url
-
-    @property
-    def fault(self) -> Fault | None:
-        """What goes wrong now; set it at any time."""
-        return self.server.fault
-
-    @fault.setter
-    def fault(self, fault: Fault | None) -> None:
-        self.server.fault = fault
-
-    @property
-    def silence_s(self) -> float:
-        """Seconds of SILENCE; set it at any time."""
-        return self.server.silence_s
-
-    @silence_s.setter
-    def silence_s(self, seconds: float) -> None:
-        self.server.silence_s = seconds
-
-    @property
-    def requests(self) -> Sequence[CrmRequest]:
-        """Every request so far, oldest first, bounded."""
-        return self.server.requests
-
-    async def __aenter__(self) -> Self:
-        await self.server.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.server.__aexit__(kind, error, traceback)
-
-    async def wait_for_requests(self, count: int) -> None:
-        """Returns as soon as so many requests have come."""
-        await self.server.wait_for_requests(count)
 
     def add_user(
         self,
@@ -153,7 +111,7 @@ class UonSandbox:
         digits = re.sub(r"\D", "", phone)
         return sum(any(re.sub(r"\D", "", str(user[key])) == digits for key in PHONES) for user in self._users.values())
 
-    def _check(self, request: web.Request) -> web.Response | None:
+    def _admitted(self, request: web.Request) -> web.Response | None:
         """The key of the path, then the limit."""
         if unquote(request.rel_url.raw_path.split("/")[1]) != self._api_key:
             # The status and the text as a public implementation met them; a key without the tick GET is a 403 too,
