@@ -15,15 +15,16 @@ from vochi_agent.config.tables import (
     UonConfig,
 )
 from vochi_agent.crm.amocrm import AmoCrm
-from vochi_agent.crm.amocrm_changes import AmoCrmContacts, AmoCrmWebhook
+from vochi_agent.crm.amocrm_changes import AmoCrmWebhook
 from vochi_agent.crm.amocrm_clicks import AmoCrmClicks
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_changes import Bitrix24Events, Bitrix24Webhook
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.factories import CrmFactory, Surroundings, amocrm, bitrix24, moysklad, retailcrm, uon
 from vochi_agent.crm.moysklad import MoySklad
-from vochi_agent.crm.moysklad_changes import MoySkladContacts, MoySkladWebhook
+from vochi_agent.crm.moysklad_changes import MoySkladWebhook
 from vochi_agent.crm.moysklad_clicks import moysklad_click
+from vochi_agent.crm.no_history import NoHistory
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.retailcrm_changes import RetailCrmHistory, RetailCrmWebhook
 from vochi_agent.crm.retailcrm_clicks import RetailCrmClicks
@@ -87,14 +88,12 @@ def books_of(source: ProfileSource, config: CrmConfig, *, clock: Callable[[], fl
 
 
 def feed_of(source: ProfileSource, config: CrmConfig) -> ChangeFeed | None:
-    """The histories that an adapter can look at; None where a CRM keeps none."""
+    """The histories that an adapter can look at, and the people of its companies; None where it knows neither."""
     if isinstance(source, RetailCrm) and isinstance(config, RetailCrmConfig):
         return RetailCrmHistory(source.http.apart("changes"), period_s=config.history_s)
-    if isinstance(source, MoySklad):
-        return MoySkladContacts(source)
     if isinstance(source, Bitrix24) and isinstance(config, Bitrix24Config):
         return Bitrix24Events(source, period_s=config.events_s)
-    return AmoCrmContacts(source) if isinstance(source, AmoCrm) else None
+    return NoHistory(source.people) if isinstance(source, AmoCrm | MoySklad) else None
 
 
 def clicks_of(config: CrmConfig) -> ClickReader | None:

@@ -8,18 +8,16 @@ Source: the vendor's developers' pages and public programs that receive them.
 
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from vochi_agent.change_ports import Change, HistoryPage
+from vochi_agent.change_ports import Change
 from vochi_agent.config.tables import AmoCrmConfig
-from vochi_agent.crm.amocrm import AmoCrm
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
 from vochi_agent.crm.payload import read_payload
 from vochi_agent.errors import ForeignTenant, NotUnderstood
 
-__all__ = ["AmoCrmContacts", "AmoCrmWebhook"]
+__all__ = ["AmoCrmWebhook"]
 
 CARDS: Final = ("contacts", "companies")
 TAKEN: Final = ("add", "update", "responsible", "restore")
@@ -51,28 +49,6 @@ class AmoCrmWebhook:
             raise ForeignTenant("the account's id is another one")
         if subdomain and not self._account_id and subdomain != self._subdomain:
             raise ForeignTenant("the subdomain is another one")
-
-
-class AmoCrmContacts:
-    """The people of a company; fulfils `change_ports.ChangeFeed`, with no history to look at."""
-
-    histories: Sequence[str] = ()
-    period_s = 0.0
-
-    def __init__(self, crm: AmoCrm) -> None:
-        self._crm = crm
-
-    async def present(self, history: str, now: datetime) -> int:
-        """See `change_ports.ChangeFeed`: never asked."""
-        raise NotImplementedError
-
-    async def after(self, history: str, since_id: int, started_at: datetime) -> HistoryPage:
-        """See `change_ports.ChangeFeed`: never asked."""
-        raise NotImplementedError
-
-    async def contacts(self, company_id: str) -> Sequence[str]:
-        """See `change_ports.ChangeFeed`."""
-        return await self._crm.people(company_id)
 
 
 def _changes(fields: Mapping[str, object]) -> Iterator[Change]:

@@ -9,17 +9,15 @@ counterparty is UNCONFIRMED.
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
-from vochi_agent.change_ports import Change, HistoryPage
+from vochi_agent.change_ports import Change
 from vochi_agent.config.tables import MoySkladConfig
 from vochi_agent.crm.fields import identifier, mapping, objects, text
-from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.crm.payload import read_json
 from vochi_agent.errors import ForeignTenant, NotUnderstood
 
-__all__ = ["MoySkladContacts", "MoySkladWebhook"]
+__all__ = ["MoySkladWebhook"]
 
 COUNTERPARTY: Final = "counterparty"
 TAKEN: Final = frozenset({"CREATE", "UPDATE"})
@@ -51,28 +49,6 @@ class MoySkladWebhook:
             if text(each.get("action")) in TAKEN and (counterparty_id := _counterparty(each))
         ]
         return list(dict.fromkeys(found))
-
-
-class MoySkladContacts:
-    """The people of a counterparty; fulfils `change_ports.ChangeFeed`, with no history to look at."""
-
-    histories: Sequence[str] = ()
-    period_s = 0.0
-
-    def __init__(self, crm: MoySklad) -> None:
-        self._crm = crm
-
-    async def present(self, history: str, now: datetime) -> int:
-        """See `change_ports.ChangeFeed`: never asked."""
-        raise NotImplementedError
-
-    async def after(self, history: str, since_id: int, started_at: datetime) -> HistoryPage:
-        """See `change_ports.ChangeFeed`: never asked."""
-        raise NotImplementedError
-
-    async def contacts(self, company_id: str) -> Sequence[str]:
-        """See `change_ports.ChangeFeed`."""
-        return await self._crm.people(company_id)
 
 
 def _counterparty(event: Mapping[str, object]) -> str:
