@@ -98,7 +98,11 @@ class Clicks:
         self._place = place
         self._registered = registered
         self._clock = clock
-        self._count = metrics.crm_clicks.labels
+        # 0 from the beginning, not nothing: what appears with its first event has not grown, so no alert sees it.
+        self._results = {
+            result: metrics.crm_clicks.labels(enterprise_number, source, result)
+            for result in ("placed", "refused", "failed")
+        }
         self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(MOST_WAITING)
         self._recent: deque[_Taken] = deque()
 
@@ -247,4 +251,4 @@ class Clicks:
             self._registered.refused(click)
 
     def _counted(self, result: str) -> None:
-        self._count(self.enterprise_number, self.source, result).inc()
+        self._results[result].inc()

@@ -185,6 +185,7 @@ def crms_of(
         if factory is None:
             log.warning("%s of %s is configured but not spoken yet", name, enterprise.number, extra={"action": "crm"})
             continue
+        _show_breaker(metrics, enterprise.number, name, State.CLOSED)
         around = Surroundings(
             enterprise_number=enterprise.number,
             country=enterprise.country,

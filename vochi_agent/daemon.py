@@ -207,7 +207,7 @@ async def assembled(
                 ready=ready,
                 filled=partial(filled.of, number),
             )
-        late_names = LateNames(spoken.enrichment, sites.watch, metrics=metrics)
+        late_names = LateNames(spoken.enrichment, sites.watch, enterprises=layouts, metrics=metrics)
         stack.push_async_callback(late_names.aclose)
         caller_id = CallerId(
             layouts,

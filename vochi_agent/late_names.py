@@ -7,7 +7,7 @@ its own form as connected line, which Asterisk sends on as an UPDATE (docs/hands
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -72,12 +72,21 @@ class LateNames:
     """Waits for late CRMs, one task a call."""
 
     def __init__(
-        self, lookups: LateLookups, telephones: Callable[[str], Telephones | None], *, metrics: Metrics
+        self,
+        lookups: LateLookups,
+        telephones: Callable[[str], Telephones | None],
+        *,
+        enterprises: Iterable[str],
+        metrics: Metrics,
     ) -> None:
         """`telephones` gives the PBX of an enterprise's number, None when it is not followed."""
         self._lookups = lookups
         self._telephones = telephones
-        self._metrics = metrics
+        self._results = {
+            (number, result): metrics.late_names.labels(number, result)
+            for number in enterprises
+            for result in ("shown", "too_late")
+        }
         self._tasks: set[asyncio.Task[None]] = set()
 
     def expect(self, call: UnnamedCall) -> None:
@@ -113,7 +122,7 @@ class LateNames:
             # Our answer to the dialplan may still be under way and would put the old name over the new one.
             await asyncio.sleep(left)
             told |= await self._tell(call, name)
-        self._metrics.late_names.labels(number, "shown" if told else "too_late").inc()
+        self._results[number, "shown" if told else "too_late"].inc()
 
     async def _tell(self, call: UnnamedCall, name: CallerName) -> set[str]:
         """The extensions that were told; Asterisk sends nothing to a telephone that shows the name already."""

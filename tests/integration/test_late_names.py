@@ -67,7 +67,7 @@ class World:
         self.enterprise = enterprise
         self.pbx = Channels()
         self.metrics = Metrics()
-        self.late_names = LateNames(enrichment, {"0901": self.pbx}.get, metrics=self.metrics)
+        self.late_names = LateNames(enrichment, {"0901": self.pbx}.get, enterprises=["0901"], metrics=self.metrics)
 
     async def follow(
         self, *, names: Names | None = None, answered_in: float = 0.0, parts: tuple[str, ...] = ("customer",)

@@ -117,6 +117,7 @@ class ChatWorker:
         # Asked when the metrics are: budget comes back with time, not with anything we do.
         left = metrics.telegram_budget_left.labels(enterprise_number, str(chat_id))
         left.set_function(lambda: door.budget.left(self._clock()))
+        metrics.chats_rushing.labels(enterprise_number)  # 0, not nothing
         self._paused_until = 0.0
         self._known = False
         self._more = asyncio.Event()

@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 from urllib.parse import quote
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 10.0
 RETRY_AFTER_S: Final = 30
+# 0 from the beginning, not nothing: what appears with its first event has not grown.
+LIKELY_ANSWERS: Final = (200, 422)
 # What the log keeps of a message that makes no sense.
 LOGGED: Final = 500
 # Seven digits and more with what stands between them when people write numbers, also percent-encoded.
@@ -72,6 +75,8 @@ def webhook_routes(receivers: Mapping[tuple[str, str], Receiver], metrics: Metri
     """
     nobody = hashlib.sha256(b"").digest()
     digests = {key: _digest(receiver.secret) for key, receiver in receivers.items() if receiver.secret}
+    for key, status in product(digests, LIKELY_ANSWERS):
+        metrics.webhooks.labels(*key, str(status))
 
     async def receive(request: web.Request) -> web.Response:
         return await admit(request, lambda receiver: receiver.read)
