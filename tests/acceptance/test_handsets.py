@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.asterisk import Asterisk
+from tests.support.handset_pictures import HANDSETS, PICTURE, draw, screens
 from tests.support.postgres import PostgresServer
 from tests.support.required import require
 from tests.support.sipp import Sipp
@@ -17,8 +18,6 @@ from vochi_agent.simulator.retailcrm import Fault
 
 pytestmark = pytest.mark.asterisk
 
-HANDSETS = {"103": ("latin", 24), "104": ("ascii", 12)}
-EVERYTHING = "customer line shop"
 SLOW_S = 1.6  # longer than the dialplan is let wait for a CRM (1.2 s)
 
 Company = Callable[..., AbstractAsyncContextManager[World]]
@@ -51,14 +50,16 @@ def shown(world: World, *phones: str) -> list[str]:
 
 
 async def test_three_telephones_of_a_group_show_one_call_each_in_its_own_letters(company: Company) -> None:
+    """As the picture in the README has it."""
     async with company() as world:
-        await ring(world, "0000230")
+        seen = await screens(world)
 
-        assert shown(world, "101", "103", "104") == [
+        assert [screen.name for screen in seen] == [
             "Тестов Тест | МТС Центр | Салон 1",
             "Testov Test | MTS Tsentr",
             "MTS Tsentr",
         ]
+        assert draw(seen) == PICTURE.read_text(encoding="utf-8"), "python -m tests.support.handset_pictures"
         assert [problem for problem in world.asterisk.problems() if "vochi" in problem] == []
 
 
