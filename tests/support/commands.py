@@ -42,11 +42,11 @@ class Workplace:
         for name, value in secrets.items():
             (self.folder / name.replace("_", "-")).write_text(value + "\n")
 
-    async def vochi(self, *arguments: str) -> Answer:
+    async def vochi(self, *arguments: str, within: float = COMMAND_TIMEOUT_S) -> Answer:
         """Run a command to its end. Whatever it is told, a traceback is never its answer."""
         process = await self._start(*arguments)
         try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            async with asyncio.timeout(within):
                 out, err = await process.communicate()
         except BaseException:
             process.kill()
