@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import textwrap
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from vochi_agent.calls.model import Reason
 from vochi_agent.cli import whole_parser
+from vochi_agent.config import CRM_TABLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -99,6 +102,22 @@ def test_a_russian_page_names_every_key_and_command_of_its_english_one(page: Pat
         russian.add(each)
 
     assert code(page) - russian == set()
+
+
+@pytest.mark.parametrize("language", ["", ".ru"])
+@pytest.mark.parametrize("crm", CRM_TABLES)
+def test_the_page_of_a_crm_configures_it_with_keys_that_it_has(crm: str, language: str) -> None:
+    page = (ROOT / f"docs/{crm}{language}.md").read_text(encoding="utf-8")
+    tables = [
+        textwrap.dedent(block) for block in re.findall(r"^ *```toml\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    ]
+    given: set[str] = set()
+    for table in tables:
+        read = tomllib.loads(table)
+        given |= (read["enterprises"]["crm"][crm] if "enterprises" in read else read).keys()
+
+    assert given
+    assert {key.removesuffix("_file") for key in given} <= CRM_TABLES[crm].model_fields.keys()
 
 
 def cited(page: Path) -> Iterator[tuple[str, list[str]]]:
