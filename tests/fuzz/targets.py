@@ -24,7 +24,7 @@ from vochi_agent.asterisk.cdr_calls import calls_of
 from vochi_agent.asterisk.cel import mended, read_text
 from vochi_agent.asterisk.clock import PrintedTimes
 from vochi_agent.asterisk.masking import Mask
-from vochi_agent.asterisk.translate_ami import VARIABLES, WANTED, snapshot, translate
+from vochi_agent.asterisk.translate_ami import ONLY, WANTED, snapshot, translate
 from vochi_agent.asterisk.translate_cel import CelTranslator
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.missed import MissedCalls
@@ -71,7 +71,7 @@ class Target:
 
 def ami(data: bytes) -> None:
     """From the socket to the cards, the pieces cut where the first byte says."""
-    tracker, reader, mask = Tracker(Layout(ENTERPRISE)), AmiReader(WANTED, variables=VARIABLES), Mask(ENTERPRISE)
+    tracker, reader, mask = Tracker(Layout(ENTERPRISE)), AmiReader(WANTED, only=ONLY), Mask(ENTERPRISE)
     at, seen = 1.7e9, []
     for piece in _cut(data):
         try:

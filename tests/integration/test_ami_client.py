@@ -191,7 +191,8 @@ async def test_an_exception_in_the_callback_costs_one_event_and_leaves_a_traceba
 
 async def test_unwanted_events_and_other_peoples_answers_stay_out(pbx: AmiPeer) -> None:
     events = Events()
-    async with connect(address(pbx), on_event=events, wanted={"Hangup", "VarSet"}, variables={"DIALSTATUS"}):
+    only = {"VarSet": ("Variable", {"DIALSTATUS"})}
+    async with connect(address(pbx), on_event=events, wanted={"Hangup", "VarSet"}, only=only):
         pbx.send(
             frame("Event: Newexten", "Uniqueid: 1"),
             frame("Event: UserEvent", "ActionID: vochi-1", "UserEvent: X"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ami_messages import message
 from vochi_agent.asterisk.cel import mended, read_text
 from vochi_agent.asterisk.translate_ami import translate
 from vochi_agent.asterisk.translate_cel import CelTranslator
@@ -16,7 +17,6 @@ from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished, Source
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.config import Address, AsteriskConfig, Enterprise, Line, SecretStr
-from vochi_agent.protocols.ami import Message
 from vochi_agent.simulator.pbx import Far, Pbx
 from vochi_agent.simulator.pbx_cel import COLUMNS, CelWriter
 
@@ -80,7 +80,7 @@ class Overheard(CelWriter):
 
     def receive(self, headers: list[tuple[str, str]]) -> None:
         """Keep both."""
-        if (event := translate(Message(headers), 0.0)) is not None:
+        if (event := translate(message(headers), 0.0)) is not None:
             self.events.append(event)
         super().receive(headers)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from vochi_agent.errors import ActionFailed, LoginRefused, NotReachable, VochiError
-from vochi_agent.protocols.ami import Message
+from vochi_agent.protocols.ami import Message, Only
 from vochi_agent.supervisor import REFUSED_WAIT_S, Backoff, keep_running
 
 from .ami_connection import AmiConnection, AmiPeer, AmiTimeouts, Fields, connect
@@ -52,7 +52,7 @@ class AmiClient:
         on_connected: Runs after every login, while events already come. It asks for the lists (`connection.feed`).
         on_disconnected: Called when that connection has ended, once for each login.
         wanted: Names of the events to read; None reads all.
-        variables: `VarSet` is read for these variables only; None reads all.
+        only: Which of them, see `AmiReader`.
         timeouts: Deadlines, see `AmiTimeouts`.
         backoff: Waits between attempts; 0.2 to 5 s with jitter unless given.
         refused_wait: Seconds between attempts while the login is refused.
@@ -67,7 +67,7 @@ class AmiClient:
         on_connected: Callable[[AmiConnection], Awaitable[None]] | None = None,
         on_disconnected: Callable[[], None] | None = None,
         wanted: Collection[str] | None = None,
-        variables: Collection[str] | None = None,
+        only: Only | None = None,
         timeouts: AmiTimeouts | None = None,
         backoff: Backoff | None = None,
         refused_wait: float = REFUSED_WAIT_S,
@@ -78,7 +78,7 @@ class AmiClient:
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._wanted = wanted
-        self._variables = variables
+        self._only = only
         self._timeouts = timeouts
         self._backoff = backoff
         self._refused_wait = refused_wait
@@ -131,7 +131,7 @@ class AmiClient:
                 self.peer,
                 on_event=self._on_event,
                 wanted=self._wanted,
-                variables=self._variables,
+                only=self._only,
                 timeouts=self._timeouts,
                 clock=self._clock,
             ) as connection:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from vochi_agent.errors import ActionFailed, ConnectionLost, LoginRefused, NotReachable, RemoteProtocolError
-from vochi_agent.protocols.ami import AmiReader, Message, encode_action
+from vochi_agent.protocols.ami import AmiReader, Message, Only, encode_action
 
 from .clock import epoch_of
 
@@ -98,7 +98,7 @@ class AmiConnection:
         *,
         on_event: Callable[[Message], None] | None = None,
         wanted: Collection[str] | None = None,
-        variables: Collection[str] | None = None,
+        only: Only | None = None,
         timeouts: AmiTimeouts | None = None,
         clock: Clock = time.time,
     ) -> None:
@@ -106,7 +106,7 @@ class AmiConnection:
         self.clock_offset: float | None = None
         self._stream = stream
         self._writer = writer
-        self._reader = AmiReader(wanted if on_event else (), variables=variables)
+        self._reader = AmiReader(wanted if on_event else (), only=only)
         self._on_event = on_event
         self._wanted = wanted
         self._timeouts = timeouts or AmiTimeouts()
@@ -224,7 +224,8 @@ class AmiConnection:
         # The deadline of this read is the Ping: silence ends the connection from _keep_alive().
         try:
             while True:
-                for message in self._reader.receive_data(await self._read_some()):
+                data = await self._read_some()
+                for message in self._reader.receive_data(data, answers=bool(self._pending)):
                     self._receive(message)
         finally:
             self._end()
@@ -262,7 +263,7 @@ class AmiConnection:
             self.clock_offset = at - (sent_at + self._clock()) / 2
 
     def _receive(self, message: Message) -> None:
-        exchange = self._pending.get(message.action_id)
+        exchange = self._pending.get(message.action_id) if self._pending else None
         if message.response:
             if exchange is not None:
                 exchange.receive_response(message)
@@ -296,7 +297,7 @@ async def connect(
     *,
     on_event: Callable[[Message], None] | None = None,
     wanted: Collection[str] | None = None,
-    variables: Collection[str] | None = None,
+    only: Only | None = None,
     timeouts: AmiTimeouts | None = None,
     clock: Clock = time.time,
 ) -> AsyncIterator[AmiConnection]:
@@ -306,7 +307,7 @@ async def connect(
         peer: Whom to call.
         on_event: Takes each event, in order; quick and synchronous. Without it no events are asked for.
         wanted: Names of the events to read; None reads all. Items of lists that we ask for come in any case.
-        variables: `VarSet` is read for these variables only; None reads all.
+        only: Which of them, see `AmiReader`.
         timeouts: Deadlines of everything that waits for the PBX.
         clock: Our clock, seconds since the epoch.
 
@@ -319,7 +320,7 @@ async def connect(
     timeouts = timeouts or AmiTimeouts()
     stream, writer = await _open(peer, timeouts.connect)
     connection = AmiConnection(
-        stream, writer, on_event=on_event, wanted=wanted, variables=variables, timeouts=timeouts, clock=clock
+        stream, writer, on_event=on_event, wanted=wanted, only=only, timeouts=timeouts, clock=clock
     )
     async with connection.life(peer):
         yield connection

@@ -11,7 +11,7 @@ from vochi_agent.calls.tracker import Tracker
 from vochi_agent.protocols.ami import AmiReader
 
 from .cel import mended, read_rows
-from .translate_ami import VARIABLES, WANTED, translate
+from .translate_ami import ONLY, WANTED, translate
 from .translate_cel import CelTranslator
 
 __all__ = ["replay_ami", "replay_cel"]
@@ -27,7 +27,7 @@ def replay_ami(path: Path, layout: Layout) -> Iterator[CallUpdate]:
         OSError: it cannot be read.
     """
     tracker = Tracker(layout)
-    reader = AmiReader(WANTED, variables=VARIABLES)
+    reader = AmiReader(WANTED, only=ONLY)
     at = 0.0
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):

@@ -20,7 +20,7 @@ from vochi_agent.protocols.ami import Message
 from .ami import AmiClient, AmiConnection, AmiPeer
 from .ari import Ari
 from .clock import epoch_of
-from .translate_ami import VARIABLES, WANTED, snapshot, translate
+from .translate_ami import ONLY, WANTED, snapshot, translate
 
 __all__ = ["PbxWatch"]
 
@@ -83,7 +83,7 @@ class PbxWatch:
             on_connected=self._take_stock,
             on_disconnected=self._on_disconnected,
             wanted=WANTED,
-            variables=VARIABLES,
+            only=ONLY,
             clock=clock,
         )
 

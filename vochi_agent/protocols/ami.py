@@ -9,17 +9,19 @@ only (`CallerIDName` is escaped, the `CallerIDname` of a CEL event is not), and 
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from vochi_agent.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["AmiReader", "Message", "encode_action", "encode_message", "escape_c", "unescape_c"]
+__all__ = ["AmiReader", "Message", "Only", "encode_action", "encode_message", "escape_c", "unescape_c"]
 
 MAX_FRAME_BYTES = 1 << 20
-FRAME_END = b"\r\n\r\n"
+LINE_END = b"\r\n"
+FRAME_END = LINE_END * 2
 EVENT = b"Event: "
 ACTION_ID = b"\r\nActionID: "
-VARIABLE = b"\r\nVariable: "
 
 # The table behind ast_escape_c() in Asterisk's main/utils.c.
 ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v"} | {c: c for c in "\\'\"?"}
@@ -33,49 +35,74 @@ SNAPSHOT_NAMES = ("CallerIDName", "ConnectedLineName")
 RAW_NAME = "EffectiveConnectedLineName"
 RAW_EVENTS = frozenset({"OriginateResponse", "QueueEntry"})
 
+Only = Mapping[str, tuple[str, Collection[str]]]
+
 FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
 class Message:
-    """One frame. `headers` keeps every header in order, repeated and empty ones too; lookups give the first value.
+    """One frame. `headers` has every header in order, repeated and empty ones too; lookups give the first value.
 
-    First, not last: what a stranger can add to a frame (fields of a UserEvent) comes after what Asterisk says itself.
+    First, not last: what a stranger can add to a frame (fields of a UserEvent) comes after what Asterisk says itself,
+    in Asterisk's own spelling, `Name: value`, which goes before `Name:value`.
+
+    A frame off the wire stays bytes and decodes what it is asked for: of twenty headers of an event five are read.
+
+    Attributes:
+        event: The event's name; empty when the frame is no event.
     """
 
-    __slots__ = ("_first", "headers")
+    __slots__ = ("_wire", "event")
 
-    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
-        self.headers = tuple(headers)
-        self._first = dict(reversed(self.headers))
+    def __init__(self, frame: bytes, event: str) -> None:
+        """`frame` is complete, without the empty lines around it; `event` is what its first line says."""
+        self._wire = LINE_END + frame  # so that every header stands behind a line end
+        self.event = event
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values, decoded anew each time."""
+        return _decode(self._wire[len(LINE_END) :], self.event)
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of a header, `default` when there is none."""
-        return self._first.get(name, default)
+        value = self._find(name)
+        return default if value is None else value
+
+    def values(self, names: tuple[str, ...]) -> list[str]:
+        """The first value of each of these headers, empty where there is none."""
+        wire = self._wire
+        if b"\\" in wire:
+            return [self.get(name) for name in names]
+        found: list[str] = []
+        for start in _starts(names):
+            _, there, rest = wire.partition(start)
+            value = rest.partition(LINE_END)[0].decode("utf-8", "replace") if there else self.get(names[len(found)])
+            found.append(value)
+        return found
 
     def __getitem__(self, name: str) -> str:
-        return self._first[name]
+        value = self._find(name)
+        if value is None:
+            raise KeyError(name)
+        return value
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._first
+    def __contains__(self, name: str) -> bool:
+        return self._find(name) is not None
 
     def all(self, name: str) -> list[str]:
         """Every value of a repeated header, in order (`Output`, `Variable`, `ChanVariable`)."""
         return [value for header, value in self.headers if header == name]
 
     @property
-    def event(self) -> str:
-        """The event's name; empty when the frame is no event."""
-        return self._opening("Event")
-
-    @property
     def response(self) -> str:
         """`Success`, `Error`, `Goodbye`; empty when the frame is no response."""
-        return self._opening("Response")
+        return _opening(self._wire[len(LINE_END) :], b"Response")
 
     @property
     def action_id(self) -> str:
         """The action this frame answers; events of other people's actions carry one too."""
-        return self._first.get("ActionID", "")
+        return self.get("ActionID")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and self.headers == other.headers
@@ -85,22 +112,37 @@ class Message:
 
     def __repr__(self) -> str:
         # Values may be phone numbers and secrets, and a repr ends in logs.
-        opening = ": ".join(self.headers[0]) if self.headers else "empty"
-        return f"<Message {opening}, {len(self.headers)} headers>"
+        headers = self.headers
+        return f"<Message {': '.join(headers[0])}, {len(headers)} headers>"
 
-    def _opening(self, kind: str) -> str:
-        return self.headers[0][1] if self.headers and self.headers[0][0] == kind else ""
+    def _find(self, name: str) -> str | None:
+        _, there, rest = self._wire.partition(_start(name))
+        if there:
+            value = rest.partition(LINE_END)[0].decode("utf-8", "replace")
+            return unescape_c(value) if "\\" in value and _is_escaped(self.event, name) else value
+        if LINE_END + name.encode() in self._wire:  # `Name:value`, or a longer name
+            return next((value for header, value in self.headers if header == name), None)
+        return None
+
+
+class _Kind(NamedTuple):
+    """How events of one name are read: all, or those with one of some values behind the line that starts so."""
+
+    event: str
+    start: bytes = b""
+    values: frozenset[bytes] | None = None
 
 
 class AmiReader:
     """Turns a byte stream into messages.
 
-    An event whose name is not wanted is dropped before it is decoded, unless it carries an ActionID: then it may be
-    an item of a list somebody asked for. Skipping costs 0.4 µs a frame, reading one 4 µs.
+    An event that is not wanted is dropped before anything of it is decoded, unless it carries an ActionID: then it may
+    be an item of a list somebody asked for.
 
     Args:
         wanted: Names of the events to read; None reads all.
-        variables: With it, `VarSet` is read for these variables only. VarSet is half of what a PBX says.
+        only: Of these events only such with one of some values in a header: name, header and values, as in
+            `{"VarSet": ("Variable", {"DIALSTATUS"})}`. VarSet is half of what a PBX says.
         max_frame: Bytes a frame may have.
 
     Attributes:
@@ -112,18 +154,21 @@ class AmiReader:
         wanted: Collection[str] | None = None,
         max_frame: int = MAX_FRAME_BYTES,
         *,
-        variables: Collection[str] | None = None,
+        only: Only | None = None,
     ) -> None:
         self.banner: str | None = None
-        self._wanted = None if wanted is None else frozenset(name.encode() for name in wanted)
-        self._variables = None if variables is None else frozenset(name.encode() for name in variables)
+        self._reads_all = wanted is None
+        self._kinds = {EVENT + name.encode(): _kind(name, only or {}) for name in wanted or ()}
         self._max_frame = max_frame
         self._buffer = bytearray()
         self._searched = 0
         self._started = False
 
-    def receive_data(self, data: bytes) -> list[Message]:
+    def receive_data(self, data: bytes, *, answers: bool = True) -> list[Message]:
         """The messages that `data` completes, in order.
+
+        Args:
+            answers: Somebody waits for the answer of an action; without, an ActionID does not save an unwanted event.
 
         Raises:
             RemoteProtocolError: a frame is longer than `max_frame`; nothing of `data` is returned.
@@ -142,7 +187,7 @@ class AmiReader:
                 self._check_size(frame)
         self._buffer = bytearray(tail)
         self._searched = len(tail)
-        return [_decode(frame) for frame in frames if self._is_wanted(frame)]
+        return list(self._read(frames, answers=answers))
 
     def receive_eof(self) -> int:
         """The peer closed. Returns how many bytes of an unfinished frame are lost with it."""
@@ -153,7 +198,7 @@ class AmiReader:
 
     def _start(self) -> bool:
         """Take the banner off the stream; False while the first line is not complete."""
-        end = self._buffer.find(b"\r\n")
+        end = self._buffer.find(LINE_END)
         if end < 0:
             self._check_size(self._buffer)
             return False
@@ -163,25 +208,26 @@ class AmiReader:
             del self._buffer[: end + 2]
         return True
 
-    def _is_wanted(self, frame: bytes) -> bool:
-        if not frame.startswith(EVENT):
-            # Some events (a TestEvent of 22.10) end in two empty lines, so the next frame opens with one.
-            frame = frame.lstrip(b"\r\n")
-            if not frame.startswith(EVENT):
-                return bool(frame)
-        if self._wanted is None:
-            return True
-        end = frame.find(b"\r\n")
-        name = frame[len(EVENT) : end] if end > 0 else frame[len(EVENT) :]
-        if name in self._wanted and (name != b"VarSet" or self._is_wanted_variable(frame)):
-            return True
-        return ACTION_ID in frame
+    def _read(self, frames: Iterable[bytes], *, answers: bool) -> Iterator[Message]:
+        kinds, looks_closer = self._kinds, answers or self._reads_all
+        for frame in frames:
+            kind = kinds.get(frame.partition(LINE_END)[0])
+            if kind is not None:
+                event, start, values = kind
+                if values is None or frame.partition(start)[2].partition(LINE_END)[0] in values:
+                    yield Message(frame, event)
+                    continue
+            if looks_closer or not frame.startswith(EVENT):
+                yield from self._read_other(frame, answers=answers)
 
-    def _is_wanted_variable(self, frame: bytes) -> bool:
-        if self._variables is None:
-            return True
-        start = frame.find(VARIABLE) + len(VARIABLE)
-        return frame[start : frame.find(b"\r\n", start)] in self._variables
+    def _read_other(self, frame: bytes, *, answers: bool) -> Iterator[Message]:
+        """A frame that does not begin as an event that is wanted."""
+        bare = frame.lstrip(LINE_END)
+        if len(bare) < len(frame):
+            # Some events (a TestEvent of 22.10) end in two empty lines, so the next frame opens with one.
+            yield from self._read([bare] if bare else (), answers=answers)
+        elif self._reads_all or not frame.startswith(EVENT) or (answers and ACTION_ID in frame):
+            yield Message(frame, _opening(frame, b"Event"))
 
     def _check_size(self, frame: bytes | bytearray) -> None:
         if len(frame) > self._max_frame:
@@ -221,15 +267,35 @@ def unescape_c(text: str) -> str:
     return ESCAPED.sub(lambda match: UNESCAPES[match[1]], text)
 
 
-def _decode(frame: bytes) -> Message:
-    text = frame.decode(errors="replace").lstrip("\r\n")
+def _kind(event: str, only: Only) -> _Kind:
+    if event not in only:
+        return _Kind(event)
+    header, values = only[event]
+    return _Kind(event, _start(header), frozenset(value.encode() for value in values))
+
+
+@lru_cache(maxsize=1024)
+def _start(name: str) -> bytes:
+    """What stands before the value of a header, the way Asterisk writes them all."""
+    return b"\r\n%b: " % name.encode()
+
+
+@lru_cache(maxsize=1024)
+def _starts(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(_start(name) for name in names)
+
+
+def _opening(frame: bytes, kind: bytes) -> str:
+    """What the first line says, when it says that the frame is of this kind."""
+    name, _, value = frame.partition(LINE_END)[0].partition(b":")
+    return value.decode(errors="replace").removeprefix(" ") if name == kind else ""
+
+
+def _decode(frame: bytes, event: str) -> tuple[tuple[str, str], ...]:
     # Not splitlines(): a caller's name may hold U+2028 or \x85, which are no line ends on this wire.
-    parts = [line.partition(":") for line in text.split("\r\n")]
-    headers = [(name, value.removeprefix(" ")) for name, _, value in parts]
-    if "\\" in text:
-        event = headers[0][1]
-        headers = [(name, unescape_c(value) if _is_escaped(event, name) else value) for name, value in headers]
-    return Message(headers)
+    parts = [line.partition(":") for line in frame.decode(errors="replace").split("\r\n")]
+    headers = ((name, value.removeprefix(" ")) for name, _, value in parts)
+    return tuple((name, unescape_c(value) if _is_escaped(event, name) else value) for name, value in headers)
 
 
 def _is_escaped(event: str, header: str) -> bool:

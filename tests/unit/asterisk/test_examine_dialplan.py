@@ -1,15 +1,15 @@
 """What the priorities that Asterisk lists show of who is asked and who gives names."""
 
+from tests.support.ami_messages import message
 from vochi_agent.asterisk.examine_dialplan import judge_dialplan
 from vochi_agent.diagnosis import Level
-from vochi_agent.protocols.ami import Message
 
 ASKS = ("from-trunk", "GoSub", "vochi,callerid,1(0901,${EXTEN})")
 
 
 def judged(*entries: tuple[str, str, str]) -> list[tuple[Level, str]]:
     listed = [
-        Message([("Event", "ListDialplan"), ("Context", context), ("Application", application), ("AppData", data)])
+        message([("Event", "ListDialplan"), ("Context", context), ("Application", application), ("AppData", data)])
         for context, application, data in entries
     ]
     return [(finding.level, finding.sentence) for finding in judge_dialplan("dialplan 0901", listed)]

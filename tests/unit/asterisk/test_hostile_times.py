@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests.support.ami_messages import message
 from vochi_agent.asterisk.clock import epoch_of
 from vochi_agent.asterisk.translate_ami import snapshot, translate
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.config import Address, AsteriskConfig, Enterprise, Line, SecretStr
-from vochi_agent.protocols.ami import Message
 
 RECEIVED = 1_795_170_244.0
 LAYOUT = Layout(
@@ -39,7 +39,7 @@ def test_an_event_with_an_impossible_time_is_taken_at_the_moment_it_came(text: s
     tracker = Tracker(LAYOUT)
     updates = []
     for event in ("Newchannel", "Hangup"):
-        fact = translate(Message([("Event", event), ("ChannelState", "4"), *channel]), RECEIVED)
+        fact = translate(message([("Event", event), ("ChannelState", "4"), *channel]), RECEIVED)
         assert fact is not None
         assert fact.at == RECEIVED
         updates += tracker.receive(fact)
@@ -50,6 +50,6 @@ def test_an_event_with_an_impossible_time_is_taken_at_the_moment_it_came(text: s
 
 @pytest.mark.parametrize("duration", ["9" * 4000 + ":00:00", "99999:00:00", "-1:00:00", "1:2", "a:b:c", "²:00:00"])
 def test_an_impossible_age_is_none(duration: str) -> None:
-    row = Message([("Event", "CoreShowChannel"), ("Uniqueid", "1.1"), ("Duration", duration)])
+    row = message([("Event", "CoreShowChannel"), ("Uniqueid", "1.1"), ("Duration", duration)])
 
     assert snapshot(RECEIVED, [row], [], {}).channels[0].age == 0.0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ami_messages import message
 from vochi_agent.asterisk.masking import Mask
 from vochi_agent.asterisk.recorder import Recorder
 from vochi_agent.asterisk.replay import replay_ami
@@ -42,8 +43,8 @@ def without_numbers(call: Call) -> dict[str, object]:
 
 
 def values(path: Path) -> Iterator[str]:
-    for message in AmiReader().receive_data(path.read_bytes()):
-        yield from (value for _, value in message.headers)
+    for event in AmiReader().receive_data(path.read_bytes()):
+        yield from (value for _, value in event.headers)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,8 +144,8 @@ def test_variables_that_nobody_reads_are_emptied():
 def test_every_recorded_event_says_when_it_happened():
     stream = io.BytesIO()
     recorder = Recorder(stream, None, lambda: 1795170244.5)
-    recorder.receive(Message([("Event", "Hangup"), ("Note", "two\nlines")]))
-    recorder.receive(Message([("Response", "Success")]))
+    recorder.receive(Message(b"Event: Hangup\r\nNote: two\nlines", "Hangup"))
+    recorder.receive(message([("Response", "Success")]))
 
     events = AmiReader().receive_data(stream.getvalue())
 

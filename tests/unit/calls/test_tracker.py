@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vochi_agent.asterisk.translate_ami import VARIABLES, WANTED, translate
+from vochi_agent.asterisk.translate_ami import ONLY, WANTED, translate
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Origin
 from vochi_agent.calls.evidence import MAX_LEGS
@@ -27,7 +27,7 @@ relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 
 
 def read(name, chunks=(1 << 20,)):
-    reader = AmiReader(WANTED, variables=VARIABLES)
+    reader = AmiReader(WANTED, only=ONLY)
     data = (SCENARIOS / name / "ami.raw").read_bytes()
     events, at, turn = [], 0, 0
     while at < len(data):

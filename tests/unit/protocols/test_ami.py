@@ -168,6 +168,14 @@ def test_colons_and_leading_blanks_of_a_value_stay() -> None:
     assert message.get("no colon", "missing") == ""
 
 
+def test_another_spelling_of_a_header_counts_when_there_is_none_as_asterisk_writes_it() -> None:
+    (message,) = read(BANNER, b"Event: E\r\nA:1\r\nB:2\r\nC\r\nA: 3\r\n\r\n")
+
+    assert message.values(("A", "B", "C", "D")) == ["3", "2", "", ""]
+    assert [message.get(name, "-") for name in "ABCD"] == ["3", "2", "", "-"]
+    assert message.headers == (("Event", "E"), ("A", "1"), ("B", "2"), ("C", ""), ("A", "3"))
+
+
 def test_repeated_headers_keep_their_order_and_lookups_give_the_first() -> None:
     (message,) = read(BANNER, b"Response: Success\r\nActionID: 3\r\nOutput: one\r\nOutput: \r\nOutput: two\r\n\r\n")
 
@@ -177,7 +185,7 @@ def test_repeated_headers_keep_their_order_and_lookups_give_the_first() -> None:
 
 
 def test_missing_headers() -> None:
-    message = Message([("Event", "Hangup")])
+    (message,) = read(BANNER, b"Event: Hangup\r\n\r\n")
 
     assert message.get("Cause") == ""
     assert message.get("Cause", "0") == "0"
@@ -194,7 +202,7 @@ def test_only_the_first_header_says_what_a_frame_is() -> None:
 
 
 def test_the_repr_shows_no_values() -> None:
-    message = Message([("Event", "Newchannel"), ("CallerIDNum", "375290000001")])
+    (message,) = read(BANNER, b"Event: Newchannel\r\nCallerIDNum: 375290000001\r\n\r\n")
 
     assert repr(message) == "<Message Event: Newchannel, 2 headers>"
 
@@ -217,11 +225,19 @@ def test_the_repr_shows_no_values() -> None:
     ],
 )
 def test_an_event_is_read_when_its_name_is_wanted_or_it_may_answer_an_action(frame: bytes, *, kept: bool) -> None:
-    reader = AmiReader({"Hangup", "VarSet"}, variables={"DIALSTATUS"})
+    reader = AmiReader({"Hangup", "VarSet"}, only={"VarSet": ("Variable", {"DIALSTATUS"})})
 
     messages = reader.receive_data(BANNER + b"Event: Hangup\r\n\r\n" + frame + b"\r\n\r\n")
 
     assert kept == (len(messages) == 2)
+
+
+def test_an_action_id_saves_no_event_while_nobody_waits_for_an_answer() -> None:
+    item = BANNER + b"Event: CoreShowChannel\r\nActionID: 4\r\n\r\nResponse: Success\r\nActionID: 4\r\n\r\n"
+
+    assert [message.event for message in AmiReader({"Hangup"}).receive_data(item)] == ["CoreShowChannel", ""]
+    assert [message.event for message in AmiReader({"Hangup"}).receive_data(item, answers=False)] == [""]
+    assert len(AmiReader().receive_data(item, answers=False)) == 2
 
 
 def test_every_variable_is_read_unless_some_are_named() -> None:
@@ -257,7 +273,7 @@ def test_a_greeting_without_an_end_is_refused_at_the_limit() -> None:
 
 @given(st.binary(max_size=300), st.integers(min_value=1, max_value=20))
 def test_garbage_gives_messages_or_a_protocol_error_and_nothing_else(garbage: bytes, size: int) -> None:
-    reader = AmiReader({"Hangup"}, max_frame=100, variables={"X"})
+    reader = AmiReader({"Hangup"}, max_frame=100, only={"Hangup": ("Cause", {"16"})})
     try:
         for start in range(0, len(garbage), size):
             for message in reader.receive_data(garbage[start : start + size]):
