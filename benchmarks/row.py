@@ -25,7 +25,8 @@ class Reach:
         return (self.at_least is None or figure >= self.at_least) and (self.at_most is None or figure <= self.at_most)
 
     def __str__(self) -> str:
-        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        bound = self.at_most if self.at_least is None else self.at_least
+        return f"{'≤' if self.at_least is None else '≥'} {bound:{',.0f' if bound and bound >= 1000 else '.3g'}}"  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
