@@ -8,6 +8,7 @@ aside, each time for longer; when none does, it is the CRM that is away, and the
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,8 +102,9 @@ class CallBooks:
         self._queue = queue
         self._metrics = metrics
         self._pace = pace
-        self._workers = [
-            _Worker(
+        self._workers: dict[str, list[_Worker]] = {}
+        for number, book in books:
+            worker = _Worker(
                 number,
                 book,
                 queue=queue,
@@ -111,18 +113,17 @@ class CallBooks:
                 metrics=metrics,
                 pace=pace,
             )
-            for number, book in books
-        ]
+            self._workers.setdefault(number, []).append(worker)
 
-    def wake(self) -> None:
-        """Calls were stored."""
-        for worker in self._workers:
+    def wake(self, enterprise_number: str) -> None:
+        """Calls of an enterprise were stored."""
+        for worker in self._workers.get(enterprise_number, ()):
             worker.wake()
 
     async def run(self) -> None:
         """Write for ever; a bug in one CRM's adapter delays no other."""
         async with asyncio.TaskGroup() as tasks:
-            for worker in self._workers:
+            for worker in itertools.chain.from_iterable(self._workers.values()):
                 tasks.create_task(bulkhead(worker.name, worker.run), name=worker.name)
             while self._workers:
                 await self._show()

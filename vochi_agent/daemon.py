@@ -268,7 +268,7 @@ def _layouts(enterprises: Iterable[Enterprise]) -> dict[str, tuple[Enterprise, L
 
 
 def _stored(crms: Crms, chats: Chats, sites: Sites, call: Call) -> None:
-    crms.books.wake()
+    crms.books.wake(call.enterprise_number)
     chats.call_backs.wake()
     sites.stored(call)
 

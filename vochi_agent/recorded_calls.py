@@ -78,9 +78,9 @@ class RecordedCalls:
         *,
         render: Callable[[str], Renderer],
         cards_changed: Callable[[], None],
-        kept: Callable[[], None],
+        kept: Callable[[str], None],
     ) -> None:
-        """`render`: the cards of an enterprise's calls; `cards_changed` wakes who sends them, `kept` who tells CRMs."""
+        """`render`: the cards of an enterprise; `cards_changed` wakes who sends them, `kept` who tells its CRMs."""
         self._at = folders
         self._store = store
         self._render = render
@@ -106,7 +106,7 @@ class RecordedCalls:
         render = self._render(call.enterprise_number)
         if await self._store.calls.recorded(call.enterprise_number, call.linkedid, file, render):
             self._cards_changed()
-        self._kept()
+        self._kept(call.enterprise_number)
 
     async def _file(self, enterprise_number: str, linkedid: str) -> Path | None:
         call = await self._store.reports.call(linkedid, enterprise_number)

@@ -320,13 +320,45 @@ async def test_a_conversation_waits_for_its_recording_and_a_missed_call_for_noth
 
         await until(passed, within=5)
         await store.calls.recorded("0901", "1.0", "2026/11/20/1.0.wav", no_cards)
-        call_books.wake()
+        call_books.wake("0901")
         await until(lambda: nothing_waits(store), within=5)
 
     assert [(post.call.linkedid, post.call.recording) for post in book.asked] == [
         ("1.1", None),
         ("1.0", "2026/11/20/1.0.wav"),
     ]
+
+
+async def test_a_stored_call_costs_the_crms_of_other_enterprises_nothing(books_store: PostgresStore) -> None:
+    asked: list[str] = []
+
+    class Counted(Outbox):
+        async def claim(self, enterprise_number: str, crm: str) -> Post | None:
+            asked.append(enterprise_number)
+            return await super().claim(enterprise_number, crm)
+
+    books = [(number, Book()) for number in ("0901", "0902", "0903")]
+    call_books = CallBooks(
+        books,
+        Counted(books_store.database),
+        ours=lambda _: True,
+        recording_url=lambda _: "",
+        metrics=Metrics(),
+        pace=replace(QUICK, look_again=3600.0),
+    )
+    task = asyncio.create_task(call_books.run())
+
+    async def looked(times: int) -> bool:
+        return len(asked) >= times
+
+    await until(lambda: looked(3), within=5)
+    await books_store.calls.record(call(0), no_cards)
+    call_books.wake("0901")
+    await until(lambda: nothing_waits(books_store), within=5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert asked.count("0902") == asked.count("0903") == 1
 
 
 async def test_a_recording_that_never_comes_is_not_waited_for_for_ever(books_store: PostgresStore) -> None:

@@ -102,7 +102,9 @@ async def office(store: PostgresStore, tmp_path: Path) -> AsyncIterator[Office]:
         config = Config.model_validate({"http": {"public_url": "http://pbx.example/"}, "enterprises": [enterprise]})
         folders = RecordingFolders(config)
         render = renderer(config.enterprises[0], config, recording_link=lambda linkedid: folders.link("0901", linkedid))
-        recorded = RecordedCalls(folders, store, render=lambda _: render, cards_changed=lambda: None, kept=lambda: None)
+        recorded = RecordedCalls(
+            folders, store, render=lambda _: render, cards_changed=lambda: None, kept=lambda _: None
+        )
         routes += recorded.routes()
         async with serving(Address("127.0.0.1", 0), routes) as address:
             folders._public_url = f"http://{address}/"
