@@ -7,14 +7,16 @@ A bug in a far end stays there (`bulkhead`), one in the store ends the process: 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from vochi_agent.config import notify_socket, watchdog_interval_s
 from vochi_agent.daemon import Daemon
 from vochi_agent.errors import NotReachable, VochiError
-from vochi_agent.heartbeat import Heartbeat
+from vochi_agent.heartbeat import Door, Heartbeat
 from vochi_agent.stalls import watch_stalls
 from vochi_agent.supervisor import Backoff, bulkhead, keep_running
 from vochi_agent.systemd import Notifier
@@ -34,9 +36,7 @@ DRAIN_S: Final = 6.0
 async def living(daemon: Daemon) -> AsyncIterator[None]:
     """Run everything while the block runs."""
     notifier = Notifier(notify_socket())
-
-    async def answers() -> bool:
-        return await daemon.fastagi.probe(PROBE_TIMEOUT_S)
+    door = Door(partial(daemon.fastagi.probe, PROBE_TIMEOUT_S), time.monotonic)
 
     async with asyncio.TaskGroup() as tasks:
 
@@ -55,12 +55,12 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("missed calls", bulkhead("the missed calls", daemon.chats.call_backs.run)),
             start("live cards", bulkhead("the live cards", daemon.chats.live.run)),
             start("stalls", watch_stalls(daemon.metrics.loop_stall_seconds.observe)),
-            start("status", _report(daemon, notifier, answers)),
+            start("status", _report(daemon, notifier, door.answers)),
         ]
         intake = []
         for number, site in daemon.sites.items():
             intake.append(start(f"pbx of {number}", bulkhead(f"the PBX of {number}", site.watch.run)))
-            beat = Heartbeat(daemon.config.daemon.instance, site.watch.ami, answers)
+            beat = Heartbeat(daemon.config.daemon.instance, site.watch.ami, door.answers)
             intake.append(start(f"heartbeat of {number}", bulkhead(f"the heartbeat of {number}", beat.run)))
             intake.append(start(f"watched time of {number}", bulkhead(f"the ledger of {number}", site.keeper.run)))
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
