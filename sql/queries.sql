@@ -966,8 +966,10 @@ WHERE enterprise_number = $1 AND ended_at >= $2 AND partial AND source = 'live' 
 ORDER BY started_at;
 
 -- name: take_ownership
--- Makes this session the one that writes an enterprise's calls, unless another session is. $1 enterprise
-SELECT pg_try_advisory_lock(hashtext('vochi-agent owner'), hashtext($1)) AS taken;
+-- Makes this session the one that writes the calls of enterprises, but of those of which another session is.
+-- $1 enterprises
+SELECT number, pg_try_advisory_lock(hashtext('vochi-agent owner'), hashtext(number)) AS taken
+FROM unnest($1::text[]) AS wanted (number);
 
 -- name: allow_time
 -- The statements of this transaction look at whole tables and may take so long. $1 a time with its unit

@@ -34,6 +34,7 @@ from vochi_agent.routing import Routing
 from vochi_agent.site import Site, Sites
 from vochi_agent.store.embedded import EmbeddedPostgres
 from vochi_agent.store.news import CustomerNews
+from vochi_agent.store.ownership import Ownership
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.remembered import RememberedCustomers
 from vochi_agent.store.spool import DiskSpool
@@ -54,6 +55,7 @@ class Daemon:
     Attributes:
         embedded: The PostgreSQL of our own, None with a real one.
         sites: By enterprise: its PBX and what belongs to it.
+        ownership: The claims on the database's locks that decide whose calls are ours to write.
         schema_ready: Set when the database has our schema.
         parts: What readiness is read from.
     """
@@ -70,6 +72,7 @@ class Daemon:
     crms: Crms
     recorded_calls: RecordedCalls
     sites: Sites
+    ownership: Ownership
     schema_ready: asyncio.Event
     fastagi: FastAgiServer
     parts: Parts
@@ -256,6 +259,7 @@ async def assembled(
             crms=spoken,
             recorded_calls=recorded_calls,
             sites=sites,
+            ownership=Ownership(store.database, {number: site.turn for number, site in sites.items()}),
             schema_ready=ready,
             fastagi=fastagi,
             parts=parts,

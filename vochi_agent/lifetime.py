@@ -54,6 +54,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             start("recordings", bulkhead("the search for recordings", daemon.recorded_calls.search.run)),
             start("missed calls", bulkhead("the missed calls", daemon.chats.call_backs.run)),
             start("live cards", bulkhead("the live cards", daemon.chats.live.run)),
+            start("ownership", keep_running("the ownership of calls", daemon.ownership.run)),
             start("stalls", watch_stalls(daemon.metrics.loop_stall_seconds.observe)),
             start("status", _report(daemon, notifier, door.answers)),
         ]
@@ -66,8 +67,6 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
             intake.append(start(f"recovery of {number}", bulkhead(f"the recovery of {number}", site.recoverer.run)))
             intake.append(start(f"sweeping of {number}", bulkhead(f"the sweeping of {number}", site.sweeper.run)))
             intake.append(start(f"retention of {number}", bulkhead(f"the retention of {number}", site.retention.run)))
-            claim = keep_running(f"the ownership of {number}", site.ownership.run)
-            work.append(start(f"ownership of {number}", claim))
         for changes in daemon.crms.changes:
             name = f"the changes of {changes.source} of {changes.enterprise_number}"
             intake.append(start(name, bulkhead(name, changes.run)))

@@ -27,7 +27,6 @@ from vochi_agent.ports import CustomerDirectory, Renderer
 from vochi_agent.recoverer import Recoverer
 from vochi_agent.recovery import Recovery
 from vochi_agent.retention import Kind, Retention
-from vochi_agent.store.ownership import Ownership
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.sweeping import Sweeper
 from vochi_agent.watching import WatchKeeper
@@ -46,7 +45,6 @@ class Site:
         click_to_call: Places calls, for the interfaces that people click in.
         control: Hangs up, hands over and listens, for the same.
         duty: Whether its calls are ours to write.
-        ownership: The claim on the database's lock that decides it.
         keeper: Writes down what time was watched.
         recoverer: Finds what happened in the rest.
         sweeper: Takes back live cards that nothing else ends.
@@ -90,6 +88,7 @@ class Site:
         self._call_log = call_log
         self._announce = announce
         self.duty = Duty(call_log.tell, clock=time.monotonic)
+        self._turn_is_ours = False  # known, while duty.ours is also the answer of one who could not ask yet
         peer = AriPeer.of(enterprise.asterisk)
         ari = Ari(peer, session) if peer else None
         self.watch = PbxWatch(
@@ -112,7 +111,6 @@ class Site:
             primary_source=enterprise.primary_source,
             clock=time.time,
         )
-        self.ownership = Ownership(store.database, self.number, self._turn)
         self.keeper = WatchKeeper(
             self.number,
             store.watched,
@@ -134,7 +132,7 @@ class Site:
             self.number,
             store.old_rows,
             terms=terms,
-            may=lambda: self.ownership.held is True and call_log.state.waiting == 0,
+            may=lambda: self._turn_is_ours and call_log.state.waiting == 0,
             clock=lambda: datetime.fromtimestamp(time.time(), UTC),
             ready=ready,
             metrics=metrics,
@@ -165,8 +163,9 @@ class Site:
             filled=filled,
         )
 
-    def _turn(self, held: bool) -> None:
-        """The daemon that does not write must not say what was written."""
+    def turn(self, held: bool) -> None:
+        """The turn is ours from here on, or another daemon's: who does not write must not say what was written."""
+        self._turn_is_ours = held
         self.duty.changed(held)
         if not held:
             self.keeper.interrupted()
