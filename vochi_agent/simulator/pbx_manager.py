@@ -97,9 +97,12 @@ class Manager:
 
     def publish(self, event_class: str, headers: Headers) -> None:
         """Send an event to every session that may read its class."""
-        frame = encode_message(headers)
+        self.send(event_class, encode_message(headers))
+
+    def send(self, event_class: str, frames: bytes) -> None:
+        """Send events that are encoded already to every session that may read their class."""
         for session in tuple(self._sessions):
-            session.tell(event_class, frame)
+            session.tell(event_class, frames)
 
     def disconnect(self) -> None:
         """Cut every session, as a restart of Asterisk or of the network does."""
