@@ -24,7 +24,7 @@ from tests.support.postgres import PostgresServer
 from vochi_agent.simulator.pbx import Pbx, User
 from vochi_agent.store.installations import find_installation
 
-__all__ = ["Offices", "cpu_seconds", "pin", "postgres"]
+__all__ = ["CHAT", "DAEMON_CORE", "OUR_CORE", "PATIENCE_S", "Offices", "cpu_seconds", "pin", "postgres"]
 
 CORES: Final = sorted(os.sched_getaffinity(0))
 DAEMON_CORE, OUR_CORE = CORES[0], CORES[-1]

@@ -3,6 +3,7 @@
 Invariant: plain JSON values, no secrets, no phone numbers but those of calls that go on now.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ def overview(
 
     def look() -> Mapping[str, object]:
         now = parts()
-        calls = [call.as_json() for watch in watches.values() for call in watch.tracker.live()]
+        live = itertools.chain.from_iterable(watch.tracker.live() for watch in watches.values())
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -54,8 +55,8 @@ def overview(
             "parts": {name: {"up": part.up, "detail": part.detail} for name, part in now.items()},
             "pbx": {number: _pbx(watch) for number, watch in watches.items()},
             "fastagi": {"host": fastagi.host, "port": fastagi.port},
-            "calls_live": len(calls),
-            "calls": calls[:MAX_CALLS_SHOWN],
+            "calls_live": sum(len(watch.tracker.live_linkedids) for watch in watches.values()),
+            "calls": [call.as_json() for call in itertools.islice(live, MAX_CALLS_SHOWN)],
             "calls_waiting": _count(metrics, "vochi_calls_waiting"),
             "spool": {
                 "calls": _count(metrics, "vochi_spool_calls"),
@@ -79,7 +80,7 @@ def _pbx(watch: PbxWatch) -> Mapping[str, object]:
         "clock_offset": None if state.clock_offset is None else round(state.clock_offset, 3),
         "login_refused": state.login_refused,
         "error": state.last_error,
-        "calls_live": sum(1 for _ in watch.tracker.live()),
+        "calls_live": len(watch.tracker.live_linkedids),
         "channels": watch.tracker.open_channels,
     }
 

@@ -189,7 +189,7 @@ class Site:
     def _calls_that_go_on(self) -> Collection[str] | None:
         if not self.duty.ours or not self.watch.connected:
             return None
-        return [call.linkedid for call in self.watch.tracker.live()]
+        return self.watch.tracker.live_linkedids
 
     async def _announced(self, calls: Sequence[Call]) -> None:
         log.warning(

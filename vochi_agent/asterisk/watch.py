@@ -160,4 +160,4 @@ class PbxWatch:
         while True:
             await asyncio.sleep(TICK_S)
             self._tell_all(self.tracker.expire(self.pbx_time()))
-            self._live.set(sum(1 for _ in self.tracker.live()))
+            self._live.set(len(self.tracker.live_linkedids))

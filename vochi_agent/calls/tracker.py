@@ -79,7 +79,7 @@ class Tracker:
                 if call is not None and call.legs[uniqueid].ended is None:
                     self._end_unseen(call, [call.legs[uniqueid]], since)
         for call in self._groups:
-            if call.open and now - call.last_event >= SILENT_CALL_S:
+            if now - call.last_event >= SILENT_CALL_S and call.open:
                 self._end_unseen(call, call.legs.values(), call.last_event)
         self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
         self._groups.forget(now)
@@ -119,6 +119,11 @@ class Tracker:
         for call in self._groups:
             if call.open and call.phase is not None:
                 yield progress(call, call.phase, call.last_event, call.told_agents)
+
+    @property
+    def live_linkedids(self) -> list[str]:
+        """By what names the calls that go on now were told last; a walk, while `live` reads each one's number anew."""
+        return [call.told_linkedid for call in self._groups if call.phase is not None and call.open]
 
     def unanswered(self, uniqueid: str) -> list[tuple[str, str]]:
         """Telephones that are dialled or ring now in the call of a channel: their own uniqueids and extensions."""

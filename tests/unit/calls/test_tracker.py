@@ -86,6 +86,16 @@ def test_lost_and_repeated_events_never_give_two_records_of_one_customer(data, n
     assert max(Counter(call.linkedid for call in inbound).values(), default=1) == 1
 
 
+def test_live_calls_have_the_names_they_were_told_under():
+    """In every recording, after every event."""
+    for name in NAMES:
+        tracker, told = Tracker(LAYOUT), set()
+        for event in EVENTS[name]:
+            told |= {update.linkedid for update in tracker.receive(event) if isinstance(update, CallProgress)}
+            assert tracker.live_linkedids == [call.linkedid for call in tracker.live()], (name, event)
+            assert told.issuperset(tracker.live_linkedids)
+
+
 @relaxed
 @given(data=st.data())
 def test_independent_calls_do_not_disturb_each_other(data):
