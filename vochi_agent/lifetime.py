@@ -33,8 +33,8 @@ DRAIN_S: Final = 6.0
 
 
 @asynccontextmanager
-async def living(daemon: Daemon) -> AsyncIterator[None]:
-    """Run everything while the block runs."""
+async def living(daemon: Daemon) -> AsyncIterator[Notifier]:
+    """Run everything while the block runs; what else systemd is to be told, the block may tell."""
     notifier = Notifier(notify_socket())
     door = Door(partial(daemon.fastagi.probe, PROBE_TIMEOUT_S), time.monotonic)
 
@@ -76,7 +76,7 @@ async def living(daemon: Daemon) -> AsyncIterator[None]:
         notifier.ready("answers FastAGI")
         log.info("ready: %d enterprises", len(daemon.config.enterprises), extra={"action": "ready"})
         try:
-            yield
+            yield notifier
         finally:
             notifier.stopping()
             for task in intake:

@@ -36,7 +36,9 @@ class Notifier:
 
     def reloading(self) -> None:
         """The configuration is being read again; `ready` ends it."""
-        # systemd tells this from an earlier reload by the monotonic time (Type=notify-reload requires it).
+        # systemd 253 and later tell this from an earlier reload by the monotonic time (Type=notify-reload requires it),
+        # older ones read the first line alone. With Type=notify `systemctl reload` waits for `ready` as well, unless it
+        # heard of the end of ExecReload first (seen on 252 of Debian 12).
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -73,6 +74,34 @@ async def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path: Pat
 
     assert told.index("READY=1") < told.index("WATCHDOG=1") < told.index("STOPPING=1")
     assert "STATUS=waiting for" in told
+
+
+async def test_systemd_is_told_when_a_reload_begins_and_is_over_also_a_refused_one(tmp_path: Path) -> None:
+    """RELOADING with the time it began at, then READY, without which `systemctl reload` would wait for ever."""
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(0)
+        daemon = DaemonProcess.of(tmp_path / "daemon", ami_port=free_port(), secret="s")
+        daemon.environment |= {"NOTIFY_SOCKET": str(address)}
+        loop = asyncio.get_running_loop()
+
+        async def told(wanted: str) -> str:
+            async with asyncio.timeout(15):
+                while not (message := (await loop.sock_recv(systemd, 4096)).decode()).startswith(wanted):
+                    pass
+            return message
+
+        async with daemon:
+            await told("READY=1")
+            os.kill(daemon.pid, signal.SIGHUP)
+            assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", await told("RELOADING=1"))
+            assert await told("READY=1") == "READY=1\nSTATUS=lines, agents and chats are read again"
+
+            daemon.config.write_text("[broken")
+            os.kill(daemon.pid, signal.SIGHUP)
+            await told("RELOADING=1")
+            assert await told("READY=1") == "READY=1\nSTATUS=the new configuration is refused, the old one stays"
 
 
 @pytest.mark.parametrize("door", ["agi_port", "http_port"])

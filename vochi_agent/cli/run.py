@@ -5,6 +5,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
@@ -13,6 +14,7 @@ from vochi_agent.daemon import Daemon, assembled
 from vochi_agent.errors import ConfigError
 from vochi_agent.lifetime import living
 from vochi_agent.log import set_level, set_up
+from vochi_agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +44,26 @@ async def _until_stopped(config: Config, load_again: Callable[[], Config]) -> No
     # Unhandled it would end the process; until there is a daemon to reload it is kept.
     early = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, early.set)
-    async with assembled(config) as daemon, living(daemon):
-        loop.add_signal_handler(signal.SIGHUP, _reload, daemon, load_again)
+    async with assembled(config) as daemon, living(daemon) as notifier:
+        reload = partial(_reload, daemon, notifier, load_again)
+        loop.add_signal_handler(signal.SIGHUP, reload)
         if early.is_set():
-            _reload(daemon, load_again)
+            reload()
         await stop.wait()
 
 
-def _reload(daemon: Daemon, load_again: Callable[[], Config]) -> None:
+def _reload(daemon: Daemon, notifier: Notifier, load_again: Callable[[], Config]) -> None:
     """SIGHUP: lines, agents and chats anew. A broken configuration is refused and the old one stays."""
+    notifier.reloading()
+    status = "the new configuration is refused, the old one stays"
     try:
         config = load_again()
+        daemon.reload(config)
+        set_level(config.log.level)
+        status = "lines, agents and chats are read again"
+        log.info("%s", status, extra={"action": "reloaded"})
     except ConfigError as error:
         for problem in error.problems:
             log.error("the new configuration is refused: %s", problem, extra={"action": "reload_refused"})  # noqa: TRY400
-        return
-    daemon.reload(config)
-    set_level(config.log.level)
-    log.info("lines, agents and chats are read again", extra={"action": "reloaded"})
+    finally:
+        notifier.ready(status)  # whatever came of it: systemd waits for this word for ever
