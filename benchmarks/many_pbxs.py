@@ -36,43 +36,45 @@ class Measured:
     busy: list[float] = field(default_factory=list)
     idle: list[float] = field(default_factory=list)
 
+    def add(self, cpu_s: float, wall_s: float, calls: int) -> None:
+        """A round; without calls it was another daemon's."""
+        if calls:
+            self.busy.append(cpu_s / calls * 1e6)
+        else:
+            self.idle.append(cpu_s / wall_s * 1e3)
+
 
 async def measure(sizes: Sequence[int], *, calls: int, per_second: float, rounds: int) -> Mapping[int, Measured]:
-    """The rounds of daemons with so many PBXs each."""
+    """The rounds of daemons with so many PBXs each, by turns."""
     recordings = [Recording(name) for name in MIX]
     measured = {size: Measured() for size in sizes}
     async with postgres() as (server, folder), AsyncExitStack() as stack:
         offices = {}
         for size in sizes:
             database = await stack.enter_async_context(server.database())
-            office = await stack.enter_async_context(Offices(size, database, folder / f"of-{size}"))
-            await office.daemon.start()
-            offices[size] = office
+            offices[size] = await stack.enter_async_context(Offices(size, database, folder / f"of-{size}"))
+            await offices[size].daemon.start()
         for office in offices.values():
             await office.until_followed()
             pin(office.daemon.pid, DAEMON_CORE)
-        # The first calls prepare statements and fill caches.
-        for turn in range(rounds + 1):
+            # The first calls prepare statements and fill caches.
+            await office.play(recordings, len(recordings), per_second=per_second)
+            await office.stored()
+        for turn in range(rounds):
             for size, office in offices.items():
-                print(f"round {turn} of {rounds}: {size} PBXs", file=sys.stderr)
-                began, before = time.perf_counter(), {each: cpu_of(other) for each, other in offices.items()}
+                print(f"round {turn + 1} of {rounds}: {size} PBXs", file=sys.stderr)
+                began, before = time.perf_counter(), _used(offices)
                 await office.play(recordings, calls, per_second=per_second)
-                await office.stored(calls * (turn + 1))
+                await office.stored()
                 seconds = time.perf_counter() - began
-                if turn == 0:
-                    continue
-                for each, other in offices.items():
-                    used = cpu_of(other) - before[each]
-                    if each == size:
-                        measured[each].busy.append(used / calls * 1e6)
-                    else:
-                        measured[each].idle.append(used / seconds * 1e3)
+                for other, used in _used(offices).items():
+                    measured[other].add(used - before[other], seconds, calls if other == size else 0)
     return measured
 
 
-def cpu_of(office: Offices) -> float:
-    """Seconds."""
-    return cpu_seconds(office.daemon.pid)
+def _used(offices: Mapping[int, Offices]) -> Mapping[int, float]:
+    """CPU seconds of every daemon so far."""
+    return {size: cpu_seconds(office.daemon.pid) for size, office in offices.items()}
 
 
 def row(measured: Mapping[int, Measured], *, calls: int, per_second: float) -> Row:
@@ -103,7 +105,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pbxs", type=int, nargs="+", default=[1, 10, 100])
-    parser.add_argument("--calls", type=int, default=400, help="in a round of one daemon")
+    parser.add_argument("--calls", type=int, default=300, help="in a round of one daemon")
     parser.add_argument("--per-second", type=float, default=100.0)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import asyncpg
 
-from benchmarks.recorded import Played, Recording
+from benchmarks.recorded import Recording
 from tests.support.daemon import DaemonProcess
 from tests.support.polling import until
 from tests.support.ports import free_port
@@ -93,6 +93,7 @@ class Offices:
         ]
         self._turns = itertools.cycle(self._pbxs)
         self._serials = itertools.count(1)
+        self._played = 0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -120,22 +121,20 @@ class Offices:
 
         await until(told, within=PATIENCE_S)
 
-    async def play(self, recordings: Sequence[Recording], calls: int, *, per_second: float) -> list[tuple[Pbx, Played]]:
-        """Begin so many calls, of these kinds and on these PBXs by turns; returns where each goes on."""
-        began, played = time.perf_counter(), []
+    async def play(self, recordings: Sequence[Recording], calls: int, *, per_second: float) -> None:
+        """So many calls, of these kinds and on the PBXs by turns."""
+        began = time.perf_counter()
         for number, recording in zip(range(calls), itertools.cycle(recordings), strict=False):
             await asyncio.sleep(max(0.0, began + number / per_second - time.perf_counter()))
-            pbx, call = next(self._turns), recording.play(next(self._serials))
-            pbx.manager.send("call", call.begin)
-            played.append((pbx, call))
-        return played
+            next(self._turns).manager.send("call", recording.play(next(self._serials)))
+        self._played += calls
 
-    async def stored(self, calls: int) -> None:
-        """Wait until the ledger has so many calls. The daemon is not asked: its answers would be part of its work."""
+    async def stored(self) -> None:
+        """Wait until the ledger has every call. The daemon is not asked: its answers would be part of its work."""
         connection = await asyncpg.connect(self.database)
 
         async def there() -> bool:
-            return bool(await connection.fetchval("SELECT count(*) FROM calls") >= calls)
+            return bool(await connection.fetchval("SELECT count(*) FROM calls") >= self._played)
 
         await until(there, within=PATIENCE_S)
         await connection.close()

@@ -7,13 +7,13 @@ bridges, people and times are made new in one pass, so that whoever plays a thou
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MIX", "Played", "Recording", "Until"]
+__all__ = ["MIX", "SCENARIOS", "Recording", "Until"]
 
 SCENARIOS: Final = Path(__file__).parents[1] / "tests/scenarios"
 # What an office sees: in and out, a queue, a group, a caller who gives up, a phone that nobody picks up.
@@ -49,14 +49,6 @@ class Until(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """One call: the bytes of what it is until it was cut, and those of its end."""
-
-    begin: bytes
-    end: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class _Own:
     """What is another one in every call; `number` counts those of its kind."""
 
@@ -70,7 +62,7 @@ class Recording:
 
     Args:
         name: Of the scenario.
-        until: Where `Played.begin` ends.
+        until: Where it is cut.
     """
 
     def __init__(self, name: str, until: Until = Until.OVER) -> None:
@@ -81,20 +73,20 @@ class Recording:
         first = names.index(b"Newchannel")  # before it somebody logs in
         cut = next((at for at in range(first, len(names)) if names[at] in until.value), len(names))
         own: dict[tuple[str, bytes], _Own] = {}
-        self._begin = list(_pieces(b"".join(events[first:cut]), own))
-        self._end = list(_pieces(b"".join(events[cut:]), own))
+        self._pieces = list(_pieces(b"".join(events[first:cut]), own))
         self._own = list(own.values())
-        self._over = max(float(each.value) for each in self._own if each.kind == "time")
+        self._last = max(float(each.value) for each in self._own if each.kind == "time")
 
-    def play(self, serial: int) -> Played:
-        """The call as if it had just ended. `serial`: another one for every call."""
-        shift = time.time() - self._over
+    def play(self, serial: int) -> bytes:
+        """What a PBX says of the call, the last of it now. `serial`: another one for every call."""
+        shift = time.time() - self._last
         new = {each: _new(each, serial, shift) for each in self._own}
-        return Played(_joined(self._begin, new), _joined(self._end, new))
+        return b"".join([piece if isinstance(piece, bytes) else new[piece] for piece in self._pieces])
 
 
 def _pieces(raw: bytes, own: dict[tuple[str, bytes], _Own]) -> Iterator[bytes | _Own]:
-    count = Counter(kind for kind, _ in own)
+    """The bytes, cut at everything that is the call's own; that is gathered in `own`."""
+    count: Counter[str] = Counter()
     at = 0
     for match in OWN.finditer(raw):
         kind = str(match.lastgroup)
@@ -106,10 +98,6 @@ def _pieces(raw: bytes, own: dict[tuple[str, bytes], _Own]) -> Iterator[bytes | 
         yield own[key]
         at = match.end()
     yield raw[at:]
-
-
-def _joined(pieces: list[bytes | _Own], new: Mapping[_Own, bytes]) -> bytes:
-    return b"".join([piece if isinstance(piece, bytes) else new[piece] for piece in pieces])
 
 
 def _new(own: _Own, serial: int, shift: float) -> bytes:
