@@ -105,8 +105,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pbxs", type=int, nargs="+", default=[1, 10, 100])
-    parser.add_argument("--calls", type=int, default=300, help="in a round of one daemon")
-    parser.add_argument("--per-second", type=float, default=100.0)
+    parser.add_argument("--calls", type=int, default=400, help="in a round of one daemon")
+    parser.add_argument("--per-second", type=float, default=200.0)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     pin(os.getpid(), OUR_CORE)
