@@ -50,16 +50,24 @@ _NOTHING: Final[Mapping[str, str]] = {
 class Customers(Protocol):
     """The local table, asked while the CRM is."""
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
-        """The row of an E.164 number. Raises StoreUnavailable."""
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
+        """The row of an E.164 number. Raises StoreUnavailable, also when it would take longer than `within_s`."""
+        ...
+
+
+class AskedCrms(Protocol):
+    """CRMs that think about a caller."""
+
+    async def profile(self, *, deadline: float) -> Lookup:
+        """Who it is, by the event loop's clock no later than `deadline`. Never raises."""
         ...
 
 
 class NameLookups(Protocol):
     """The CRMs, asked once a call."""
 
-    async def profile(self, enterprise_number: str, phone: str, *, deadline: float, linkedid: str = "") -> Lookup:
-        """Who it is, by the event loop's clock no later than `deadline`. Never raises."""
+    def ask(self, enterprise_number: str, phone: str, *, linkedid: str = "") -> AskedCrms:
+        """Begin; nobody is waited for."""
         ...
 
 
@@ -76,6 +84,11 @@ class Caller:
     line: Line | None
     phone: str | None
     hidden: bool
+
+    @property
+    def is_routed(self) -> bool:
+        """Somebody in particular may be the first whose telephone rings for him."""
+        return self.phone is not None and self.line is not None and bool(self.line.route)
 
     def name(self, names: Names) -> CallerName:
         """What his line shows of him."""
@@ -187,25 +200,28 @@ class CallerId:
 
     async def _ask(self, caller: Caller, phone: str, uniqueid: str, until: float) -> Mapping[str, str]:
         enterprise, wait_until = caller.enterprise, until - RESERVE_S
+        crms = self._lookups.ask(enterprise.number, phone, linkedid=uniqueid)
         async with asyncio.TaskGroup() as tasks:
-            local = tasks.create_task(self._local(enterprise.number, phone, wait_until), name="local name")
-            route = tasks.create_task(self._route(caller, uniqueid, wait_until), name="route")
-            lookup = await self._lookups.profile(enterprise.number, phone, deadline=wait_until, linkedid=uniqueid)
-        known = local.result()
+            route = None
+            if caller.is_routed:
+                route = tasks.create_task(self._route(caller, uniqueid, wait_until), name="route")
+            known = await self._local(enterprise.number, phone, wait_until)
+            lookup = await crms.profile(deadline=wait_until)
         if lookup.profile:
             primary = lookup.profile.source == enterprise.primary_source
             names = merge_names(known.names, lookup.profile.names, phone=phone, primary=primary)
             known = replace(known, names=names)
-        variables = self._variables(caller, known, _status(lookup.outcome, known.names), route.result())
+        status = _status(lookup.outcome, known.names)
+        variables = self._variables(caller, known, status, route.result() if route else "")
         if lookup.outcome is Outcome.TIMEOUT and variables[STATUS] != BLOCKED:
             self._unnamed(UnnamedCall(enterprise, uniqueid, phone, caller.name(known.names), until + SENDING_S))
         return variables
 
     async def _local(self, enterprise_number: str, phone: str, until: float) -> Known:
+        within_s = until - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(until):
-                customer = await self._customers.customer(enterprise_number, phone)
-        except (StoreUnavailable, TimeoutError):
+            customer = await self._customers.customer(enterprise_number, phone, within_s=within_s)
+        except StoreUnavailable:
             return Known()
         return Known(customer.names if customer else Names(), customer, asked=True)
 

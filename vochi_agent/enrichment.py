@@ -23,7 +23,7 @@ from vochi_agent.keeping import Keeper, OnProfile
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CompanySource, ProfileSource
 
-__all__ = ["CrmOfEnterprise", "Enrichment", "Lookup", "OnProfile", "Outcome"]
+__all__ = ["Asked", "CrmOfEnterprise", "Enrichment", "Lookup", "OnProfile", "Outcome"]
 
 log = logging.getLogger(__name__)
 
@@ -105,26 +105,18 @@ class Enrichment:
             _ = bulkhead.ask(phone, linkedid)
 
     async def profile(self, enterprise_number: str, phone: str, *, deadline: float, linkedid: str = "") -> Lookup:
-        """The first hit, the primary source before the others; all are asked at once.
+        """Ask, and wait for the answer; see `ask` and `Asked.profile`."""
+        return await self.ask(enterprise_number, phone, linkedid=linkedid).profile(deadline=deadline)
+
+    def ask(self, enterprise_number: str, phone: str, *, linkedid: str = "") -> "Asked":
+        """Ask all CRMs of the enterprise at once and wait for none.
 
         Args:
             phone: E.164.
-            deadline: When the asker has to go on, by the event loop's clock.
             linkedid: The call; without it no finished answer is used again.
-
-        Returns:
-            A HIT, else what became of the primary source. Never raises for a CRM's sake.
         """
-        bulkheads = self._bulkheads.get(enterprise_number, [])
-        answers = [bulkhead.ask(phone, linkedid) for bulkhead in bulkheads]
-        asked = asyncio.get_running_loop().time()
-        first = None
-        for bulkhead, answer in zip(bulkheads, answers, strict=True):
-            lookup = await bulkhead.wait(answer, until=min(deadline, asked + bulkhead.wait_s))
-            if lookup.outcome is Outcome.HIT:
-                return lookup
-            first = first or lookup
-        return first or Lookup(Outcome.MISS)
+        bulkheads = self._bulkheads.get(enterprise_number, ())
+        return Asked([(bulkhead, bulkhead.ask(phone, linkedid)) for bulkhead in bulkheads])
 
     async def late(self, enterprise_number: str, phone: str, *, linkedid: str, within_s: float) -> Profile | None:
         """What CRMs still say about a caller whom `profile` had to leave; the primary source before the others.
@@ -156,6 +148,31 @@ class Enrichment:
         for bulkheads in self._bulkheads.values():
             for bulkhead in bulkheads:
                 await bulkhead.aclose()
+
+
+class Asked:
+    """CRMs that were just asked about one caller; their requests go on whether anybody waits or not."""
+
+    def __init__(self, answers: "Sequence[tuple[_Bulkhead, asyncio.Future[Lookup]]]") -> None:
+        self._answers = answers
+        self._at = asyncio.get_running_loop().time()
+
+    async def profile(self, *, deadline: float) -> Lookup:
+        """The first hit, the primary source before the others.
+
+        Args:
+            deadline: When the asker has to go on, by the event loop's clock.
+
+        Returns:
+            A HIT, else what became of the primary source. Never raises for a CRM's sake.
+        """
+        first = None
+        for bulkhead, answer in self._answers:
+            lookup = await bulkhead.wait(answer, until=min(deadline, self._at + bulkhead.wait_s))
+            if lookup.outcome is Outcome.HIT:
+                return lookup
+            first = first or lookup
+        return first or Lookup(Outcome.MISS)
 
 
 @dataclass(slots=True)

@@ -211,8 +211,8 @@ class Spool(Protocol):
 class CustomerDirectory(Protocol):
     """The local table of customers."""
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
-        """The row of an E.164 number. Raises StoreUnavailable."""
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
+        """The row of an E.164 number. Raises StoreUnavailable, also when it would take longer than `within_s`."""
         ...
 
     async def enrich(self, enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> Customer | None:

@@ -163,6 +163,15 @@ async def test_a_silent_database_delays_the_first_answer_only(behind: Behind) ->
     assert await behind.name(ANNA) == "Новая"
 
 
+async def test_a_caller_without_time_gets_what_is_remembered_and_the_database_is_not_taken_for_away(
+    behind: Behind,
+) -> None:
+    await behind.name(ANNA)
+
+    assert named(await behind.customers.customer("0901", ANNA, within_s=0.0)) == "Контактова"
+    assert not behind.customers.from_memory
+
+
 async def test_the_database_answers_again_when_it_is_back(behind: Behind) -> None:
     await behind.gate.close()
     await behind.fails()

@@ -40,7 +40,7 @@ class MemoryDirectory:
         self._failures = failures
         self._changed = asyncio.Condition()
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
         """The row, if there is one."""
         return self.customers.get((enterprise_number, phone))
 

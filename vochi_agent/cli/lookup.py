@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
 import aiohttp
 
@@ -20,7 +20,7 @@ from vochi_agent.crms import crms_of
 from vochi_agent.customers.handsets import CALLERID_NAME, form_for
 from vochi_agent.customers.identity import merge_names
 from vochi_agent.customers.model import Customer, Names, Profile
-from vochi_agent.enrichment import Enrichment, Lookup, Outcome
+from vochi_agent.enrichment import Asked, Enrichment, Lookup, Outcome
 from vochi_agent.errors import ConfigError, StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.protocols.agi import AgiRequest
@@ -41,9 +41,9 @@ class Nobody:
     def __init__(self, failure: StoreUnavailable | None = None) -> None:
         self._failure = failure
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
         """Fulfils `caller_id.Customers`."""
-        del enterprise_number, phone
+        del enterprise_number, phone, within_s
         if self._failure:
             raise self._failure
         return None
@@ -58,19 +58,25 @@ class Witness:
         self.lookup = Lookup(Outcome.MISS)
         self._customers = customers
         self._enrichment = enrichment
+        self._asked: Asked
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
         """Fulfils `caller_id.Customers`."""
         try:
-            self.customer_found = await self._customers.customer(enterprise_number, phone)
+            self.customer_found = await self._customers.customer(enterprise_number, phone, within_s=within_s)
         except StoreUnavailable:
             self.database_away = True
             raise
         return self.customer_found
 
-    async def profile(self, enterprise_number: str, phone: str, *, deadline: float, linkedid: str = "") -> Lookup:
+    def ask(self, enterprise_number: str, phone: str, *, linkedid: str = "") -> Self:
         """Fulfils `caller_id.NameLookups`."""
-        self.lookup = await self._enrichment.profile(enterprise_number, phone, deadline=deadline, linkedid=linkedid)
+        self._asked = self._enrichment.ask(enterprise_number, phone, linkedid=linkedid)
+        return self
+
+    async def profile(self, *, deadline: float) -> Lookup:
+        """Fulfils `caller_id.AskedCrms`."""
+        self.lookup = await self._asked.profile(deadline=deadline)
         return self.lookup
 
 

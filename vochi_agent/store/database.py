@@ -10,10 +10,10 @@ outage works again. A connection whose statement was cut off is thrown away, nev
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import asyncpg
 
@@ -25,6 +25,7 @@ __all__ = ["Database", "Row", "Session"]
 
 # A row of asyncpg, which ships no types; rows.py turns it into dataclasses.
 Row = Any
+T = TypeVar("T")
 Isolation = Literal["read_committed", "repeatable_read"]
 
 CONNECT_TIMEOUT_S = 3.0
@@ -62,7 +63,7 @@ REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg
 
 
 class Session:
-    """Statements of queries.sql inside one transaction."""
+    """Statements of queries.sql on one connection."""
 
     def __init__(self, connection: Row) -> None:
         self._connection = connection
@@ -126,18 +127,15 @@ class Database:
 
     async def fetch(self, name: str, *arguments: object) -> list[Row]:
         """All rows of a statement of queries.sql. Raises StoreUnavailable."""
-        async with self.transaction() as session:
-            return await session.fetch(name, *arguments)
+        return await self._alone(lambda session: session.fetch(name, *arguments))
 
-    async def fetchrow(self, name: str, *arguments: object) -> Row | None:
+    async def fetchrow(self, name: str, *arguments: object, deadline_s: float | None = None) -> Row | None:
         """The first row of a statement, None when there is none. Raises StoreUnavailable."""
-        async with self.transaction() as session:
-            return await session.fetchrow(name, *arguments)
+        return await self._alone(lambda session: session.fetchrow(name, *arguments), deadline_s)
 
     async def execute(self, name: str, *arguments: object) -> None:
         """A statement without a result. Raises StoreUnavailable."""
-        async with self.transaction() as session:
-            await session.execute(name, *arguments)
+        await self._alone(lambda session: session.execute(name, *arguments))
 
     @asynccontextmanager
     async def transaction(
@@ -157,15 +155,34 @@ class Database:
             StoreUnavailable: not done this time.
             StoreRefused: it never can be done.
         """
+        async with (
+            self._connection(deadline_s) as connection,
+            _transaction_of(connection, isolation),
+        ):
+            yield Session(connection)
+
+    async def _alone(self, run: Callable[[Session], Awaitable[T]], deadline_s: float | None = None) -> T:
+        """One statement: a transaction of its own, which nobody has to begin and to commit."""
+        async with self._connection(deadline_s) as connection:
+            try:
+                return await run(Session(connection))
+            except BaseException as error:
+                # Unless PostgreSQL has only refused the statement, nobody knows what still comes on this connection.
+                if not isinstance(error, asyncpg.PostgresError) or isinstance(error, CURED_BY_WAITING):
+                    connection.terminate()
+                raise
+
+    @asynccontextmanager
+    async def _connection(self, deadline_s: float | None) -> AsyncIterator[Row]:
+        """One of the pool's; everything that is done with it has the deadline."""
         if self._pool is None:
             raise StoreUnavailable("the database is closed")
         try:
             with _translated():
-                async with asyncio.timeout(deadline_s or self._deadline_s):
+                async with asyncio.timeout(self._deadline_s if deadline_s is None else deadline_s):
                     connection = await self._pool.acquire()
                     try:
-                        async with _transaction_of(connection, isolation):
-                            yield Session(connection)
+                        yield connection
                     finally:
                         await self._pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
         except StoreUnavailable:

@@ -31,9 +31,9 @@ class Customers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
         """The row of an E.164 number. Raises StoreUnavailable."""
-        row = await self._database.fetchrow("customer", enterprise_number, storable(phone))
+        row = await self._database.fetchrow("customer", enterprise_number, storable(phone), deadline_s=within_s)
         return customer_from_row(row) if row is not None else None
 
     async def customers(self, enterprise_number: str, phones: Sequence[str]) -> list[Customer]:

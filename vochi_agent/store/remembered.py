@@ -61,8 +61,11 @@ class RememberedCustomers:
         """The database is away; memory answers."""
         return self._paused_until is not None
 
-    async def customer(self, enterprise_number: str, phone: str) -> Customer | None:
+    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
         """The row of an E.164 number, or what is remembered of it.
+
+        Args:
+            within_s: For a caller who cannot wait as long as others.
 
         Raises:
             StoreUnavailable: the database is away and nothing is remembered.
@@ -71,7 +74,11 @@ class RememberedCustomers:
             self._try_again(enterprise_number, phone)
             return self._remembered(enterprise_number, phone)
         try:
-            return await self._ask(enterprise_number, phone, within_s=self._patience_s)
+            return await self._ask(
+                enterprise_number,
+                phone,
+                within_s=self._patience_s if within_s is None else min(self._patience_s, within_s),
+            )
         except StoreUnavailable:
             return self._remembered(enterprise_number, phone)
 
@@ -134,11 +141,12 @@ class RememberedCustomers:
 
     async def _ask(self, enterprise_number: str, phone: str, *, within_s: float | None) -> Customer | None:
         try:
-            async with asyncio.timeout(within_s):
-                customer = await self._directory.customer(enterprise_number, phone)
-        except (StoreUnavailable, TimeoutError) as exc:
-            self._pause()
-            raise StoreUnavailable("the customers' table does not answer") from exc
+            customer = await self._directory.customer(enterprise_number, phone, within_s=within_s)
+        except StoreUnavailable:
+            # One that was given less time than it may take has not failed.
+            if within_s is None or within_s >= self._patience_s:
+                self._pause()
+            raise
         self._paused_until = None
         if customer is None:
             self._memory.pop((enterprise_number, phone), None)

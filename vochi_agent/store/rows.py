@@ -22,6 +22,11 @@ __all__ = [
     "storable_call",
 ]
 
+# The columns that are fields of the same name.
+NAMES = tuple(each.name for each in fields(Names))
+COUNTERS = tuple(each.name for each in fields(History) if each.name.startswith("calls_"))
+LAST = tuple(each.name for each in fields(History) if not each.name.startswith("calls_"))
+
 
 def call_from_row(row: Row) -> Call:
     """A row of `calls`."""
@@ -82,7 +87,7 @@ def customer_from_row(row: Row) -> Customer:
     return Customer(
         enterprise_number=row["enterprise_number"],
         phone_e164=row["phone_e164"],
-        names=Names(**{each.name: row[each.name] or "" for each in fields(Names)}),
+        names=Names(**{name: row[name] or "" for name in NAMES}),
         history=history_from_row(row),
         black_list=bool(row["black_list"]),
         first_seen_at=row["first_seen_at"],
@@ -95,11 +100,9 @@ def customer_from_row(row: Row) -> Customer:
 
 def history_from_row(row: Row) -> History:
     """The counters of a row of `customers`, or of a query with the same columns."""
-    values: dict[str, Any] = {each.name: row[each.name] for each in fields(History)}
-    for name, value in values.items():
-        if value is None and name.startswith("calls_"):
-            values[name] = 0  # the requirement allows null counters, and another program may have made the row
-    return History(**values)
+    # The requirement allows null counters, and another program may have made the row.
+    counters: dict[str, Any] = {name: row[name] or 0 for name in COUNTERS}
+    return History(**counters, **{name: row[name] for name in LAST})
 
 
 def history_json(history: History | None) -> dict[str, object] | None:
