@@ -6,7 +6,7 @@ the plain one as `CALLERID(name)`, and beside it `VOCHI_NAME_<kind>` for each ki
 (`handset` in dialplan/vochi.conf). All of them are inherited by the channels that are dialled.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from vochi_agent.config import Agent, Enterprise
@@ -36,7 +36,7 @@ def name_variables(name: CallerName, enterprise: Enterprise) -> dict[str, str]:
     plain = name.on(PLAIN)
     if not plain:
         return {}
-    special = {phone: handset for agent, phone in _telephones(enterprise) if (handset := _handset(agent)) != PLAIN}
+    special = {_telephone(agent): _handset(agent) for agent in enterprise.agents if not _shows_everything(agent)}
     if not special:
         return {CALLERID_NAME: plain}
     forms = {handset: name.on(handset) for handset in special.values()}
@@ -57,17 +57,20 @@ def name_variables(name: CallerName, enterprise: Enterprise) -> dict[str, str]:
 
 def form_for(extension: str, variables: Mapping[str, str], enterprise: Enterprise) -> str:
     """What the telephone of an extension shows by those variables, found as the dialplan finds it."""
-    phone = next((phone for agent, phone in _telephones(enterprise) if agent.extension == extension), extension)
+    phone = next((_telephone(agent) for agent in enterprise.agents if agent.extension == extension), extension)
     phones = variables.get(PHONES, "").split(BETWEEN)
     if phone not in phones:
         return variables.get(CALLERID_NAME, "")
     return variables[NAME_OF_KIND + variables[KINDS].split(BETWEEN)[phones.index(phone)]]
 
 
-def _telephones(enterprise: Enterprise) -> Iterator[tuple[Agent, str]]:
-    """Listed agents and their endpoints without the technology, as the name of a channel has them."""
-    for agent in enterprise.agents:
-        yield agent, agent.endpoint.partition("/")[2] or agent.extension
+def _telephone(agent: Agent) -> str:
+    """His endpoint without the technology, as the name of a channel has it."""
+    return agent.endpoint.partition("/")[2] or agent.extension
+
+
+def _shows_everything(agent: Agent) -> bool:
+    return agent.charset == PLAIN.charset and agent.name_width == PLAIN.width
 
 
 def _handset(agent: Agent) -> Handset:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from vochi_agent.customers.charsets import Charset, fitted
@@ -23,6 +24,7 @@ NARROWEST_PART: Final = 6
 ROOM_TO_KEEP: Final = 0.6
 # Nothing people are called is longer; bounds the work on what a CRM may send.
 LONGEST: Final = 1000
+CACHED: Final = 1024
 
 # Format characters turn the reading direction or are invisible; surrogates are undecodable bytes.
 _INVISIBLE: Final = frozenset({"Cf", "Cs", "Co"})
@@ -37,16 +39,27 @@ _LOOSE_END = re.compile(r"[\s,.;:(\[{/&+-]+$")
 
 def printable(text: str) -> str:
     """One line of visible text: control characters become spaces, invisible ones vanish, spaces collapse."""
-    visible = (
+    composed = unicodedata.normalize("NFC", text[:LONGEST])
+    # Nearly everything is printable as it is.
+    return " ".join((composed if composed.isprintable() else _visible(composed)).split())
+
+
+def _visible(text: str) -> str:
+    """Sign by sign, where something is not as it should be."""
+    return "".join(
         " " if category in _SPACES else char
-        for char in unicodedata.normalize("NFC", text[:LONGEST])
+        for char in text
         if (category := unicodedata.category(char)) not in _INVISIBLE
     )
-    return " ".join("".join(visible).split())
 
 
 def clean(text: str) -> str:
     """A part of a name without what breaks headers: control and bidi characters, quotes, `<>`, `|`."""
+    return _clean(text[:LONGEST])  # the cache must not keep what a CRM sends by the kilobyte
+
+
+@lru_cache(CACHED)
+def _clean(text: str) -> str:
     bare = _BREAKERS.sub(" ", _APOSTROPHES.sub("'", printable(text)))
     return " ".join(_QUOTING.sub(" ", bare).split())
 
@@ -73,6 +86,9 @@ def compose(parts: Sequence[str], *, width: int, keep: str = "") -> str:
         keep: The part that is neither cut nor left out while another one is there.
     """
     wanted = [part for part in dict.fromkeys(clean(part) for part in parts) if part]
+    whole = SEPARATOR.join(wanted)
+    if len(whole) <= width:
+        return whole
     kept = clean(keep)
     while wanted:
         others = [part for part in wanted if part != kept]

@@ -11,6 +11,7 @@ The other half, what Asterisk itself says and understands, is `agi_pbx`.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vochi_agent.errors import LocalProtocolError, RemoteProtocolError
 
@@ -39,12 +40,13 @@ GREETING = FIELD_PREFIX.encode()
 # What Asterisk writes where it has no value (setup_env in res_agi.c).
 UNSET = "unknown"
 
+END = b'"\n'
+FIELD = re.compile(f"^{FIELD_PREFIX}([^:\n]*):(.*)", re.MULTILINE)
 REPLY = re.compile(r"(?P<code>\d{3})(?P<more>[ -])(?P<text>.*)", re.DOTALL)
 RESULT = re.compile(r"result=(?P<result>\S*)(?: \((?P<data>.*)\))?(?: .*)?", re.DOTALL)
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\([A-Za-z]+\))?")
 # C0, DEL, C1 and the two Unicode line ends: none of them has business in a variable.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-SPECIAL = re.compile(r'(["\\])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,10 @@ class AgiHangup:
 
 AgiEvent = AgiRequest | AgiReply | AgiHangup
 
+# What Asterisk says to nearly every command, so it is known without being read.
+DONE_LINE = b"200 result=1\n"
+DONE = AgiReply(200, "1")
+
 
 class AgiReader:
     """Turns the bytes of one session into events: one request, then replies and perhaps a hangup."""
@@ -145,6 +151,8 @@ class AgiReader:
         Raises:
             RemoteProtocolError: not AGI, or beyond a limit; the session is of no use any more.
         """
+        if data == DONE_LINE and not (self._buffer or self._usage or self._in_header):
+            return [DONE]
         scanned = max(0, len(self._buffer) - 1)
         self._buffer += data
         events: list[AgiEvent] = []
@@ -220,26 +228,38 @@ def set_variable(name: str, value: str) -> bytes:
     Raises:
         LocalProtocolError: `name` is no name of a variable.
     """
+    head = _head(name)
+    # What is printable holds no control character, and nearly everything is.
+    shown = value if value.isprintable() else CONTROLS.sub("", value)
+    command = head + _escaped(shown) + END
+    if len(command) <= MAX_COMMAND_BYTES:
+        return command
+    return head + _beginning(shown, MAX_COMMAND_BYTES - len(head) - len(END)) + END
+
+
+@lru_cache
+def _head(name: str) -> bytes:
+    """The command up to its value; the agent sets a dozen of variables in all its life."""
     if not VARIABLE_NAME.fullmatch(name):
         raise LocalProtocolError(f"{name!r} is no name of a channel variable")
-    head = f'SET VARIABLE {name} "'.encode()
-    room = MAX_COMMAND_BYTES - len(head) - len(b'"\n')
-    return b'%b%b"\n' % (head, _quoted(CONTROLS.sub("", value), room))
+    return f'SET VARIABLE {name} "'.encode()
 
 
-def _quoted(value: str, room: int) -> bytes:
-    """`value` escaped and encoded into at most `room` bytes; a lone surrogate becomes `?`."""
-    whole = SPECIAL.sub(r"\\\1", value).encode("utf-8", "replace")
-    if len(whole) <= room:
-        return whole
+def _beginning(value: str, room: int) -> bytes:
+    """As much of `value` as fits, escaped, into so many bytes."""
     kept, used = [], 0
     for character in value:
-        piece = SPECIAL.sub(r"\\\1", character).encode("utf-8", "replace")
+        piece = _escaped(character)
         used += len(piece)
         if used > room:
             break
         kept.append(piece)
     return b"".join(kept)
+
+
+def _escaped(value: str) -> bytes:
+    """As Asterisk reads it inside quotes; a lone surrogate becomes `?`."""
+    return value.replace("\\", r"\\").replace('"', r"\"").encode("utf-8", "replace")
 
 
 def _text(raw: bytearray) -> str:
@@ -253,12 +273,9 @@ def _request(header: str) -> AgiRequest:
     PJSIP unescapes `%0a` in a caller's number (seen on 16.28 and 22.10), so callers may write lines of their own. What
     Asterisk knows better stands before the caller's number, but the arguments, which stand last.
     """
-    fields: dict[str, str] = {}
-    for line in header.split("\n"):
-        name, separator, value = line.partition(":")
-        if separator and name.startswith(FIELD_PREFIX):
-            key, text = name[len(FIELD_PREFIX) :], value.strip()
-            fields[key] = text if key.startswith(ARGUMENT) else fields.get(key, text)
+    lines = FIELD.findall(header)
+    fields = {name: value.strip() for name, value in reversed(lines)}
+    fields |= {name: value.strip() for name, value in lines if name.startswith(ARGUMENT)}
     script = fields.get("network_script", "").partition("?")[0]
     return AgiRequest(fields, tuple(part for part in script.split("/") if part), _arguments(fields))
 
