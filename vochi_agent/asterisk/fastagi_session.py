@@ -1,7 +1,8 @@
 """One FastAGI connection as a small machine of callbacks: header, work, replies, closed. See `fastagi` for the whole.
 
 Only the script runs in a task; everything else happens in the callbacks of the transport and of one timer, because
-this is the path a ringing telephone waits for. Each phase but the last has its timer, so no session can outlive it.
+this is the path a ringing telephone waits for. Each phase but the last has its moment to end, so no session can outlive
+it; one timer serves them all.
 """
 
 import asyncio
@@ -23,9 +24,13 @@ log = logging.getLogger(__name__)
 HEADER_TIMEOUT_S = 2.0
 # Kept of the deadline for setting the variables: seven round trips on loopback take 1.5 ms.
 SENDING_RESERVE_S = 0.1
+# uvloop's clock counts whole milliseconds: a timer may ring so much too early.
+CLOCK_S = 0.001
 OK = 200
 PING = "ping"
 STATUS = "VOCHI_STATUS"
+
+NOT_ASKED = AgiRequest()
 
 Answer = Mapping[str, str]
 """Variables to set, in this order; `VOCHI_STATUS` is moved to the end."""
@@ -125,12 +130,14 @@ class Session(asyncio.Protocol):
         "_began",
         "_commands",
         "_door",
+        "_due",
         "_loop",
         "_phase",
         "_reader",
         "_request",
         "_script",
         "_task",
+        "_then",
         "_timer",
         "_transport",
     )
@@ -143,9 +150,11 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._accepted = 0.0
         self._began = 0.0
+        self._due = 0.0
+        self._then: Callable[[], None] = self._drop
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._request = AgiRequest()
+        self._request = NOT_ASKED
         self._script: Script
         self._commands: list[bytes] = []
 
@@ -158,8 +167,10 @@ class Session(asyncio.Protocol):
             self.abort()
             return
         self._accepted = self._loop.time()
-        self._began = time.perf_counter()  # uvloop's clock counts whole milliseconds
-        self._wait_until(self._accepted + min(HEADER_TIMEOUT_S, self._door.deadline_s), self._drop)
+        self._began = time.perf_counter()
+        self._due = self._accepted + min(HEADER_TIMEOUT_S, self._door.deadline_s)
+        # The first moment at which any phase may have to end.
+        self._timer = self._loop.call_at(min(self._due, self._cut), self._ring)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from Asterisk."""
@@ -209,6 +220,8 @@ class Session(asyncio.Protocol):
 
     def _take(self, event: AgiEvent) -> None:
         match event:
+            case AgiReply() if self._phase is Phase.REPLIES:
+                self._go_on(event)
             case _ if self._phase is Phase.CLOSED:
                 return
             case AgiRequest():
@@ -216,8 +229,6 @@ class Session(asyncio.Protocol):
             case AgiHangup():
                 self._door.stats.hangups += 1
                 self.abort()
-            case AgiReply() if self._phase is Phase.REPLIES:
-                self._go_on(event)
             case AgiReply():
                 self._drop()
 
@@ -280,7 +291,7 @@ class Session(asyncio.Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
-        if self._timer:
+        if self._timer and phase is Phase.CLOSED:
             self._timer.cancel()
             self._timer = None
         if self._task:
@@ -288,7 +299,20 @@ class Session(asyncio.Protocol):
             self._task = None
 
     def _wait_until(self, when: float, then: Callable[[], None]) -> None:
-        self._timer = self._loop.call_at(when, then)
+        """`then` at that moment, unless another phase has begun; a timer that rings before is left to ring."""
+        self._due, self._then = when, then
+        if self._timer and self._timer.when() > when:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._loop.time() + CLOCK_S < self._due:
+            self._wait_until(self._due, self._then)
+        else:
+            self._then()
 
 
 def _commands(answer: Answer) -> list[bytes]:
