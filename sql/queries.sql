@@ -368,16 +368,18 @@ DELETE FROM call_backs WHERE enterprise_number = $1 AND linkedid = $2;
 
 -- name: settle_call_backs
 -- Whether those who called in vain were reached, as the ledger says it: by the first call since they began to ring in
--- which somebody talked with this number, or with another one of the same person (not of his company).
+-- which somebody talked with this number, or with another one of the same person (not of his company). Who he is is asked
+-- for first: joined with itself, a table that was never analysed (a first import) was read once for each of its rows.
 -- $1 enterprise, $2 number, $3 how long ago they may have called
 WITH kin AS (
     SELECT $2::text AS phone_e164
     UNION
-    SELECT other.phone_e164 FROM customers AS own
-    JOIN customers AS other
-        ON other.enterprise_number = own.enterprise_number AND other.meta ->> 'person_uid' = own.meta ->> 'person_uid'
-    WHERE own.enterprise_number = $1 AND own.phone_e164 = $2
-      AND split_part(own.meta ->> 'person_uid', ':', 1) NOT LIKE '%\_corporate'
+    SELECT phone_e164 FROM customers
+    WHERE enterprise_number = $1 AND meta ->> 'person_uid' = (
+        SELECT meta ->> 'person_uid' FROM customers
+        WHERE enterprise_number = $1 AND phone_e164 = $2
+          AND split_part(meta ->> 'person_uid', ':', 1) NOT LIKE '%\_corporate'
+    )
 ), waiting AS (
     SELECT linkedid, began_at FROM call_backs
     WHERE enterprise_number = $1 AND phone_e164 = ANY (ARRAY(SELECT phone_e164 FROM kin)) AND ended_at > now() - $3::interval
