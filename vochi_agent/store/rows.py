@@ -1,6 +1,6 @@
 """Rows of PostgreSQL to values of the domain and back; the only place that knows column names in Python."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -130,6 +130,8 @@ def storable(text: str) -> str:
 
 def storable_call(call: Call) -> Call:
     """A call whose every text PostgreSQL can hold: numbers and ids come from telephone lines."""
+    if all(map(_is_storable, _texts(call))):
+        return call
 
     def optional(text: str | None) -> str | None:
         return None if text is None else storable(text)
@@ -147,6 +149,17 @@ def storable_call(call: Call) -> Call:
         recording=optional(call.recording),
         evidence=tuple(map(_storable_leg, call.evidence)),
     )
+
+
+def _is_storable(text: str | None) -> bool:
+    return text is None or (text.isascii() and "\0" not in text) or text == storable(text)
+
+
+def _texts(call: Call) -> Iterator[str | None]:
+    yield from (call.linkedid, call.phone, call.raw_number, call.line, call.first_agent, call.last_agent)
+    yield from (call.recording, *call.path, *call.rung)
+    for leg in call.evidence:
+        yield from (leg.endpoint, leg.extension, leg.dial_status, *(stay.place for stay in leg.stays))
 
 
 def _storable_leg(leg: LegEvidence) -> LegEvidence:
