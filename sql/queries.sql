@@ -41,12 +41,24 @@ SELECT
 
 -- name: calls_of_linkedid
 -- The call of a linkedid and those that came with the same one later (`~2`, `~3`…; `~` is the last ASCII character).
--- Locked: none of them is deleted for its age while somebody corrects it. $1 enterprise, $2 linkedid
-SELECT * FROM calls
+-- Locked: none of them is deleted for its age while somebody corrects it. $1 enterprise, $2 linkedid, told as `asked`
+SELECT calls.*, $2::text AS asked FROM calls
 WHERE enterprise_number = $1
   AND (linkedid = $2 OR (linkedid > $2 || '~' AND linkedid < $2 || E'\x7f'))
 ORDER BY started_at
 FOR UPDATE;
+
+-- name: forgotten
+-- What is not there any more, one row: up to where the calls of an enterprise have been deleted for their age, when a
+-- number was erased last, and whether he has called since. $1 enterprise, $2 phone or null
+SELECT
+    (SELECT calls_before FROM retention WHERE enterprise_number = $1) AS calls_before, last.erased_at, last.returned
+FROM (SELECT) AS once
+LEFT JOIN LATERAL (
+    SELECT erased_at, returned_at IS NOT NULL AS returned FROM erasures
+    WHERE enterprise_number = $1 AND phone_hash = erasure_hash($1, $2)
+    ORDER BY erased_at DESC LIMIT 1
+) AS last ON true;
 
 -- name: insert_call
 -- A new row of the ledger. $1 enterprise, $2 linkedid, $3 direction, $4 status, $5 reason, $6 phone, $7 raw number,
@@ -1198,10 +1210,6 @@ UPDATE backfills SET done_to = $2, done = done + $3, changed = changed + $4 WHER
 -- All is done. $1 enterprise
 DELETE FROM backfills WHERE enterprise_number = $1;
 
--- name: calls_before
--- Up to where the calls of an enterprise have been deleted for their age. $1 enterprise
-SELECT calls_before FROM retention WHERE enterprise_number = $1;
-
 -- name: delete_old_calls
 -- Deletes the oldest calls that ended before a time, with their cards, who was to call back and what CRMs were told of
 -- them; what customers have to say of them stays. Who corrects one of them at this moment keeps it. $1 enterprise, $2 before, $3 limit
@@ -1358,12 +1366,6 @@ UPDATE erasures SET done = $2 WHERE id = ANY ($1::bigint[]);
 SELECT enterprise_number, encode(phone_hash, 'hex') AS digest, erased_at, erased_by, done, returned_at FROM erasures
 WHERE $1::text IS NULL OR enterprise_number = $1
 ORDER BY id DESC LIMIT $2;
-
--- name: erased
--- When a number was erased last, and whether he has called since. $1 enterprise, $2 phone
-SELECT erased_at, returned_at IS NOT NULL AS returned FROM erasures
-WHERE enterprise_number = $1 AND phone_hash = erasure_hash($1, $2)
-ORDER BY erased_at DESC LIMIT 1;
 
 -- name: erased_numbers
 -- Those of some numbers that were erased and have not called since. $1 enterprise, $2 numbers

@@ -3,14 +3,15 @@
 Two tasks. One takes what the PBXs tell: stores it at once when nothing waits on disk and PostgreSQL answers quickly,
 else puts it on the disk. The other stores what waits on disk, oldest first, and tries again until it succeeds.
 
-Invariants: entries are stored in the order they came in; an entry leaves memory only when it is stored or on disk, and
-leaves the disk only when it is stored; memory and disk are bounded, and what neither has room for is counted and dated.
+What waits is offered several at a time: calls that end together share a transaction. Invariants: entries are stored in
+the order they came in; an entry leaves memory only when it is stored or on disk, and leaves the disk only when it is
+stored; memory and disk are bounded, and what neither has room for is counted and dated.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -29,6 +30,8 @@ MAX_IN_MEMORY: Final = 20_000
 # PostgreSQL answers in milliseconds. A finished call is not left in memory, where kill -9 finds it, for longer.
 PATIENCE_S: Final = 0.5
 BATCH: Final = 64
+# A transaction of so many takes a tenth of that patience.
+TOGETHER: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,14 @@ class Backlog:
     """Takes entries without waiting and gives each to `store` until it succeeds.
 
     Args:
-        store: Keeps one entry; a repetition is harmless. Raises StoreUnavailable or StoreRefused.
+        store: Keeps the first of these entries, at least one, or none of them; returns how many. A repetition is
+            harmless. Raises StoreUnavailable, or StoreRefused when some of them never can be kept.
         max_in_memory: How many entries may wait in memory.
     """
 
     def __init__(
         self,
-        store: Callable[[LedgerEntry], Awaitable[None]],
+        store: Callable[[Sequence[LedgerEntry]], Awaitable[int]],
         spool: Spool,
         *,
         metrics: Metrics,
@@ -132,11 +136,11 @@ class Backlog:
         try:
             # With no disk to turn to, impatience would cut off a slow database again and again.
             async with asyncio.timeout(None if spool.problem else PATIENCE_S):
-                await self._store_or_give_up(self._fresh[0])
+                stored = await self._store_or_give_up(list(islice(self._fresh, TOGETHER)))
         except (StoreUnavailable, TimeoutError):
             self._metrics.store_failures.inc()
             return False
-        self._settle(1)
+        self._settle(stored)
         return True
 
     async def _moved_to_disk(self) -> bool:
@@ -157,9 +161,12 @@ class Backlog:
         await self._ready.wait()
         while True:
             await self._on_disk.wait()
-            for entry in await self._spool.oldest(BATCH):
-                await self._store_in_the_end(entry)
-                self._spool.advance()
+            waiting = await self._spool.oldest(BATCH)
+            while waiting:
+                stored = await self._store_in_the_end(waiting[:TOGETHER])
+                for _ in range(stored):
+                    self._spool.advance()
+                waiting = waiting[stored:]
                 self._show()
             if not self._spool.state.calls:
                 self._on_disk.clear()
@@ -167,24 +174,26 @@ class Backlog:
                 await self._spool.oldest(BATCH)  # lets go of the files
                 self._show()
 
-    async def _store_in_the_end(self, entry: LedgerEntry) -> None:
+    async def _store_in_the_end(self, entries: Sequence[LedgerEntry]) -> int:
+        """Store the first of these; returns how many."""
         backoff = Backoff()
         while True:
             try:
-                await self._store_or_give_up(entry)
+                return await self._store_or_give_up(entries)
             except StoreUnavailable:
                 self._metrics.store_failures.inc()
                 await asyncio.sleep(backoff.next_wait())
-            else:
-                return
 
-    async def _store_or_give_up(self, entry: LedgerEntry) -> None:
+    async def _store_or_give_up(self, entries: Sequence[LedgerEntry]) -> int:
         try:
-            await self._store(entry)
+            return await self._store(entries)
         except StoreRefused:
+            if len(entries) > 1:
+                return await self._store_or_give_up(entries[:1])
             # Kept, it would end every daemon that comes to it, and hold up all calls behind it.
             log.exception("A finished call cannot be stored and is left out", extra={"action": "call_refused"})
-            self._spool.lose([entry])
+            self._spool.lose(entries)
+            return 1
 
     def _settle(self, count: int) -> None:
         for _ in range(count):

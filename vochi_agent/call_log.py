@@ -1,12 +1,13 @@
 """From call updates to the ledger: asks who calls, stores each finished call once, and keeps its cards true.
 
-`tell` is called by the thread of AMI events and never waits; `run` stores, in order of the calls' end, one transaction
-a call; while PostgreSQL is away finished calls wait in the backlog. A card that cannot be rendered costs no call.
+`tell` is called by the thread of AMI events and never waits; `run` stores, in order of the calls' end, those that end
+together in one transaction; while PostgreSQL is away finished calls wait in the backlog. A card that cannot be rendered
+costs no call.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from vochi_agent.backlog import Backlog, BacklogState
@@ -138,23 +139,29 @@ class CallLog:
         if phone and self.lookups:
             self.lookups.prefetch(enterprise_number, phone, linkedid=linkedid)
 
-    async def _store(self, entry: LedgerEntry) -> None:
-        with about_call(_linkedid(entry)):
-            if isinstance(entry, CallMerged):
-                await self._ledger.merge(entry.enterprise_number, entry.linkedid, entry.into)
+    async def _store(self, entries: Sequence[LedgerEntry]) -> int:
+        """Store the first of these entries; returns how many."""
+        with about_call(_linkedid(entries[0])):
+            if isinstance(entries[0], CallMerged):
+                await self._ledger.merge(entries[0].enterprise_number, entries[0].linkedid, entries[0].into)
+                stored = 1
             else:
-                await self._record(entry.call)
+                stored = await self._record(_finished(entries))
         self._cards_changed()
+        return stored
 
-    async def _record(self, call: Call) -> None:
+    async def _record(self, calls: Sequence[Call]) -> int:
         with self._metrics.store_seconds.time():
-            recorded = await self._ledger.record(call, self._renderer(call.enterprise_number))
-        if recorded.inserted:
-            verdict = (call.direction.value, call.status.value, call.reason.value)
-            self._metrics.calls.labels(call.enterprise_number, *verdict).inc()
-        self._remember(call)
-        self.filed(call)
-        self.stored(call)
+            recorded = await self._ledger.record_some(calls, self._renderer(calls[0].enterprise_number))
+        for call, done in zip(calls, recorded, strict=False):
+            if done.inserted:
+                verdict = (call.direction.value, call.status.value, call.reason.value)
+                self._metrics.calls.labels(call.enterprise_number, *verdict).inc()
+            with about_call(call.linkedid):
+                self._remember(call)
+                self.filed(call)
+                self.stored(call)
+        return len(recorded)
 
     def _remember(self, call: Call) -> None:
         if call.phone:
@@ -162,6 +169,18 @@ class CallLog:
             self._recent[key] = [*self._recent.pop(key, [])[-4:], call.linkedid]
             if len(self._recent) > RECENT_CALLS:
                 self._recent.popitem(last=False)
+
+
+def _finished(entries: Sequence[LedgerEntry]) -> list[Call]:
+    """The calls that one renderer is for, as far as they follow one another."""
+    calls: list[Call] = []
+    for entry in entries:
+        if not isinstance(entry, CallFinished):
+            break
+        if calls and entry.call.enterprise_number != calls[0].enterprise_number:
+            break
+        calls.append(entry.call)
+    return calls
 
 
 def _linkedid(update: CallUpdate) -> str:

@@ -39,7 +39,7 @@ class Metrics:
         late_names: Names that a CRM gave after the dialplan had gone on: shown on a ringing telephone, or too late.
         store_up: 1 while PostgreSQL answers.
         store_failures: Transactions that found PostgreSQL away.
-        store_seconds: One finished call's transaction.
+        store_seconds: A transaction that stores finished calls.
         calls_waiting: Finished calls not stored yet, in memory or on disk.
         calls_dropped: Finished calls that nothing had room for; recovery has to find them.
         spool_calls: Those of `calls_waiting` that wait on disk.
@@ -92,7 +92,7 @@ class Metrics:
         self.late_names = self._counter("late_names", "Names that came after the answer", *enterprise, "result")
         self.store_up = self._gauge("store_up", "1 while PostgreSQL answers")
         self.store_failures = self._counter("store_failures", "Transactions that found PostgreSQL away")
-        self.store_seconds = self._histogram("store_seconds", "Time to store a finished call", FAST_BUCKETS)
+        self.store_seconds = self._histogram("store_seconds", "Time to store calls that ended together", FAST_BUCKETS)
         self.calls_waiting = self._gauge("calls_waiting", "Finished calls not stored yet")
         self.calls_dropped = self._counter("calls_dropped", "Finished calls left to recovery")
         self.spool_calls = self._gauge("spool_calls", "Finished calls that wait on disk for PostgreSQL")

@@ -143,7 +143,7 @@ class Recorded:
 
 
 class CallStore(Protocol):
-    """Keeps finished calls, customers' counters and what has to be sent, in one transaction a call."""
+    """Keeps finished calls; each with its customer's counters and what has to be sent, in one transaction."""
 
     async def record(self, call: Call, render: Renderer) -> Recorded:
         """Store a finished call or correct it; exactly once, whatever the order or repetition.
@@ -151,6 +151,17 @@ class CallStore(Protocol):
         Raises:
             StoreUnavailable: nothing was stored; call again later.
             StoreRefused: it can never be stored.
+        """
+        ...
+
+    async def record_some(self, calls: Sequence[Call], render: Renderer) -> Sequence[Recorded]:
+        """Store the first of these calls in one transaction, at least one of them: what became of each that was stored.
+
+        The same as `record` for one after the other, sooner. Call again with the rest.
+
+        Raises:
+            StoreUnavailable: nothing was stored; call again later.
+            StoreRefused: nothing was stored, because some of them never can be; by itself each tells whether it can.
         """
         ...
 

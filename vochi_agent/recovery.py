@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallUpdate, 
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.errors import StoreRefused
-from vochi_agent.ports import CallStore, CardDraft, Renderer
+from vochi_agent.ports import CallStore, CardDraft, Recorded, Renderer
 
 __all__ = ["CallRecords", "Ledger", "Recovery", "Report", "StoredCalls"]
 
@@ -34,6 +34,8 @@ SETTLED_AFTER: Final = timedelta(minutes=1)
 # Chats are told of a recovered call that is younger, and of so many at once; more of them make one digest.
 TOLD_WITHIN: Final = timedelta(hours=24)
 MOST_CARDS: Final = 20
+# So many are stored in one transaction at most: others wait for the customers that it locks.
+TOGETHER: Final = 64
 EVER: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -147,7 +149,7 @@ class Recovery:
         async with aclosing(self._records.read(since - LOOKBACK, end)) as batches:
             async for batch in batches:
                 reading.receive(batch)
-                report += await self._store(reading.settled(before=young_since), _no_cards)
+                report += await self._store(reading.settled(before=young_since, at_least=TOGETHER), _no_cards)
                 self._progress(reading.moment, report)
         reading.finish(alive)
         report += await self._store(reading.settled(before=young_since), _no_cards)
@@ -170,23 +172,37 @@ class Recovery:
             await self._announce(new)
         return report + await self._store(new, _no_cards)
 
-    async def _store(self, calls: Iterable[Call], render: Renderer) -> Report:
+    async def _store(self, calls: Sequence[Call], render: Renderer) -> Report:
         report = Report()
-        for call in calls:
-            report = replace(report, found=report.found + 1)
-            try:
-                recorded = await self._ledger.record(call, render)
-            except StoreRefused:
-                log.exception("A recovered call cannot be stored", extra={"action": "recovered_call_refused"})
-                continue
-            if recorded.inserted:
-                report = replace(report, stored=report.stored + 1)
-                self._stored(call)
-            elif recorded.changed:
-                report = replace(report, corrected=report.corrected + 1)
-            else:
-                report = replace(report, known=report.known + 1)
+        done = 0
+        while done < len(calls):
+            some = calls[done : done + TOGETHER]
+            recorded = await self._record(some, render)
+            for call, told in zip(some, recorded, strict=False):
+                report += _reported(told)
+                if told is not None and told.inserted:
+                    self._stored(call)
+            done += len(recorded)
         return report
+
+    async def _record(self, calls: Sequence[Call], render: Renderer) -> Sequence[Recorded | None]:
+        """What became of the first of these calls; None of one that cannot be stored."""
+        try:
+            return await self._ledger.record_some(calls, render)
+        except StoreRefused:
+            if len(calls) > 1:
+                return await self._record(calls[:1], render)
+            log.exception("A recovered call cannot be stored", extra={"action": "recovered_call_refused"})
+            return [None]
+
+
+def _reported(recorded: Recorded | None) -> Report:
+    """One call."""
+    if recorded is None:
+        return Report(found=1)
+    if recorded.inserted:
+        return Report(found=1, stored=1)
+    return Report(found=1, corrected=1) if recorded.changed else Report(found=1, known=1)
 
 
 class _Reading:
@@ -225,10 +241,11 @@ class _Reading:
         if alive is not None:
             self._note(self._tracker.end_absent(alive))
 
-    def settled(self, *, before: datetime) -> list[Call]:
-        """Take out the calls that ended before then and cannot change any more, in order of their end."""
+    def settled(self, *, before: datetime, at_least: int = 1) -> list[Call]:
+        """Take out the calls that ended before then and cannot change any more, in order of their end; all or none."""
         latest = min(before.timestamp(), self._now - SETTLED_AFTER.total_seconds())
-        return self._taken([call for call in self._finished.values() if call.ended_at.timestamp() < latest])
+        calls = [call for call in self._finished.values() if call.ended_at.timestamp() < latest]
+        return self._taken(calls) if len(calls) >= at_least else []
 
     def rest(self) -> list[Call]:
         """Take out all."""

@@ -4,7 +4,7 @@ Invariant: a customer's counters are the sum of `counts` over the stored, unmerg
 call changes them by `counts(after) - counts(before)`, however often and in whatever order records arrive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ __all__ = [
     "free_linkedid",
     "may_have_left",
     "same_call",
+    "unrelated",
 ]
 
 # Asterisk makes linkedids of the boot's clock and a counter: a box without a clock repeats them after a reboot.
@@ -66,6 +67,20 @@ def same_call(stored: Call, new: Call) -> bool:
         return True
     overlap = stored.started_at <= new.ended_at and new.started_at <= stored.ended_at
     return overlap and (stored.partial or new.partial)
+
+
+def unrelated(calls: Iterable[Call]) -> list[Call]:
+    """The first of these calls, as many as have nothing to do with each other: one enterprise, nobody's second call."""
+    first: list[Call] = []
+    seen: set[str] = set()
+    for call in calls:
+        # A linkedid that came again is stored as `<linkedid>~2`: they share the first part.
+        own = {call.linkedid.partition("~")[0]} | ({call.phone} if call.phone else set())
+        if not seen.isdisjoint(own) or (first and first[0].enterprise_number != call.enterprise_number):
+            break
+        seen |= own
+        first.append(call)
+    return first
 
 
 def may_have_left(call: Call, calls_before: datetime) -> bool:

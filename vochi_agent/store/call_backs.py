@@ -16,20 +16,23 @@ from vochi_agent.desk_ports import Operator, PressedCard
 from .database import Database, Row, Session
 from .rows import storable
 
-__all__ = ["CallBacks", "note_corrected", "note_new", "settle", "shown_call_back"]
+__all__ = ["CallBacks", "note_corrected", "note_new", "settle", "shown_call_backs"]
 
 # Who was not reached for so long has found somebody else; and a PBX's whole past is read on the first day.
 LASTS: Final = timedelta(days=7)
 AT_ONCE: Final = 50
 
 
-async def note_new(session: Session, call: Call) -> None:
-    """A call was stored for the first time: open what it leaves to be done, or close what it did."""
-    waits = waits_for_us(call)
-    if waits:
-        await session.execute("open_call_back", call.enterprise_number, call.linkedid, LASTS)
-    if call.phone and (waits or call.status is Status.ANSWERED):
-        await settle(session, call.enterprise_number, call.phone)
+async def note_new(session: Session, calls: Sequence[Call]) -> None:
+    """Calls of one enterprise were stored for the first time: open what they leave to be done, close what they did."""
+    waiting = [call for call in calls if waits_for_us(call)]
+    if waiting:
+        await session.execute_each(
+            "open_call_back", [(call.enterprise_number, call.linkedid, LASTS) for call in waiting]
+        )
+    moved = [call for call in calls if call.phone and (waits_for_us(call) or call.status is Status.ANSWERED)]
+    if moved:
+        await session.execute_each("settle_call_backs", [(call.enterprise_number, call.phone, LASTS) for call in moved])
 
 
 async def note_corrected(session: Session, call: Call, *, phones: Collection[str]) -> None:
@@ -52,10 +55,12 @@ async def settle(session: Session, enterprise_number: str, phone: str) -> None:
     await session.execute("settle_call_backs", enterprise_number, phone, LASTS)
 
 
-async def shown_call_back(session: Session, call: Call) -> CallBack | None:
-    """How a call stands, for who writes its cards in this transaction."""
-    row = await session.fetchrow("render_call_back", call.enterprise_number, call.linkedid)
-    return None if row is None else _call_back(row)
+async def shown_call_backs(session: Session, calls: Sequence[Call]) -> dict[str, CallBack]:
+    """By linkedid how calls of one enterprise stand, for who writes their cards in this transaction."""
+    if not calls:
+        return {}
+    rows = await session.fetch_each("render_call_back", [(call.enterprise_number, call.linkedid) for call in calls])
+    return {row["linkedid"]: _call_back(row) for row in rows}
 
 
 class CallBacks:

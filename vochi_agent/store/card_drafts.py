@@ -1,6 +1,7 @@
 """Writes what chats should show, inside somebody's transaction: finals by the ledger, live states by themselves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from vochi_agent.calls.model import Phase
 from vochi_agent.ports import CardDraft
@@ -8,36 +9,43 @@ from vochi_agent.ports import CardDraft
 from .database import Session
 from .rows import storable
 
-__all__ = ["CARDS_CHANNEL", "put_cards", "put_reminders", "take_back"]
+__all__ = ["CARDS_CHANNEL", "CallCards", "put_cards", "put_reminders", "take_back"]
 
 CARDS_CHANNEL = "vochi_cards"
 
 
-async def put_cards(
-    session: Session,
-    enterprise_number: str,
-    linkedid: str,
-    *,
-    phase: Phase,
-    drafts: Sequence[CardDraft],
-    before: Mapping[str, object] | None = None,
-) -> int:
-    """Store what each chat should show about a call; returns how many cards changed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCards:
+    """What chats should show about a call.
 
-    Args:
+    Attributes:
         linkedid: As stored.
         before: The customer's counters before the call, for who renders its final card again.
     """
-    # Two tables of the configuration may describe one chat: whoever wants the call is heard.
-    each = list({(draft.chat_id, draft.topic): draft for draft in sorted(drafts, key=_wanted)}.values())
-    if not each:
+
+    linkedid: str
+    phase: Phase
+    drafts: Sequence[CardDraft]
+    before: Mapping[str, object] | None = None
+
+
+async def put_cards(session: Session, enterprise_number: str, cards: Sequence[CallCards]) -> int:
+    """Store what each chat should show about some calls; returns how many cards changed."""
+    told = [_arguments(enterprise_number, of_call) for of_call in cards if of_call.drafts]
+    if not told:
         return 0
-    changed = await session.fetch(
-        "put_cards",
+    changed = await session.fetch_each("put_cards", told)
+    return await _told(session, enterprise_number, len(changed))
+
+
+def _arguments(enterprise_number: str, cards: CallCards) -> tuple[object, ...]:
+    # Two tables of the configuration may describe one chat: whoever wants the call is heard.
+    each = list({(draft.chat_id, draft.topic): draft for draft in sorted(cards.drafts, key=_wanted)}.values())
+    return (
         enterprise_number,
-        storable(linkedid),
-        phase.value,
-        before,
+        storable(cards.linkedid),
+        cards.phase.value,
+        cards.before,
         [draft.chat_id for draft in each],
         [draft.topic for draft in each],
         [storable(draft.text) for draft in each],
@@ -49,7 +57,6 @@ async def put_cards(
         [storable(draft.sound) for draft in each],
         [",".join(draft.buttons) for draft in each],
     )
-    return await _told(session, enterprise_number, len(changed))
 
 
 async def put_reminders(session: Session, enterprise_number: str, linkedid: str, drafts: Sequence[CardDraft]) -> int:

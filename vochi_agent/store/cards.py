@@ -17,7 +17,7 @@ from vochi_agent.calls.model import Phase
 from vochi_agent.cards import Button, Card, ChatState, ChatWork, Doubt, Keyboard, PendingChat
 from vochi_agent.ports import CardDraft, OpenWork
 
-from .card_drafts import CARDS_CHANNEL, put_cards, take_back
+from .card_drafts import CARDS_CHANNEL, CallCards, put_cards, take_back
 from .database import Database, Row, Session
 from .rows import storable
 
@@ -59,7 +59,9 @@ class CardQueue:
     async def put_live(self, enterprise_number: str, linkedid: str, phase: Phase, drafts: Sequence[CardDraft]) -> int:
         """What chats should show of a call that goes on; returns how many cards changed. A call never goes back."""
         async with self._database.transaction() as session:
-            return await put_cards(session, enterprise_number, linkedid, phase=phase, drafts=drafts)
+            return await put_cards(
+                session, enterprise_number, [CallCards(linkedid=linkedid, phase=phase, drafts=drafts)]
+            )
 
     async def take_back_abandoned(
         self, enterprise_number: str, alive: Collection[str], *, silent_for: timedelta

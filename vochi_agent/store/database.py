@@ -10,7 +10,7 @@ outage works again. A connection whose statement was cut off is thrown away, nev
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -79,6 +79,14 @@ class Session:
     async def execute(self, name: str, *arguments: object) -> None:
         """A statement without a result."""
         await self._connection.execute(statement(name), *arguments)
+
+    async def fetch_each(self, name: str, arguments: Iterable[Sequence[object]]) -> list[Row]:
+        """All rows of a statement that is run with each of these arguments in turn, in one round trip."""
+        return list(await self._connection.fetchmany(statement(name), arguments))
+
+    async def execute_each(self, name: str, arguments: Iterable[Sequence[object]]) -> None:
+        """The same of a statement without a result."""
+        await self._connection.executemany(statement(name), arguments)
 
     async def run_script(self, text: str) -> None:
         """The statements of a migration."""

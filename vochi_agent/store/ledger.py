@@ -1,34 +1,33 @@
-"""Finished calls, customers' counters and cards, written together: one transaction a call, exactly once.
+"""Finished calls, customers' counters and cards, written together in one transaction, exactly once.
 
-Locks are always taken in one order, so writers never deadlock: the call (advisory, by linkedid), the customers' rows
-by number, the missed calls that wait, the cards. The counters change by the difference between what the row counted
-before and counts now; `last_*` move forward with a call that is newer than all others and are computed again from
-`calls` in every other case. Calls that were deleted for their age are counted in `past_calls`; none of them comes back.
+Calls that have no customer in common share a transaction; each statement is run for all of them in one round trip.
+Locks are always taken in one order, so that writers do not deadlock: the calls (advisory, by linkedid), the customers'
+rows by number, the missed calls that wait, the cards. Missed calls of people with several numbers may still be wanted
+crosswise by two writers; PostgreSQL then refuses one of them, and it is repeated. The counters change by the difference
+between what the row counted before and counts now; `last_*` move forward with a call that is newer than all others and
+are computed again from `calls` in every other case. Calls that were deleted for their age are counted in `past_calls`;
+none of them comes back.
 """
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
 from datetime import timedelta
 
 from vochi_agent.calls.call_backs import CallBack, waits_for_us
 from vochi_agent.calls.ledger import (
     Counts,
-    anonymous,
-    corrected,
     counts,
     customer_phone,
-    free_linkedid,
-    may_have_left,
-    same_call,
+    unrelated,
 )
-from vochi_agent.calls.model import Call, Phase, Source, Status
+from vochi_agent.calls.model import Call, Phase, Status
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
-from .call_backs import note_corrected, note_new, settle, shown_call_back
-from .card_drafts import put_cards, put_reminders, take_back
-from .database import Database, Session
+from .call_backs import note_corrected, note_new, settle, shown_call_backs
+from .card_drafts import CallCards, put_cards, put_reminders, take_back
+from .database import Database, Row, Session
+from .ledger_plans import Forgotten, Stored, planned
 from .rows import (
     call_arguments,
     call_from_row,
@@ -42,27 +41,9 @@ from .rows import (
 
 __all__ = ["CallLedger"]
 
-log = logging.getLogger(__name__)
-
 # A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
 NEWS = timedelta(days=7)
 NOW = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A row of `calls`."""
-
-    call: Call
-    merged: bool
-
-    @property
-    def phone(self) -> str | None:
-        return None if self.merged else customer_phone(self.call)
-
-    @property
-    def counts(self) -> Counts:
-        return Counts() if self.merged else counts(self.call)
 
 
 class CallLedger:
@@ -81,35 +62,33 @@ class CallLedger:
 
     async def record(self, call: Call, render: Renderer) -> Recorded:
         """See `ports.CallStore.record`. `render` gets the customer as the call leaves him."""
-        new = storable_call(call)
+        [recorded] = await self.record_some([call], render)
+        return recorded
+
+    async def record_some(self, calls: Sequence[Call], render: Renderer) -> list[Recorded]:
+        """See `ports.CallStore.record_some`: those are stored together that have nothing to do with each other."""
+        some = unrelated(map(storable_call, calls))
+        number = some[0].enterprise_number
         async with self._database.transaction() as session:
-            rows = await _rows_of(session, new.enterprise_number, new.linkedid)
-            erased = await _is_erased(session, new)
-            if erased:
-                new, render = anonymous(new), _no_cards
-            old = min(
-                (row for row in rows if same_call(row.call, new)),
-                key=lambda row: abs(row.call.started_at - new.started_at),
-                default=None,
+            rows = await _rows_of(session, number, [call.linkedid for call in some])
+            forgotten = await _forgotten(session, number, some)
+            plans = planned(some, rows, forgotten)
+            back = [customer_phone(call) for call, gone, _ in zip(some, forgotten, plans, strict=False) if gone.returns]
+            if back:
+                await session.execute("returned", number, back)
+            known = await _lock_customers(session, number, sorted({phone for plan in plans for phone in plan.phones}))
+            # Chats were shown who an erased customer is while his call went on.
+            await self._insert(session, [plan.call for plan in plans if plan.new and not plan.erased], known, render)
+            await self._insert(
+                session, nameless := [plan.call for plan in plans if plan.new and plan.erased], known, _no_cards
             )
-            if old is None and await _has_left(session, new):
-                return Recorded(inserted=False, changed=False)
-            if old is None:
-                linkedid = free_linkedid(new.linkedid, [row.call.linkedid for row in rows])
-                fresh = replace(new, linkedid=linkedid)
-                await _insert(session, fresh, render)
-                await self._post(session, fresh)
-                if erased:  # while it went on chats were shown who he is
-                    await take_back(session, fresh.enterprise_number, linkedid)
-                return Recorded(inserted=True, changed=True)
-            better = corrected(old.call, new)
-            # What is there of a call that is erased at this moment has to be found by who erases it.
-            if erased or better == old.call:
-                return Recorded(inserted=False, changed=False)
-            await _correct(session, old, better, render)
-            if not old.merged:
-                await self._post(session, better)
-            return Recorded(inserted=False, changed=True)
+            for call in nameless:
+                await take_back(session, number, call.linkedid)
+            for plan in plans:
+                if plan.old is not None and plan.changes:
+                    await _correct(session, plan.old, plan.call, known, render)
+                    await self._post(session, [] if plan.old.merged else [plan.call])
+        return [Recorded(inserted=plan.new, changed=plan.changes) for plan in plans]
 
     async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
         """A call turned out to be part of `into`: it counts no more, no chat shows it. False: there was nothing to do.
@@ -118,7 +97,7 @@ class CallLedger:
             StoreUnavailable: nothing was stored; call again later.
         """
         async with self._database.transaction() as session:
-            rows = await _rows_of(session, enterprise_number, linkedid)
+            rows = (await _rows_of(session, enterprise_number, [linkedid]))[linkedid]
             # Chats may show a call that goes on and is stored nowhere.
             taken_back = await take_back(session, enterprise_number, rows[-1].call.linkedid if rows else linkedid)
             if not rows or rows[-1].merged:
@@ -154,39 +133,71 @@ class CallLedger:
         """
         async with self._database.transaction() as session:
             # Where a box repeated itself any of the calls may be meant.
-            rows = await _rows_of(session, enterprise_number, linkedid)
+            rows = (await _rows_of(session, enterprise_number, [linkedid]))[linkedid]
             return sum([await _refresh(session, row.call, render) for row in rows if not row.merged])
 
-    async def _post(self, session: Session, call: Call) -> None:
-        """Leave the call for the CRMs, in the transaction that stores it."""
-        crms = self.crms.get(call.enterprise_number)
-        if crms and customer_phone(call):
+    async def _insert(
+        self, session: Session, calls: Sequence[Call], known: Mapping[str, Customer], render: Renderer
+    ) -> None:
+        """New rows of calls of different customers, with all that follows from them."""
+        if not calls:
+            return
+        await session.execute_each("insert_call", [call_arguments(call) for call in calls])
+        customers = await _count(session, calls, known)
+        await note_new(session, [call for call in calls if customer_phone(call)])
+        call_backs = await shown_call_backs(session, [call for call in calls if waits_for_us(call)])
+        cards = []
+        for call in calls:
+            phone = customer_phone(call)
+            before = known[phone].history if phone else None
+            drafts = render(call, customers.get(call.linkedid), before, call_back=call_backs.get(call.linkedid))
+            cards.append(_final(call, drafts, before))
+        number = calls[0].enterprise_number
+        await put_cards(session, number, cards)
+        for told in cards:
+            if any(draft.reminder for draft in told.drafts):
+                await put_reminders(session, number, told.linkedid, told.drafts)
+        await self._post(session, calls)
+
+    async def _post(self, session: Session, calls: Sequence[Call]) -> None:
+        """Leave calls of one enterprise for the CRMs, in the transaction that stores them."""
+        posts = [post for call in calls if customer_phone(call) for post in self._posts(call)]
+        if posts:
+            await session.execute_each("post_call", posts)
+
+    def _posts(self, call: Call) -> Iterator[tuple[object, ...]]:
+        if crms := self.crms.get(call.enterprise_number):
             expected = call.status is Status.ANSWERED and not call.recording
             wait = self.recording_waits.get(call.enterprise_number, NOW) if expected else NOW
-            await session.execute(
-                "post_call", call.enterprise_number, call.linkedid, list(crms), call.ended_at, NEWS, wait
-            )
+            yield call.enterprise_number, call.linkedid, list(crms), call.ended_at, NEWS, wait
 
 
-async def _rows_of(session: Session, enterprise_number: str, linkedid: str) -> list[_Stored]:
-    """The rows of a linkedid, oldest first, which nobody else changes until the end of the transaction."""
-    arguments = (enterprise_number, storable(linkedid))
-    await session.execute("lock_call", *arguments)
-    rows = await session.fetch("calls_of_linkedid", *arguments)
-    return [_Stored(call=call_from_row(row), merged=row["merged_into"] is not None) for row in rows]
+async def _rows_of(session: Session, enterprise_number: str, linkedids: Sequence[str]) -> dict[str, list[Stored]]:
+    """The rows of each linkedid, oldest first, which nobody else changes until the end of the transaction."""
+    asked = {storable(linkedid): linkedid for linkedid in sorted(linkedids)}
+    arguments = [(enterprise_number, name) for name in asked]
+    await session.execute_each("lock_call", arguments)
+    found: dict[str, list[Stored]] = {linkedid: [] for linkedid in linkedids}
+    for row in await session.fetch_each("calls_of_linkedid", arguments):
+        stored = Stored(call=call_from_row(row), merged=row["merged_into"] is not None)
+        found[asked[row["asked"]]].append(stored)
+    return found
 
 
-async def _is_erased(session: Session, call: Call) -> bool:
-    """Whether a call is one that its customer wanted forgotten. A later one is his return."""
-    phone = customer_phone(call)
-    row = await session.fetchrow("erased", call.enterprise_number, phone) if phone else None
-    if row is None:
-        return False
-    if call.started_at <= row["erased_at"]:
-        return True
-    if not row["returned"]:
-        await session.execute("returned", call.enterprise_number, [phone])
-    return False
+async def _forgotten(session: Session, enterprise_number: str, calls: Sequence[Call]) -> list[Forgotten]:
+    """What is not there any more, for each call."""
+    rows = await session.fetch_each("forgotten", [(enterprise_number, customer_phone(call)) for call in calls])
+    return [_forgotten_of(call, row) for call, row in zip(calls, rows, strict=True)]
+
+
+def _forgotten_of(call: Call, row: Row) -> Forgotten:
+    erased_at = row["erased_at"]
+    later = erased_at is not None and call.started_at > erased_at
+    return Forgotten(
+        calls_before=row["calls_before"],
+        customer=erased_at is not None and not later,
+        returns=later and not row["returned"],
+    )
 
 
 def _no_cards(
@@ -196,44 +207,9 @@ def _no_cards(
     return ()
 
 
-async def _has_left(session: Session, call: Call) -> bool:
-    """Whether a call without a row has to be taken for one that was counted and deleted for its age."""
-    row = await session.fetchrow("calls_before", call.enterprise_number)
-    if row is None or not may_have_left(call, row["calls_before"]):
-        return False
-    if call.source is Source.LIVE:
-        log.warning(
-            "A call of %s that began at %s is left out: calls of that time are deleted. Is the clock of the PBX right?",
-            call.enterprise_number,
-            call.started_at.isoformat(timespec="seconds"),
-            extra={"action": "call_too_old"},
-        )
-    return True
-
-
-async def _insert(session: Session, call: Call, render: Renderer) -> None:
-    customer, before = None, None
-    if phone := customer_phone(call):
-        known = await _lock_customers(session, call.enterprise_number, [phone])
-        before = known[phone].history
-    await session.execute("insert_call", *call_arguments(call))
-    if phone and before is not None:
-        if before.last_call_at is None or call.ended_at > before.last_call_at:
-            customer = await _count_newest(session, call, phone)
-        else:
-            customer = await _recount(session, call.enterprise_number, phone, counts(call))
-        await note_new(session, call)
-    call_back = await shown_call_back(session, call) if waits_for_us(call) else None
-    drafts = render(call, customer, before, call_back=call_back)
-    await _put_cards(session, call, drafts, before)
-    if any(draft.reminder for draft in drafts):
-        await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
-
-
-async def _correct(session: Session, old: _Stored, call: Call, render: Renderer) -> None:
-    new = _Stored(call=call, merged=old.merged)
+async def _correct(session: Session, old: Stored, call: Call, known: Mapping[str, Customer], render: Renderer) -> None:
+    new = Stored(call=call, merged=old.merged)
     phones = {phone for phone in (old.phone, new.phone) if phone is not None}
-    known = await _lock_customers(session, call.enterprise_number, sorted(phones))
     before = None
     if new.phone is not None:
         same_customer = new.phone == old.phone
@@ -247,9 +223,9 @@ async def _correct(session: Session, old: _Stored, call: Call, render: Renderer)
         customer = counted if phone == new.phone else customer
     if not new.merged:
         await note_corrected(session, call, phones=phones)
-        call_back = await shown_call_back(session, call)
+        call_back = (await shown_call_backs(session, [call])).get(call.linkedid)
         drafts = render(call, customer, before, call_back=call_back)
-        await _put_cards(session, call, drafts, before)
+        await put_cards(session, call.enterprise_number, [_final(call, drafts, before)])
         await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
 
 
@@ -260,25 +236,45 @@ async def _refresh(session: Session, call: Call, render: Renderer) -> int:
         customer = customer_from_row(row) if row is not None else None
     if customer is not None:
         before = await _shown_before(session, call)
-    call_back = await shown_call_back(session, call)
+    call_back = (await shown_call_backs(session, [call])).get(call.linkedid)
     # A chat that was not told of the call, or in a digest with others, is not told now.
     drafts = [replace(draft, wanted=False) for draft in render(call, customer, before, call_back=call_back)]
-    changed = await _put_cards(session, call, drafts, before)
+    changed = await put_cards(session, call.enterprise_number, [_final(call, drafts, before)])
     return changed + await put_reminders(session, call.enterprise_number, call.linkedid, drafts)
 
 
 async def _lock_customers(session: Session, enterprise_number: str, phones: Sequence[str]) -> dict[str, Customer]:
     """The rows of sorted numbers, made where missing, locked until the end of the transaction."""
-    await session.execute("ensure_customers", enterprise_number, phones)
-    rows = await session.fetch("lock_customers", enterprise_number, phones)
+    if not phones:
+        return {}
+    # Mostly he is known; of several all have to be there before one is locked, or two writers wait for each other.
+    rows = await session.fetch("lock_customers", enterprise_number, phones) if len(phones) == 1 else []
+    if not rows:
+        await session.execute("ensure_customers", enterprise_number, phones)
+        rows = await session.fetch("lock_customers", enterprise_number, phones)
     return {row["phone_e164"]: customer_from_row(row) for row in rows}
 
 
-async def _count_newest(session: Session, call: Call, phone: str) -> Customer:
-    row = await session.fetchrow(
-        "count_newest_call",
+async def _count(session: Session, calls: Sequence[Call], known: Mapping[str, Customer]) -> dict[str, Customer]:
+    """Count calls of different customers; by linkedid the customers as these leave them."""
+    counted, newest = {}, []
+    for call in calls:
+        if phone := customer_phone(call):
+            last = known[phone].history.last_call_at
+            if last is None or call.ended_at > last:
+                newest.append(call)
+            else:
+                counted[call.linkedid] = await _recount(session, call.enterprise_number, phone, counts(call))
+    if newest:
+        rows = await session.fetch_each("count_newest_call", map(_newest_arguments, newest))
+        counted |= {call.linkedid: customer_from_row(row) for call, row in zip(newest, rows, strict=True)}
+    return counted
+
+
+def _newest_arguments(call: Call) -> tuple[object, ...]:
+    return (
         call.enterprise_number,
-        phone,
+        call.phone,
         *astuple(counts(call)),
         call.started_at,
         call.ended_at,
@@ -287,7 +283,6 @@ async def _count_newest(session: Session, call: Call, phone: str) -> Customer:
         call.line,
         call.last_agent,
     )
-    return customer_from_row(row)
 
 
 async def _recount(session: Session, enterprise_number: str, phone: str, change: Counts) -> Customer:
@@ -305,8 +300,5 @@ async def _shown_before(session: Session, call: Call) -> History:
     return history_from_row(row)
 
 
-async def _put_cards(session: Session, call: Call, drafts: Sequence[CardDraft], before: History | None) -> int:
-    """Store what each chat should show; returns how many cards changed."""
-    return await put_cards(
-        session, call.enterprise_number, call.linkedid, phase=Phase.HANGUP, drafts=drafts, before=history_json(before)
-    )
+def _final(call: Call, drafts: Sequence[CardDraft], before: History | None) -> CallCards:
+    return CallCards(linkedid=call.linkedid, phase=Phase.HANGUP, drafts=drafts, before=history_json(before))

@@ -1,0 +1,130 @@
+"""Calls that end together are stored together, and nobody can tell it from what is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import asyncpg
+import pytest
+
+from tests.support.calls import answered, internal, missed
+from tests.support.postgres import PostgresServer
+from vochi_agent.calls.ledger import unrelated
+from vochi_agent.calls.model import Call, Direction, Source
+from vochi_agent.customers.model import Customer, History
+from vochi_agent.errors import StoreRefused
+from vochi_agent.ports import CardDraft, Recorded, Reminder
+from vochi_agent.store.postgres import PostgresStore
+
+PHONES = tuple(f"+37529000{number:04}" for number in range(12))
+ERASED, NOW = PHONES[3], datetime.now(UTC).replace(microsecond=0)
+TABLES = {
+    "calls": "id, created_at, updated_at",
+    "customers": "id",
+    "cards": "id, token, created_at, updated_at, changed_at",
+    "call_backs": "",
+    "outbox": "id, created_at, updated_at, retry_at",
+    "erasures": "id, phone_hash, erased_at, returned_at, done",
+}
+
+
+def card(call: Call, customer: Customer | None, before: History | None, *, call_back: object = None) -> list[CardDraft]:
+    """Everything a renderer is given, in two chats; the second wants missed calls, and to be reminded."""
+    text = f"{call.status} {customer and customer.history} {before} {call_back is not None}"
+    reminder = Reminder(text="remind", brief="r", at=NOW + timedelta(hours=1)) if call_back else None
+    return [
+        CardDraft(chat_id=-100, topic=0, text=text, silent=True),
+        CardDraft(chat_id=-200, topic=0, text=text, silent=False, wanted=call_back is not None, reminder=reminder),
+    ]
+
+
+def some_calls(chance: Random) -> list[Call]:
+    """What a PBX may tell: by few people, out of order, repeated, corrected, of old, of nobody."""
+    calls: list[Call] = []
+    for number in range(120):
+        kind = chance.choice((answered, answered, missed, missed, internal))
+        call = kind(linkedid=f"1.{number}", started_at=NOW - timedelta(seconds=chance.randrange(200_000)))
+        if call.direction is not Direction.INTERNAL:
+            call = replace(
+                call, phone=chance.choice((*PHONES, None)), direction=chance.choice((Direction.IN, Direction.OUT))
+            )
+        if calls and chance.random() < 0.3:
+            again = chance.choice(calls)
+            later = timedelta(hours=chance.choice((0, 0, 0, 5)))  # a box without a clock repeats its linkedids
+            call = replace(
+                chance.choice((again, replace(call, linkedid=again.linkedid, started_at=again.started_at + later))),
+                source=chance.choice((Source.LIVE, Source.RECOVERY)),
+                partial=chance.random() < 0.3,
+            )
+        calls.append(call)
+    return calls
+
+
+async def prepare(store: PostgresStore, dsn: str) -> asyncpg.Connection:
+    """Somebody was erased, and calls have left for their age."""
+    store.calls.crms = {"0901": ["retailcrm", "uon"]}
+    connection = await asyncpg.connect(dsn)
+    await store.calls.record(answered(linkedid="0.1", phone=ERASED, started_at=NOW - timedelta(days=2)), card)
+    await store.erasure.erase("0901", [ERASED], by="dpo")
+    await connection.execute("UPDATE erasures SET erased_at = $1", NOW - timedelta(hours=20))
+    await connection.execute("INSERT INTO retention VALUES ('0901', $1)", NOW - timedelta(hours=50))
+    return connection
+
+
+async def everything(connection: asyncpg.Connection) -> Mapping[str, Sequence[str]]:
+    """All rows, but for what says when they were written."""
+    return {
+        table: sorted(
+            str({name: value for name, value in row.items() if name not in unlike.split(", ")})
+            for row in await connection.fetch(f"SELECT * FROM {table}")
+        )
+        for table, unlike in TABLES.items()
+    }
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_the_same_is_stored_as_one_after_the_other(
+    store: PostgresStore, dsn: str, postgres: PostgresServer, seed: int
+) -> None:
+    calls = some_calls(Random(seed))
+    async with postgres.database() as other_dsn, PostgresStore(other_dsn) as other:
+        one, two = await prepare(store, dsn), await prepare(other, other_dsn)
+        singly = [await store.calls.record(call, card) for call in calls]
+        together: list[Recorded] = []
+        transactions = 0
+        while len(together) < len(calls):
+            together += await other.calls.record_some(calls[len(together) : len(together) + 32], card)
+            transactions += 1
+        apart, joint = await everything(one), await everything(two)
+        await one.close()
+        await two.close()
+
+    assert together == singly
+    assert transactions < len(calls) / 2
+    for table in TABLES:
+        assert joint[table] == apart[table], table
+
+
+async def test_of_some_that_cannot_all_be_stored_none_is(store: PostgresStore) -> None:
+    good, bad = answered(linkedid="1.1"), answered(linkedid="1.2", phone=PHONES[1], wait_seconds="long")
+
+    with pytest.raises(StoreRefused):
+        await store.calls.record_some([good, bad], card)
+
+    assert await store.reports.call("1.1") is None
+    assert await store.calls.record_some([good], card) == [Recorded(inserted=True, changed=True)]
+
+
+def test_calls_have_to_do_with_each_other_by_customer_linkedid_and_enterprise() -> None:
+    first = answered(linkedid="1.1", phone=PHONES[1])
+
+    for second in (
+        answered(linkedid="1.2", phone=PHONES[1]),
+        answered(linkedid="1.1", phone=PHONES[2]),
+        answered(linkedid="1.1~2", phone=PHONES[2]),
+        answered(linkedid="1.2", phone=PHONES[2], enterprise_number="0902"),
+    ):
+        assert unrelated([first, second, answered(linkedid="1.3", phone=PHONES[3])]) == [first]
+    others = [answered(linkedid="1.2", phone=PHONES[2]), internal(linkedid="1.3"), internal(linkedid="1.4")]
+    assert unrelated([first, *others]) == [first, *others]
