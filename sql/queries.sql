@@ -138,6 +138,14 @@ WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[])
 ORDER BY phone_e164 COLLATE "C"
 FOR UPDATE;
 
+-- name: never_analyzed
+-- Whether the planner has never been told what is in the ledger (-1; 0 before PostgreSQL 14).
+SELECT reltuples <= 0 AS found FROM pg_class WHERE oid = 'calls'::regclass;
+
+-- name: analyze_ledger
+-- Tells the planner what is in the tables that the ledger reads; those of somebody else's it leaves alone.
+ANALYZE calls, customers, call_backs;
+
 -- name: history_before_call
 -- The counters of a customer from his calls that began before a given one; those that were deleted for their age did.
 -- $1 enterprise, $2 phone, $3 its linkedid, $4 its start

@@ -128,3 +128,16 @@ def test_calls_have_to_do_with_each_other_by_customer_linkedid_and_enterprise() 
         assert unrelated([first, second, answered(linkedid="1.3", phone=PHONES[3])]) == [first]
     others = [answered(linkedid="1.2", phone=PHONES[2]), internal(linkedid="1.3"), internal(linkedid="1.4")]
     assert unrelated([first, *others]) == [first, *others]
+
+
+async def test_a_new_ledger_is_analysed_before_it_grows(store: PostgresStore, dsn: str) -> None:
+    """Until autovacuum comes by, PostgreSQL would plan as if it were empty and read all of it for each call."""
+    calls = [answered(linkedid=f"1.{number}", phone=f"+37529{number:07}") for number in range(250)]
+    connection = await asyncpg.connect(dsn)
+    size = "SELECT reltuples::int FROM pg_class WHERE oid = 'calls'::regclass"
+
+    await store.calls.record_some(calls[:100], card)
+    assert await connection.fetchval(size) <= 0
+    await store.calls.record_some(calls[100:200], card)
+    assert await connection.fetchval(size) == 200
+    await connection.close()

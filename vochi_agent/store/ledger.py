@@ -9,6 +9,7 @@ are computed again from `calls` in every other case. Calls that were deleted for
 none of them comes back.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from vochi_agent.calls.ledger import (
 )
 from vochi_agent.calls.model import Call, Phase, Status
 from vochi_agent.customers.model import Customer, History
+from vochi_agent.errors import StoreUnavailable
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 
 from .call_backs import note_corrected, note_new, settle, shown_call_backs
@@ -44,6 +46,9 @@ __all__ = ["CallLedger"]
 # A CRM is told what happened while we were away; a PBX's whole past, read on the first day, is not its business.
 NEWS = timedelta(days=7)
 NOW = timedelta(0)
+# Of a table that was never analysed PostgreSQL thinks that it is almost empty, and reads all of it for one row. Its
+# autovacuum looks once a minute; a first import would take several by then.
+FIRST_ROWS = 200
 
 
 class CallLedger:
@@ -59,6 +64,7 @@ class CallLedger:
         self._database = database
         self.crms: Mapping[str, Sequence[str]] = {}
         self.recording_waits: Mapping[str, timedelta] = {}
+        self._first_rows = FIRST_ROWS
 
     async def record(self, call: Call, render: Renderer) -> Recorded:
         """See `ports.CallStore.record`. `render` gets the customer as the call leaves him."""
@@ -88,7 +94,20 @@ class CallLedger:
                 if plan.old is not None and plan.changes:
                     await _correct(session, plan.old, plan.call, known, render)
                     await self._post(session, [] if plan.old.merged else [plan.call])
+        await self._note_rows(sum(plan.new for plan in plans))
         return [Recorded(inserted=plan.new, changed=plan.changes) for plan in plans]
+
+    async def _note_rows(self, count: int) -> None:
+        """See that the first rows of a new ledger are planned for; once a life."""
+        if self._first_rows <= 0:
+            return
+        self._first_rows -= count
+        if self._first_rows <= 0:
+            with contextlib.suppress(StoreUnavailable):  # what was stored is stored
+                async with self._database.transaction() as session:
+                    row = await session.fetchrow("never_analyzed")
+                    if row is not None and row["found"]:
+                        await session.execute("analyze_ledger")
 
     async def merge(self, enterprise_number: str, linkedid: str, into: str) -> bool:
         """A call turned out to be part of `into`: it counts no more, no chat shows it. False: there was nothing to do.
