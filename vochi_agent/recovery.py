@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from vochi_agent.calls.call_backs import CallBack
 from vochi_agent.calls.events import Event
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallUpdate, Reason, Source
 from vochi_agent.calls.tracker import Tracker
-from vochi_agent.customers.model import Customer, History
 from vochi_agent.errors import StoreRefused
-from vochi_agent.ports import CallStore, CardDraft, Recorded, Renderer
+from vochi_agent.ports import CallStore, Recorded, Renderer
+from vochi_agent.rendering import no_cards
 
 __all__ = ["CallRecords", "Ledger", "Recovery", "Report", "StoredCalls"]
 
@@ -149,12 +148,12 @@ class Recovery:
         async with aclosing(self._records.read(since - LOOKBACK, end)) as batches:
             async for batch in batches:
                 reading.receive(batch)
-                report += await self._store(reading.settled(before=young_since, at_least=TOGETHER), _no_cards)
+                report += await self._store(reading.settled(before=young_since, at_least=TOGETHER), no_cards)
                 self._progress(reading.moment, report)
         reading.finish(alive)
-        report += await self._store(reading.settled(before=young_since), _no_cards)
+        report += await self._store(reading.settled(before=young_since), no_cards)
         rest = reading.rest()
-        report += await self._store([call for call in rest if call.ended_at < young_since], _no_cards)
+        report += await self._store([call for call in rest if call.ended_at < young_since], no_cards)
         report += await self._tell_and_store([call for call in rest if call.ended_at >= young_since])
         for merged in reading.merged:
             await self._ledger.merge(merged.enterprise_number, merged.linkedid, merged.into)
@@ -170,7 +169,7 @@ class Recovery:
         if self._announce is not None:
             # Before they are stored: whoever dies in between tells of some of them twice, not of none.
             await self._announce(new)
-        return report + await self._store(new, _no_cards)
+        return report + await self._store(new, no_cards)
 
     async def _store(self, calls: Sequence[Call], render: Renderer) -> Report:
         report = Report()
@@ -267,10 +266,3 @@ class _Reading:
     def _wanted(self, call: Call) -> bool:
         # Nobody knows when a call without an end has ended; it may have been after it was last heard of.
         return call.started_at <= self._until and (call.ended_at >= self._since or call.reason is Reason.UNKNOWN_END)
-
-
-def _no_cards(
-    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
-) -> Sequence[CardDraft]:
-    del call, customer, before, call_back
-    return ()

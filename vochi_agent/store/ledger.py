@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import timedelta
 
-from vochi_agent.calls.call_backs import CallBack, waits_for_us
+from vochi_agent.calls.call_backs import waits_for_us
 from vochi_agent.calls.ledger import (
     Counts,
     counts,
@@ -25,6 +25,7 @@ from vochi_agent.calls.model import Call, Phase, Status
 from vochi_agent.customers.model import Customer, History
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.ports import CardDraft, Recorded, Renderer
+from vochi_agent.rendering import no_cards
 
 from .call_backs import note_corrected, note_new, settle, shown_call_backs
 from .card_drafts import CallCards, put_cards, put_reminders, take_back
@@ -86,7 +87,7 @@ class CallLedger:
             # Chats were shown who an erased customer is while his call went on.
             await self._insert(session, [plan.call for plan in plans if plan.new and not plan.erased], known, render)
             await self._insert(
-                session, nameless := [plan.call for plan in plans if plan.new and plan.erased], known, _no_cards
+                session, nameless := [plan.call for plan in plans if plan.new and plan.erased], known, no_cards
             )
             for call in nameless:
                 await take_back(session, number, call.linkedid)
@@ -217,13 +218,6 @@ def _forgotten_of(call: Call, row: Row) -> Forgotten:
         customer=erased_at is not None and not later,
         returns=later and not row["returned"],
     )
-
-
-def _no_cards(
-    call: Call, customer: Customer | None, before: History | None, *, call_back: CallBack | None = None
-) -> Sequence[CardDraft]:
-    del call, customer, before, call_back
-    return ()
 
 
 async def _correct(session: Session, old: Stored, call: Call, known: Mapping[str, Customer], render: Renderer) -> None:
