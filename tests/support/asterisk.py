@@ -30,21 +30,25 @@ class Asterisk:
         ports: See `Ports`.
         secret: The password of every AMI and ARI user.
         version: What the program calls itself.
+        home: Everything it writes, below `parent`; there while the context is.
     """
 
-    def __init__(self, tool: Tool, *, ports: Ports | None = None, send_pai: bool = False) -> None:
+    def __init__(
+        self, tool: Tool, *, ports: Ports | None = None, send_pai: bool = False, parent: Path | None = None
+    ) -> None:
         self.ports = ports or Ports.choose()
         self.secret = secrets.token_hex(8)
         self.version = tool.version
         self._tool = tool
         self._send_pai = send_pai
+        self._parent = parent
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         # A short path: the control socket below it may have 107 characters in all.
-        self.home = Path(tempfile.mkdtemp(prefix="ast-"))
+        self.home = Path(tempfile.mkdtemp(prefix="ast-", dir=self._parent))
         try:
-            AsteriskFiles(self.home, self._root, self.ports, self.secret, send_pai=self._send_pai).write()
+            AsteriskFiles(self.home, self.root, self.ports, self.secret, send_pai=self._send_pai).write()
             await self.start()
         except BaseException:
             await self._leave()
@@ -78,7 +82,14 @@ class Asterisk:
 
     def has_module(self, name: str) -> bool:
         """Whether this version brings the module."""
-        return any(self._root.glob(f"usr/lib/**/asterisk/modules/{name}.so"))
+        return any(self.root.glob(f"usr/lib/**/asterisk/modules/{name}.so"))
+
+    @property
+    def root(self) -> Path:
+        """The unpacked program, which runs wherever this folder is shown."""
+        if self._tool.root is None:
+            raise RuntimeError("the laboratory runs an unpacked Asterisk only")
+        return self._tool.root
 
     @property
     def program(self) -> str:
@@ -205,12 +216,6 @@ class Asterisk:
             # An orderly end takes a second, and nothing is left to be ordered.
             await self._end(signal.SIGKILL)
         shutil.rmtree(self.home)
-
-    @property
-    def _root(self) -> Path:
-        if self._tool.root is None:
-            raise RuntimeError("the laboratory runs an unpacked Asterisk only")
-        return self._tool.root
 
 
 def _holds(file: Path, text: str) -> bool:

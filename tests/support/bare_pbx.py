@@ -1,8 +1,12 @@
 """A PBX as its administrator has it before he ever heard of us: the laboratory's telephones, his own small dialplan."""
 
+import asyncio
 import os
 import sys
 from asyncio import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BufferedWriter
 from pathlib import Path
 
 from tests.support.asterisk import Asterisk
@@ -36,6 +40,7 @@ read = all
 write = all
 """
 ARI = "[general]\nenabled = yes\n[lab]\ntype = user\nread_only = no\npassword_format = plain\npassword = {secret}\n"
+STOP_S = 10.0  # the contract's
 OURS = ("vochi.conf", "company.conf")
 
 
@@ -66,24 +71,52 @@ def readme_commands(readme: str) -> list[str]:
 
 
 class Shell:
-    """Runs commands as an administrator types them: `asterisk` and `vochi-agent` are on his PATH."""
+    """Runs commands as an administrator types them: `asterisk` and `vochi-agent` are on his PATH.
 
-    def __init__(self, folder: Path, pbx: Asterisk) -> None:
-        self._programs = folder
-        folder.mkdir()
+    Args:
+        folder: Where he stands; the two programs are put below.
+        vochi: What his `vochi-agent` is.
+    """
+
+    def __init__(self, folder: Path, pbx: Asterisk, vochi: str = f"{sys.executable} -m vochi_agent") -> None:
+        self._folder = folder
+        self._programs = folder / "bin"
+        self._programs.mkdir()
         self._put("asterisk", f'exec {pbx.program} -C {pbx.home / "etc" / "asterisk.conf"} "$@"')
-        self._put("vochi-agent", f'exec {sys.executable} -m vochi_agent "$@"')
+        self._put("vochi-agent", f'exec {vochi} "$@"')
 
     async def __call__(self, command: str, *, stdin: str = "") -> tuple[int, str]:
         """The exit code and everything that was said. A traceback is never an answer."""
-        environment = {"PATH": f"{self._programs}:{os.environ['PATH']}", "HOME": "/nonexistent"}
-        process = await subprocess.create_subprocess_exec(
-            "/bin/sh", "-euc", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment,
-        )  # fmt: skip
+        process = await self._start(command, stdout=subprocess.PIPE)
         said, _ = await process.communicate(stdin.encode())
         assert b"Traceback" not in said, said.decode()
         return process.returncode or 0, said.decode()
+
+    @asynccontextmanager
+    async def running(self, command: str) -> AsyncIterator[None]:
+        """A command that ends by SIGTERM and with 0; what it says is in the file `output`."""
+        with (self._folder / "output").open("wb") as output:
+            process = await self._start(f"exec {command}", stdout=output)
+        try:
+            yield
+            process.terminate()
+            async with asyncio.timeout(STOP_S):
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _start(self, command: str, *, stdout: int | BufferedWriter) -> subprocess.Process:
+        environment = {
+            "PATH": f"{self._programs}:{os.environ['PATH']}",
+            "HOME": "/nonexistent",
+            "VOCHI_CONFIG": str(self._folder / "vochi-agent" / "config.toml"),
+        }
+        return await subprocess.create_subprocess_exec(
+            "/bin/sh", "-euc", command, stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.STDOUT,
+            env=environment, cwd=self._folder,
+        )  # fmt: skip
 
     def _put(self, name: str, line: str) -> None:
         file = self._programs / name

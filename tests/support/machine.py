@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from tests.support.fetch import COMPLETE, TOOLS, ToolMissing, fetch, locked
@@ -69,10 +70,12 @@ class Machine:
 
     Args:
         folders: Folders of ours and where the machine sees them, read-only.
+        shared: The same, to be written by both.
     """
 
-    def __init__(self, folders: Mapping[Path, str]) -> None:
+    def __init__(self, folders: Mapping[Path, str], shared: Mapping[Path, str] = MappingProxyType({})) -> None:
         self._folders = dict(folders)
+        self._shared = dict(shared)
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
         self._name = f"vochi-{os.getpid()}"
@@ -93,6 +96,7 @@ class Machine:
             "--register=no", "--keep-unit", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
             "--timezone=off", f"--machine={self._name}",
             *(f"--bind-ro={ours}:{theirs}" for ours, theirs in self._folders.items()),
+            *(f"--bind={ours}:{theirs}" for ours, theirs in self._shared.items()),
             "systemd.mask=console-getty.service", "systemd.show_status=no",
         ]  # fmt: skip
         try:

