@@ -21,6 +21,7 @@ from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWe
 from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.oauth import TokenKeeper
+from vochi_agent.diagnosis import Level
 from vochi_agent.errors import CrmAuthFailed, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 from vochi_agent.ports import CallBook, CallScreen, Popup, Post
 from vochi_agent.simulator.bitrix24 import Bitrix24Sandbox, Fault
@@ -231,6 +232,19 @@ async def test_doctor_says_what_a_webhook_and_missing_rights_cost(
         "we lack its rights telephony, user",
         "calls are not listed and cards are not shown: a webhook may not touch telephony",
     ]
+
+
+async def test_doctor_misses_the_right_for_tasks_only_where_missed_calls_become_tasks(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession
+) -> None:
+    async def problems(*, makes_tasks: bool) -> list[str]:
+        found = await examine_crm("0901", by_webhook(portal, session), makes_tasks=makes_tasks)
+        return [each.sentence for each in found if each.level is Level.PROBLEM]
+
+    assert await problems(makes_tasks=True) == []
+    portal.scopes.remove("task")
+    assert await problems(makes_tasks=True) == ["missed calls become no tasks: we lack its right task"]
+    assert await problems(makes_tasks=False) == []
 
 
 async def test_the_queue_of_events_is_read_from_the_present_on_and_dropped_when_stored(

@@ -186,7 +186,8 @@ async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Findin
             on_state=lambda _state: None,
             state_dir=config.daemon.state_dir,
         )
-        found = await examine_crm(enterprise.number, factory(enterprise.crm[name], around))
+        table = enterprise.crm[name]
+        found = await examine_crm(enterprise.number, factory(table, around), makes_tasks=table.missed_task > 0)
     webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
     return [*found, *examine_clock(enterprise.number, name, clocks), *webhook]
 

@@ -25,10 +25,15 @@ __all__ = ["examine_clock", "examine_crm", "examine_webhook"]
 NOBODY: Final = "+999000000000"
 TELLING: Final = (RetailCrmConfig, UonConfig, MoySkladConfig, Bitrix24Config, AmoCrmConfig)
 SCOPES: Final = ("crm", "telephony", "user")
+TASK_SCOPE: Final = "task"
 
 
-async def examine_crm(enterprise_number: str, source: ProfileSource) -> list[Finding]:
-    """Ask the adapter itself, so that what is tried is what a call will need."""
+async def examine_crm(enterprise_number: str, source: ProfileSource, *, makes_tasks: bool = False) -> list[Finding]:
+    """Ask the adapter itself, so that what is tried is what a call will need.
+
+    Args:
+        makes_tasks: Missed calls become tasks there (`missed_task`).
+    """
     part, keys = f"{source.name} {enterprise_number}", f"enterprises.crm.{source.name}"
     try:
         await source.profile(NOBODY)
@@ -39,16 +44,19 @@ async def examine_crm(enterprise_number: str, source: ProfileSource) -> list[Fin
         return [closed(part, f"it gives no usable answer ({exc}); {cost}", f"{keys}.url: is the address right?")]
     except CrmRejected as exc:
         return [problem(part, f"it refuses a search: {exc}", f"{keys}.api_key_file: let this key read customers")]
-    return [fine(part, "it accepts our key and searches customers"), *await _examine_telephony(part, keys, source)]
+    return [
+        fine(part, "it accepts our key and searches customers"),
+        *await _examine_telephony(part, keys, source, makes_tasks),
+    ]
 
 
-async def _examine_telephony(part: str, keys: str, source: ProfileSource) -> list[Finding]:
+async def _examine_telephony(part: str, keys: str, source: ProfileSource, makes_tasks: bool) -> list[Finding]:
     """What lists and cards of calls need besides; nothing is written, so what writing meets is not seen."""
     try:
         if isinstance(source, MoySklad):
             return await _moysklad(part, keys, source)
         if isinstance(source, Bitrix24):
-            return await _bitrix24(part, keys, source)
+            return await _bitrix24(part, keys, source, makes_tasks)
     except CrmAuthFailed as exc:
         return [closed(part, f"its telephony refuses our key: {exc}", f"{keys}: see docs/{source.name}.md")]
     except (CrmUnavailable, CrmRejected) as exc:
@@ -72,9 +80,12 @@ async def _moysklad(part: str, keys: str, source: MoySklad) -> list[Finding]:
     return [fine(part, f"its telephony knows {len(extensions)} extensions")]
 
 
-async def _bitrix24(part: str, keys: str, source: Bitrix24) -> list[Finding]:
+async def _bitrix24(part: str, keys: str, source: Bitrix24, makes_tasks: bool) -> list[Finding]:
     scopes = await source.scopes()
     found = []
+    if makes_tasks and TASK_SCOPE not in scopes:
+        sentence = f"missed calls become no tasks: we lack its right {TASK_SCOPE}"
+        found.append(problem(part, sentence, f"give it in Bitrix24, or {keys}.missed_task = 0: docs/bitrix24.md"))
     if missing := [scope for scope in SCOPES if scope not in scopes]:
         cure = "Bitrix24, the webhook's or application's rights: docs/bitrix24.md"
         found.append(problem(part, f"we lack its rights {', '.join(missing)}", cure))
