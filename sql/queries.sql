@@ -1467,7 +1467,21 @@ WHERE enterprise_number = $1 AND kind <> 'board' AND (
     regexp_replace(linkedid, '^reminder/', '') = ANY ($2::text[])
     OR regexp_replace(concat_ws(' ', text, brief, sending_text, doubtful_text), '[^0-9]', '', 'g') ~ $3
 )
-RETURNING message_id;
+RETURNING chat_id, message_id;
+
+-- name: erase_kept_updates
+-- What people wrote or pressed and nobody has taken: what names these numbers in any spelling, and what is about these
+-- messages; that it came stays. Strings of JSON end at their quotes; an escaped character is no digit. $1 pattern of the
+-- numbers' ends, $2 chats and $3 their messages, in the same order
+UPDATE bot_inbox SET content = NULL
+WHERE content IS NOT NULL AND (
+    regexp_replace(content, '\\u[0-9a-f]{4}|[^0-9"]', '', 'g') ~ $1
+    OR EXISTS (
+        SELECT FROM unnest($2::bigint[], $3::bigint[]) AS card (chat_id, message_id)
+        WHERE content ~ format('"message_id": %s\y', message_id) AND content ~ format('"id": %s\y', chat_id)
+    )
+)
+RETURNING update_id;
 
 -- name: erase_call_backs
 -- Nobody calls these numbers back; and who was reached on one of them is not told. $1 enterprise, $2 numbers,

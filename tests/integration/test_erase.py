@@ -124,6 +124,37 @@ async def test_nothing_is_left_of_him_in_any_table_and_the_counters_of_all_other
     assert other.meta["ids"] == {"uon": ["7"], "phonebook": [id_of_number(SECOND)]}
 
 
+def update(number: int, text: str, *, chat: int = -1, message: int = 900) -> str:
+    """What a bot's webhook keeps: somebody's answer to a message."""
+    there = {"id": chat, "type": "supergroup"}
+    answered_to = {"message_id": message, "chat": there, "text": "❌ Анна"}
+    said = {"message_id": 1000 + number, "chat": there, "text": text, "reply_to_message": answered_to}
+    return json.dumps({"update_id": number, "message": said})
+
+
+async def test_what_was_written_of_him_and_nobody_has_handled_never_will_be(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    """His number in whatever spelling, and answers to his cards; what is about others waits on."""
+    await fill(store)
+    await connection.execute("UPDATE cards SET message_id = 500 WHERE linkedid = '1.6'")
+    for number, text in enumerate(("/find 8 029 000-00-11", "+375\u00a0(29)\u00a0000-00-11 🔥", "сделано")):
+        await store.operators.keep_update(42, number, update(number, text, message=500 if number == 2 else 900))
+    others = {
+        10: update(10, "Олег, 290000011000 р.", message=5000),
+        11: update(11, "сделано", chat=-2, message=500),
+        12: update(12, "заказ 12290 от 29.00, 0011"),
+    }
+    for number, content in others.items():
+        await store.operators.keep_update(42, number, content)
+    looked = await store.erasure.look("0901", [HIS])
+    traces = await store.erasure.erase("0901", [HIS], by="dpo")
+
+    assert looked.updates == traces.updates == 3
+    assert dict(await store.operators.kept_updates(42, limit=10)) == others
+    assert not await store.operators.take_update(42, 1)  # brought again, it is known
+
+
 async def test_it_is_written_down_by_whom_and_the_number_cannot_be_computed_from_it(
     store: PostgresStore, connection: asyncpg.Connection
 ) -> None:

@@ -26,7 +26,7 @@ NO: Final = 1
 NOTES: Final = ("erased", "enterprise", "digest", "by", "rows", "called again")
 MOST_NOTES: Final = 10_000
 UNSET_LOGIN: Final = 0xFFFFFFFF  # of a process that no login began
-ROWS: Final = ("customers", "calls", "past_calls", "mentions", "cards", "posts", "changes")
+ROWS: Final = ("customers", "calls", "past_calls", "mentions", "cards", "posts", "changes", "updates")
 MOST_RECORDINGS: Final = 20
 
 

@@ -49,6 +49,7 @@ class Traces:
         posts: Calls on their way into CRMs, or there.
         posted: Of them, those that are there.
         changes: What CRMs told of him and is not worked off.
+        updates: What people wrote of him to a bot, or pressed on his cards, and is not handled.
         recordings: Files of conversations, under the enterprise's recordings.
     """
 
@@ -62,10 +63,12 @@ class Traces:
     posts: int = 0
     posted: int = 0
     changes: int = 0
+    updates: int = 0
     recordings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.customers, self.calls, self.past_calls, self.mentions, self.cards, self.changes))
+        of_him = (self.customers, self.calls, self.past_calls, self.mentions, self.cards, self.changes, self.updates)
+        return any(of_him)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,10 @@ async def _take_away(session: Session, enterprise_number: str, numbers: Sequence
     await _keep_new_calls(session, enterprise_number, numbers)
     await session.execute("erase_call_backs", enterprise_number, numbers, linkedids, whole)
     cards = await session.fetch("erase_cards", enterprise_number, linkedids, digits)
+    # A bot may be several enterprises': better one press too many is lost than one that brings him back.
+    shown = [card for card in cards if card["message_id"]]
+    chats, messages = [card["chat_id"] for card in shown], [card["message_id"] for card in shown]
+    updates = await session.fetch("erase_kept_updates", within, chats, messages)
     posts = await session.fetch("erase_posts", enterprise_number, linkedids)
     changes = await session.fetch("erase_changes", enterprise_number, numbers, *_cards_of(customers))
     await session.execute("erase_place_of_backfill", enterprise_number, numbers)
@@ -176,6 +183,7 @@ async def _take_away(session: Session, enterprise_number: str, numbers: Sequence
         posts=len(posts),
         posted=_filled(posts, "sent_revision"),
         changes=len(changes),
+        updates=len(updates),
         recordings=tuple(sorted(row["recording"] for row in calls if row["recording"])),
     )
 
