@@ -234,6 +234,32 @@ async def test_a_doubt_about_a_call_that_never_arrived_is_resolved_by_making_it(
     assert list(account.calls) == [EXTERNAL_ID]
 
 
+async def test_a_recording_is_there_once_whatever_is_lost_or_corrected(
+    account: MoySkladSandbox, session: aiohttp.ClientSession
+) -> None:
+    """The API adds a link as often as it is sent."""
+    crm, link = at(account, session), "https://pbx.example/r/1.mp3"
+    account.fault = Fault.LOST
+    with pytest.raises(CrmUncertain):
+        await crm.log_call(post(), recording_url=link)
+    account.fault = None
+    remote_id = await crm.log_call(post(uncertain=True), recording_url=link)
+    for _ in range(2):
+        await crm.log_call(post(corrects=True, remote_id=remote_id), recording_url=link)
+
+    assert account.calls[EXTERNAL_ID].fields["recordUrl"] == [link]
+
+
+async def test_a_recording_that_comes_late_joins_the_call(
+    account: MoySkladSandbox, session: aiohttp.ClientSession
+) -> None:
+    crm, link = at(account, session), "https://pbx.example/r/1.mp3"
+    remote_id = await crm.log_call(post(), recording_url="")
+    await crm.log_call(post(corrects=True, remote_id=remote_id), recording_url=link)
+
+    assert account.calls[EXTERNAL_ID].fields["recordUrl"] == [link]
+
+
 async def test_a_correction_speaks_through_the_comment(
     account: MoySkladSandbox, session: aiohttp.ClientSession
 ) -> None:

@@ -25,6 +25,7 @@ from vochi_agent.crm.moysklad_calls import (
     ending,
     events,
     live,
+    recorded,
     task_form,
 )
 from vochi_agent.crm.moysklad_cards import (
@@ -159,29 +160,37 @@ class MoySklad:
         if self._phone is None:
             raise CrmRejected("the key of the Phone API (phone_key) is not configured")
         call, deadline = post.call, self._phone.deadline()
-        facts = ending(call, recording_url)
         if post.remote_id or post.corrects or post.uncertain:
-            ended = await self._end(call, facts, deadline)
+            ended = await self._end(call, recording_url, deadline)
             if ended:
                 return ended
+        facts = {**beginning(call), **ending(call), **(recorded(recording_url) if recording_url else {})}
         try:
             made = await self._phone.send(
-                "POST", f"{PHONE}/call", interpret, deadline=deadline, json={**beginning(call), **facts},
-                repeatable=False,
-            )  # fmt: skip
+                "POST", f"{PHONE}/call", interpret, deadline=deadline, json=facts, repeatable=False
+            )
         except CrmRejected:
             # It may be there from its live card, whose id did not outlive a restart of ours.
-            if ended := await self._end(call, facts, deadline):
+            if ended := await self._end(call, recording_url, deadline):
                 return ended
             raise
         return identifier(made.get("id"))
 
-    async def _end(self, call: Call, facts: Mapping[str, object], deadline: float) -> str:
-        """End a call that the CRM has; its id, "" when it has none."""
+    async def _end(self, call: Call, recording_url: str, deadline: float) -> str:
+        """End a call that the CRM has; its id, "" when it has none.
+
+        A recording is added as often as it is sent, so it goes last and alone, when the answer to all else does not
+        have it yet. That an answer has the recordings of before: UNCONFIRMED.
+        """
         assert self._phone is not None  # noqa: S101 - `log_call` has looked
         path = call_path(call.enterprise_number, call.linkedid)
-        ended = await self._phone.send("PUT", path, interpret, deadline=deadline, json=facts, repeatable=True)
-        return identifier(ended.get("id"))
+        ended = await self._phone.send("PUT", path, interpret, deadline=deadline, json=ending(call), repeatable=True)
+        remote_id, known = identifier(ended.get("id")), ended.get("recordUrl")
+        if remote_id and recording_url and not (isinstance(known, list) and recording_url in known):
+            await self._phone.send(
+                "PUT", path, interpret, deadline=deadline, json=recorded(recording_url), repeatable=False
+            )
+        return remote_id
 
     async def make_contact(self, call: Call) -> str:
         """See `rules.MakesContacts`."""

@@ -13,7 +13,7 @@ from vochi_agent.calls.model import Call, Direction, Phase
 from vochi_agent.crm.call_facts import call_back, remark
 from vochi_agent.ports import Popup
 
-__all__ = ["PHONE", "beginning", "call_path", "contact_form", "ending", "events", "live", "task_form"]
+__all__ = ["PHONE", "beginning", "call_path", "contact_form", "ending", "events", "live", "recorded", "task_form"]
 
 PHONE: Final = "/api/phone/1.0"
 MOSCOW: Final = ZoneInfo("Europe/Moscow")
@@ -41,15 +41,19 @@ def beginning(call: Call) -> dict[str, object]:
     }
 
 
-def ending(call: Call, recording_url: str) -> dict[str, object]:
+def ending(call: Call) -> dict[str, object]:
     """What ends it, or corrects it afterwards."""
     return {
         # Without `endTime`: it wins over `duration`, and the ringing would count as talk.
         "duration": round(call.talk_seconds * 1000),
         "comment": _comment(call),
         **({"extension": call.last_agent} if call.last_agent else {}),
-        **({"recordUrl": [recording_url]} if recording_url else {}),
     }
+
+
+def recorded(recording_url: str) -> dict[str, object]:
+    """One more recording of a call."""
+    return {"recordUrl": [recording_url]}
 
 
 def contact_form(call: Call, *, owner: str) -> dict[str, object]:
