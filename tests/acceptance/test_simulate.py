@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 
 from tests.support.commands import Workplace
+from tests.support.polling import until
 from tests.support.postgres import PostgresServer
 from tests.support.simulated import company
+from vochi_agent.simulator.scenario import shipped
 
 TWO_CALLS = "speed = 20.0\n[[calls]]\n[[calls]]\nkind = 'internal'\nstart_s = 5\n"
 
@@ -46,6 +48,44 @@ async def test_a_morning_in_the_office_is_named_stored_and_told(workplace: tuple
     ]
     replayed = await place.vochi("replay", "--cel", str(place.folder / "vochi.csv"))
     assert len(replayed.out.splitlines()) == 50
+
+
+async def test_a_rush_loses_no_call_though_the_connection_breaks_in_the_middle(
+    workplace: tuple[Workplace, str],
+) -> None:
+    """What nobody watched comes from CEL; a call that was cut in two is one call."""
+    place, dsn = workplace
+    async with place.daemon():
+        answer = await place.vochi("simulate", "rush", "--speed", "5", "--json")
+
+        async def whole() -> bool:
+            return not [row["linkedid"] for row in await rows(dsn) if row["partial"]]
+
+        await until(whole, within=30)
+        ledger = await rows(dsn)
+
+    found = answer.json()
+    assert answer.code == 0, answer.err
+    assert (found["kinds"], found["stored"]) == ({"in": 60}, 60)
+    assert Counter(row["status"] for row in ledger) == {"answered": 45, "missed": 15}
+
+
+async def test_the_first_calls_end_as_their_comments_say(workplace: tuple[Workplace, str]) -> None:
+    place, dsn = workplace
+    async with place.daemon():
+        answer = await place.vochi("simulate", "first-calls", "--speed", "10", "--json")
+        ledger = await rows(dsn)
+
+    assert answer.code == 0, answer.err
+    assert [(row["direction"], row["reason"]) for row in ledger] == [
+        ("in", "talked"), ("in", "abandoned"), ("out", "talked"), ("in", "busy"), ("in", "talked"),
+        ("internal", "talked"),
+    ]  # fmt: skip
+    assert [row["phone_e164"] is None for row in ledger] == [False, False, False, False, True, True]
+
+
+def test_every_shipped_scenario_is_played_here() -> None:
+    assert shipped() == ["first-calls", "office", "rush"]
 
 
 async def test_without_json_people_read_what_the_telephones_showed(workplace: tuple[Workplace, str]) -> None:
