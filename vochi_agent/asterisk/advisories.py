@@ -40,6 +40,8 @@ JUNE_2026: Final = {20: (20, 1), 21: (12, 3), 22: (10, 1), 23: (4, 1)}
 JUNE_2026_CERTIFIED: Final = {(20, 7): 11, (22, 8): 3}
 ADVISORIES: Final[Sequence[Advisory]] = (
     Advisory(
+        # CVE-2022-42706 has 16.28, 18.14, 19.6 and 18.9-cert1 as the last affected, Alpine's fixes name 18.15.1. That
+        # 18.15.0 lacks it, and those of the other branches that are as old, is the cautious reading.
         id="AST-2022-009",
         month="2022-12",
         what="AMI GetConfig reads files outside of /etc/asterisk",
@@ -54,6 +56,7 @@ ADVISORIES: Final[Sequence[Advisory]] = (
         certified={(18, 9): 11, (20, 7): 2},
     ),
     Advisory(
+        # Named in the change logs of 20.11.1, 21.6.1, 18.9-cert13 and 20.7-cert4; 18.26.1 and 22.1.1 came on their day.
         id="GHSA-33x6-fj46-6rfh",
         month="2025-01",
         what="AMI ListCategories reads files outside of /etc/asterisk",
