@@ -32,7 +32,7 @@ SIGNS = {"answered": "✅", "missed": "❌", "unknown": "❌"}
 LIVES_S = (5.0, 20.0)
 DEAD_S = (0.0, 2.0)
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(CALLS * 6 + SETTLE_S + 240)]
+pytestmark = [pytest.mark.long(40), pytest.mark.asterisk, pytest.mark.timeout(CALLS * 6 + SETTLE_S + 240)]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from vochi_agent.store.installations import find_installation
 
 TRAFFIC_S = float(os.getenv("VOCHI_CHAOS_S", "45"))
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
+pytestmark = [pytest.mark.long(90), pytest.mark.asterisk, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
 
 
 @dataclass

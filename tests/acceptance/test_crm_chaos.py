@@ -49,7 +49,7 @@ UNSTORED_S = 3.0
 # Longer than we listen; then the stand-in does what it was asked.
 SILENCE_S, SLOW_S = 6.0, 1.5
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
+pytestmark = [pytest.mark.long(70), pytest.mark.timeout(TRAFFIC_S + SETTLE_S + 120)]
 
 BITRIX24 = """client_id = "app-id"
 client_secret = "app-secret"

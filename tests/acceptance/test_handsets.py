@@ -105,7 +105,7 @@ async def test_a_name_without_one_letter_for_a_telephone_leaves_it_the_number(co
 # ---------------------------------------------------------------- the name that came late
 
 
-@pytest.mark.long
+@pytest.mark.long(10)
 async def test_a_late_name_reaches_every_ringing_telephone_that_can_take_it(company: Company) -> None:
     async with company() as world:
         world.crm.fault, world.crm.silence_s = Fault.SILENCE, SLOW_S
@@ -122,7 +122,7 @@ async def test_a_late_name_reaches_every_ringing_telephone_that_can_take_it(comp
         assert len(world.sipp.updates("103")) == 1
 
 
-@pytest.mark.long
+@pytest.mark.long(10)
 async def test_a_late_name_is_there_for_telephones_that_ring_later(company: Company) -> None:
     async with company() as world:
         world.crm.fault, world.crm.silence_s = Fault.SILENCE, SLOW_S

@@ -9,7 +9,7 @@ from tests.support.asterisk import Asterisk
 from tests.support.fetch import Tool
 from tests.support.sipp import RING_S, Sipp
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk]
+pytestmark = [pytest.mark.long(5), pytest.mark.asterisk]
 
 CEL_COLUMNS = 21
 

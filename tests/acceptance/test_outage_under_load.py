@@ -65,7 +65,7 @@ KINDS = (
     Kind("80290000198", "gave_up", "missed", patience_s=(0.5, 2.0)),
 )
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(OUTAGE_S + SETTLE_S + 120)]
+pytestmark = [pytest.mark.long(60), pytest.mark.asterisk, pytest.mark.timeout(OUTAGE_S + SETTLE_S + 120)]
 
 
 @dataclass

@@ -31,7 +31,7 @@ ENDLESS_S = 20.0
 ANSWERED, RINGS = "0000101", "0000103"
 CUT = (ANSWERED, ANSWERED, RINGS)
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(ROUNDS * (AWAY_S + 120) + SETTLE_S)]
+pytestmark = [pytest.mark.long(80), pytest.mark.asterisk, pytest.mark.timeout(ROUNDS * (AWAY_S + 120) + SETTLE_S)]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ PAUSE_S = 0.25
 TOLERANCE_S = 0.5
 SETTLE_S = 30.0
 
-pytestmark = [pytest.mark.long, pytest.mark.asterisk, pytest.mark.timeout(180 + CALLS)]
+pytestmark = [pytest.mark.long(90), pytest.mark.asterisk, pytest.mark.timeout(180 + CALLS)]
 
 # CEL columns of the shipped file.
 EVENT, EXTEN, UNIQUEID, LINKEDID = 0, 7, 14, 15

@@ -27,6 +27,9 @@ from vochi_agent.telegram import press_text as say
 from vochi_agent.telegram.drafts import renderer
 
 CALLER, OTHER_NUMBER = "+375290000011", "+375290000012"
+# What becomes of a press does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
 MINUTE = timedelta(minutes=1)
 ARI = "http://127.0.0.1:8088"
 DUE = "UPDATE cards SET retry_at = now(), changed_at = now() WHERE kind = 'reminder' RETURNING id"

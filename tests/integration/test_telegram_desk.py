@@ -23,6 +23,10 @@ from vochi_agent.telegram.desk import Desk, Reply
 CALLER, OTHER_CALLER = "+375290000011", "+375290000012"
 
 
+# What the bot answers does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
+
 @pytest.fixture
 async def front(store: PostgresStore) -> AsyncIterator[Front]:
     async with listening(store) as found:

@@ -27,7 +27,7 @@ PACE = Pace(look_again=min(5.0, MINUTE / 12), minute=MINUTE) if MINUTE == 60.0 e
 READABLE_S = 90.0 * MINUTE / 60
 ELSEWHERE_S = 1.0
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(MINUTE * MINUTES + 180)]
+pytestmark = [pytest.mark.long(25), pytest.mark.timeout(MINUTE * MINUTES + 180)]
 
 
 class Watch:

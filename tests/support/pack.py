@@ -16,7 +16,7 @@ from vochi_agent.calls.model import Call
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
 
-__all__ = ["Company", "company_at", "configuration", "install"]
+__all__ = ["Company", "company_at", "configuration", "install", "told"]
 
 AGENTS = ("101", "102", "103", "104", "105", "106", "108")
 # What an administrator would write around the rendered dialplan, as its head tells him.
@@ -194,3 +194,8 @@ async def company_at(
 
             await until(beats, within=15)
             yield Company(pbx, lines, daemon, store)
+
+
+def told(call: Call) -> tuple[str, str, str, str | None, tuple[str, ...]]:
+    """What a record says, in short."""
+    return call.direction.value, call.status.value, call.reason.value, call.line, call.path
