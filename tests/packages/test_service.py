@@ -31,6 +31,7 @@ UNIT = "vochi-agent.service"
 FOLDER = "/etc/vochi-agent"
 CONFIG = f"{FOLDER}/config.toml"
 SECOND_CHAT = company.CHAT_ID + 1
+OCI = Path(__file__).parents[2] / "packaging/oci"
 CEL = "/var/log/asterisk/cel-custom/vochi.csv"
 # The servers of the company live in the loop of their fixture.
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -362,6 +363,45 @@ async def test_an_upgrade_does_not_start_what_did_not_run(here: Office) -> None:
     await here.upgrade()
 
     assert await here.property("ActiveState") == "inactive"
+
+
+def image() -> dict[str, str]:
+    """What the Containerfile says of the image that it makes: instruction -> the rest of its line."""
+    lines = re.sub(r"\\\n\s*", " ", (OCI / "Containerfile").read_text()).rpartition("\nFROM ")[2].splitlines()[1:]
+    return {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
+
+
+@in_one_loop
+async def test_what_the_image_runs_runs_within_what_the_compose_file_leaves_it(here: Office) -> None:
+    """User, environment, program, health check and signal; how its layers come about nothing but an engine shows."""
+    made, compose = image(), (OCI / "compose.yaml").read_text()
+    program = " ".join([*json.loads(made["ENTRYPOINT"]), *json.loads(made["CMD"])])
+    assert all(limit in compose for limit in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true"))
+    within = f"--reuid {made['USER']} --regid {made['USER']} --clear-groups --no-new-privs --bounding-set -all"
+    as_it = f"exec setpriv {within} --inh-caps -all env {made['ENV']}"
+    start = f"""
+        mount --bind {made["VOLUME"]} {made["VOLUME"]}
+        mount -o remount,bind,ro /
+        echo $$ >/run/image.pid
+        {as_it} {program}
+    """
+    await here.inside(f"systemctl stop {UNIT} && install -D -m 444 {FOLDER}/secrets/ami-secret /run/secrets/ami-secret")
+    await here.write(here.configuration)
+    health = made["HEALTHCHECK"].partition("CMD ")[2]
+    assert await here.fails(f"{as_it} sh -c '{health}'")
+
+    alone = f"unshare --mount sh -euc '{start}' >/run/image.log 2>&1"
+    await here.inside(f"({alone}; echo $? >/run/image.code) </dev/null >/dev/null 2>&1 &")
+
+    await until(here.shows("МТС Центр | Салон 1"), within=60)
+    await here.inside(f"{as_it} sh -c '{health}'")
+    await here.inside(f"kill -s {made['STOPSIGNAL'].removeprefix('SIG')} $(cat /run/image.pid)")
+
+    async def ended() -> bool:
+        return await here.inside("cat /run/image.code 2>/dev/null || true") == "0"
+
+    await until(ended, within=float(re.findall(r"stop_grace_period: (\d+)s", compose)[0]))
+    await here.inside(f"systemctl start {UNIT}")
 
 
 @in_one_loop
