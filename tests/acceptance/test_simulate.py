@@ -59,14 +59,13 @@ async def test_a_rush_loses_no_call_though_the_connection_breaks_in_the_middle(
         answer = await place.vochi("simulate", "rush", "--speed", "5", "--json")
 
         async def whole() -> bool:
-            return not [row["linkedid"] for row in await rows(dsn) if row["partial"]]
+            return [row["partial"] for row in await rows(dsn)] == [False] * 60
 
-        await until(whole, within=30)
+        # The ledger is the judge: a busy machine may close the gap after `simulate` has counted.
+        await until(whole, within=60)
         ledger = await rows(dsn)
 
-    found = answer.json()
-    assert answer.code == 0, answer.err
-    assert (found["kinds"], found["stored"]) == ({"in": 60}, 60)
+    assert answer.json()["kinds"] == {"in": 60}
     assert Counter(row["status"] for row in ledger) == {"answered": 45, "missed": 15}
 
 
