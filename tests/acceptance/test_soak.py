@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+import asyncpg
 import pytest
 
 from tests.support.daemon import DaemonProcess
@@ -43,6 +44,8 @@ PEOPLE: Final = 500
 # Until caches, pools and the allocator's arenas are full.
 WARM_UP: Final = 0.4
 FLAT: Final = 1.05 if LONG else 1.3
+# Of the calls that are stored, what the metric has to know of.
+COUNTED: Final = 0.999
 # One line an outage of a part; the rush of cards and the CRM's own limit are such.
 LINES_A_MINUTE: Final = 12
 QUIET_S: Final = 60.0
@@ -63,15 +66,20 @@ class Sample:
 
 
 @pytest.fixture
-async def daemon(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[DaemonProcess]:
+async def dsn(postgres: PostgresServer) -> AsyncIterator[str]:
     async with postgres.database() as dsn:
-        path = tmp_path / "config.toml"
-        path.write_text(company(tmp_path, dsn))
-        config = load(path)
-        process = DaemonProcess(path, agi_port=config.fastagi.listen.port, http_port=config.http.listen.port)
-        process.options = ()
-        async with process:
-            yield process
+        yield dsn
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, dsn: str) -> AsyncIterator[DaemonProcess]:
+    path = tmp_path / "config.toml"
+    path.write_text(company(tmp_path, dsn))
+    config = load(path)
+    process = DaemonProcess(path, agi_port=config.fastagi.listen.port, http_port=config.http.listen.port)
+    process.options = ()
+    async with process:
+        yield process
 
 
 def placed(rate: int) -> int:
@@ -88,7 +96,7 @@ def scenario() -> str:
     return f'strangers = {PEOPLE}\n[[queues]]\nname = "sales"\n{calls}{person}'
 
 
-async def test_nothing_grows_at_twenty_calls_a_second(daemon: DaemonProcess, tmp_path: Path) -> None:
+async def test_nothing_grows_at_twenty_calls_a_second(daemon: DaemonProcess, dsn: str, tmp_path: Path) -> None:
     plan = tmp_path / "soak.toml"
     plan.write_text(scenario())
     simulation = await asyncio.create_subprocess_exec(
@@ -113,7 +121,9 @@ async def test_nothing_grows_at_twenty_calls_a_second(daemon: DaemonProcess, tmp
     found = json.loads(out)
     report(found, samples, before, after, lines := daemon.log.read_text().splitlines())
 
-    assert found["stored"] == found["calls"] == sum(map(placed, KINDS.values()))
+    assert await rows_of(dsn) == found["calls"] == sum(map(placed, KINDS.values()))
+    # A commit whose answer was cut off on a busy machine is stored, but nobody could count it.
+    assert found["stored"] >= found["calls"] * COUNTED
     warm = samples[int(len(samples) * WARM_UP) :]
     fifth = max(1, len(warm) // 5)
     first, last = median(each.mib for each in warm[:fifth]), median(each.mib for each in warm[-fifth:])
@@ -122,6 +132,15 @@ async def test_nothing_grows_at_twenty_calls_a_second(daemon: DaemonProcess, tmp
     assert after.descriptors <= before.descriptors + SPARE
     assert len(lines) <= 60 + LINES_A_MINUTE * SECONDS / 60, "\n".join(lines[-50:])
     assert not [line for line in lines if "Traceback" in line or " ERROR " in line]
+
+
+async def rows_of(dsn: str) -> int:
+    """How many calls the ledger has."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM calls"))
+    finally:
+        await connection.close()
 
 
 async def sample(daemon: DaemonProcess) -> Sample:
