@@ -5,6 +5,7 @@ together in one transaction; while PostgreSQL is away finished calls wait in the
 costs no call.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 from vochi_agent.backlog import Backlog, BacklogState
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase
 from vochi_agent.customers.model import Profile
+from vochi_agent.errors import StoreUnavailable
 from vochi_agent.log import about_call
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallStore, CustomerDirectory, LedgerEntry, Renderer, Spool
@@ -79,6 +81,8 @@ class CallLog:
         self._metrics = metrics
         self._backlog = Backlog(self._store, spool, metrics=metrics)
         self._recent: OrderedDict[tuple[str, str], list[str]] = OrderedDict()
+        # Cut off at their commit: they may be in the ledger when they come there again, and be counted nowhere.
+        self._doubtful: set[tuple[str, str]] = set()
 
     @property
     def state(self) -> BacklogState:
@@ -151,16 +155,21 @@ class CallLog:
         return stored
 
     async def _record(self, calls: Sequence[Call]) -> int:
-        with self._metrics.store_seconds.time():
-            recorded = await self._ledger.record_some(calls, self._renderer(calls[0].enterprise_number))
+        try:
+            with self._metrics.store_seconds.time():
+                recorded = await self._ledger.record_some(calls, self._renderer(calls[0].enterprise_number))
+        except (StoreUnavailable, asyncio.CancelledError):
+            self._doubtful.update(map(_key, calls))
+            raise
         for call, done in zip(calls, recorded, strict=False):
-            if done.inserted:
+            if done.inserted or _key(call) in self._doubtful:
                 verdict = (call.direction.value, call.status.value, call.reason.value)
                 self._metrics.calls.labels(call.enterprise_number, *verdict).inc()
             with about_call(call.linkedid):
                 self._remember(call)
                 self.filed(call)
                 self.stored(call)
+            self._doubtful.discard(_key(call))
         return len(recorded)
 
     def _remember(self, call: Call) -> None:
@@ -181,6 +190,10 @@ def _finished(entries: Sequence[LedgerEntry]) -> list[Call]:
             break
         calls.append(entry.call)
     return calls
+
+
+def _key(call: Call) -> tuple[str, str]:
+    return call.enterprise_number, call.linkedid
 
 
 def _linkedid(update: CallUpdate) -> str:

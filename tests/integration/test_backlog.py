@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -19,6 +20,7 @@ from tests.support.tcp_gate import TcpGate
 from vochi_agent.call_log import CallLog
 from vochi_agent.calls.model import Call, CallFinished, CallMerged
 from vochi_agent.customers.model import Customer, History
+from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CardDraft, Renderer
 from vochi_agent.rendering import Rendering
@@ -46,7 +48,13 @@ def behind_gate(gate: TcpGate, dsn: str) -> str:
 
 @asynccontextmanager
 async def logging(
-    dsn: str, folder: Path, *, render: Renderer = one_card, limit_bytes: int = LIMIT_BYTES, ready: bool = True
+    dsn: str,
+    folder: Path,
+    *,
+    render: Renderer = one_card,
+    limit_bytes: int = LIMIT_BYTES,
+    ready: bool = True,
+    answers_lost: int = 0,
 ) -> AsyncIterator[tuple[CallLog, Metrics]]:
     """A call log at work."""
     metrics = Metrics()
@@ -55,6 +63,8 @@ async def logging(
         DiskSpool(folder / "spool", limit_bytes=limit_bytes) as spool,
         asyncio.TaskGroup() as tasks,
     ):
+        if answers_lost:
+            store.calls.record_some = answers_are_lost(store.calls.record_some, answers_lost)
         call_log = CallLog(
             store.calls,
             store.customers,
@@ -70,6 +80,21 @@ async def logging(
             yield call_log, metrics
         finally:
             running.cancel()
+
+
+def answers_are_lost(record: Callable[..., Awaitable[Any]], times: int) -> Callable[..., Awaitable[Any]]:
+    """The ledger behind a connection that breaks just after each of the first commits."""
+    left = times
+
+    async def recorded(*arguments: Any) -> Any:
+        nonlocal left
+        done = await record(*arguments)
+        if left:
+            left -= 1
+            raise StoreUnavailable("the connection was cut")
+        return done
+
+    return recorded
 
 
 async def stored(dsn: str) -> list[str]:
@@ -105,6 +130,17 @@ async def test_while_the_database_works_nothing_touches_the_disk(dsn: str, tmp_p
 
         assert call_log.state.spool.bytes == 0
     assert await stored(dsn) == numbered(range(3))
+
+
+async def test_a_call_whose_commit_nobody_heard_of_is_stored_and_counted_once(dsn: str, tmp_path: Path) -> None:
+    async with logging(dsn, tmp_path, answers_lost=2) as (call_log, metrics):
+        await tell_many(call_log, range(3))
+        await until_stored(call_log, within=WITHIN_S)
+
+        told = [sample.value for each in metrics.calls.collect() for sample in each.samples if "total" in sample.name]
+        assert sum(told) == 3
+    assert await stored(dsn) == numbered(range(3))
+    assert await counted(dsn) == 3
 
 
 async def test_calls_of_an_outage_are_stored_in_order_and_those_after_it_behind_them(
