@@ -113,6 +113,7 @@ def run(name: str) -> list[Row]:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
+            preexec_fn=_interruptible,  # noqa: PLW1509 - no thread runs yet
         ) as process:
             last = _passed_on(process)
         found.seek(0)
@@ -150,6 +151,11 @@ def _passed_on(process: subprocess.Popen[str]) -> str:
         for end in ends:
             end.cancel()
     return last
+
+
+def _interruptible() -> None:
+    """What a shell started in the background ignores SIGINT, and so would all that we start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _signal(process: subprocess.Popen[str], how: signal.Signals) -> None:
