@@ -5,6 +5,7 @@ over which its events come, every call that it told of is stored, and no clock h
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class WatchKeeper:
         self._recover = recover
         self._ready = ready
         self._watch: _Watch | None = None
+        self._begun = asyncio.Event()
         self._ahead = 0.0  # the PBX's clock minus the monotonic one
         self._lost = 0
 
@@ -87,6 +89,7 @@ class WatchKeeper:
         """Everything alive at this moment (epoch seconds, PBX) is known, and everything after it will be told."""
         self._watch = _Watch(at)
         self._ahead = self._pbx_time() - self._monotonic()
+        self._begun.set()
         self._recover()
 
     def interrupted(self) -> None:
@@ -109,7 +112,11 @@ class WatchKeeper:
                 log.debug("The ledger of watched time waits: %s", exc, extra={"action": "watch_waits"})
             except VochiError as exc:
                 log.warning("The ledger of watched time cannot be kept: %s", exc, extra={"action": "watch_refused"})
-            await asyncio.sleep(PERIOD_S)
+            # Where watching begins is put down at once: before the first span of all, nobody would look for calls.
+            self._begun.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD_S):
+                    await self._begun.wait()
 
     async def advance(self) -> None:
         """Put down what is proven now. Raises NotReachable."""

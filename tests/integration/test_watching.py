@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.support.pbx_records import utc
+from tests.support.polling import until
+from vochi_agent import watching
 from vochi_agent.calls.watched import Gap
 from vochi_agent.errors import ConnectionLost
 from vochi_agent.store.postgres import PostgresStore
@@ -25,6 +27,7 @@ class Desk:
         self.dropped = 0
         self.woken = 0
         self.store = store
+        self.ready = asyncio.Event()
         self.keeper = WatchKeeper(
             "0901",
             store.watched,
@@ -34,7 +37,7 @@ class Desk:
             all_stored=lambda: self.all_stored,
             dropped=lambda: self.dropped,
             recover=self.wake,
-            ready=asyncio.Event(),
+            ready=self.ready,
         )
         self.keeper.connected(self.now)
 
@@ -77,6 +80,24 @@ async def test_a_span_grows_while_the_pbx_answers(desk: Desk):
     assert await desk.complete() == 3  # the last second is not proven yet
     assert await desk.gaps() == []
     assert desk.woken == 1
+
+
+async def test_where_watching_begins_is_put_down_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    """Before the first span of all nobody looks for calls: a daemon killed in its first second would lose them."""
+    monkeypatch.setattr(watching, "PERIOD_S", 3600.0)
+    desk.keeper.interrupted()
+    desk.ready.set()
+
+    async def is_put_down() -> bool:
+        return await desk.store.watched.complete_until("0901") is not None
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(desk.keeper.run(), name="keeper")
+        await asyncio.sleep(0.1)
+        assert not await is_put_down()
+        desk.keeper.connected(desk.now)
+        await until(is_put_down, within=10)
+        running.cancel()
 
 
 async def test_a_pbx_that_is_mute_proves_nothing(desk: Desk):
