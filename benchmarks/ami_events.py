@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.pbx_recordings import FRAME_END, count, recordings, segments
 from benchmarks.row import Reach, Row
+from benchmarks.support.pbx_recordings import FRAME_END, count, recordings, segments
 from vochi_agent.asterisk.translate_ami import ONLY, WANTED, translate
 from vochi_agent.protocols.ami import AmiReader
 

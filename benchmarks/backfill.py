@@ -18,8 +18,8 @@ from typing import Final
 
 import asyncpg
 
-from benchmarks.database import durable_server
 from benchmarks.row import Reach, Row
+from benchmarks.support.database import durable_server
 from tests.support.many_calls import write_calls
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.recount import ALL_TIME

@@ -23,8 +23,8 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.database import durable_server
 from benchmarks.row import Reach, Row
+from benchmarks.support.database import durable_server
 from tests.support.daemon import DaemonProcess
 from tests.support.ports import free_ports
 from vochi_agent.simulator.pbx import Pbx, User

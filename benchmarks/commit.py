@@ -23,9 +23,9 @@ from typing import Final
 import asyncpg
 import uvloop
 
-from benchmarks.database import durable_server
-from benchmarks.overheard import Overheard, Script, run_pgbench, script
 from benchmarks.row import Reach, Row
+from benchmarks.support.database import durable_server
+from benchmarks.support.overheard import Overheard, Script, run_pgbench, script
 from tests.support.daemon import configuration
 from tests.support.pbx_records import live_calls
 from tests.support.polling import until

@@ -23,9 +23,9 @@ from typing import Final
 
 import asyncpg
 
-from benchmarks.agi_callers import configured, customers, environments
-from benchmarks.agi_servers import Server, apart, ratio, serving
-from benchmarks.agi_traffic import Traffic, commands_of, traffic
+from benchmarks.agi.callers import configured, customers, environments
+from benchmarks.agi.servers import Server, apart, ratio, serving
+from benchmarks.agi.traffic import Traffic, commands_of, traffic
 from benchmarks.row import Reach, Row
 from tests.support.polling import until
 from tests.support.postgres import PostgresServer
@@ -73,14 +73,14 @@ def _servers(config: Path, dsn: str, core: int) -> Iterator[tuple[Mapping[str, S
         def start(module: str, facts: object, *, peer: bool = False) -> Server:
             return stack.enter_context(serving(module, facts, core=core, peer=peer))
 
-        ours = start("agi_ours", {"configuration": str(config), "database": ""})
+        ours = start("ours", {"configuration": str(config), "database": ""})
         commands = commands_of(ours.port, next(environments()))
         yield (
             {
                 WITHOUT: ours,
-                WITH: start("agi_ours", {"configuration": str(config), "database": dsn}),
-                PANORAMISK: start("agi_panoramisk", commands, peer=True),
-                LIMIT: start("agi_constant", commands),
+                WITH: start("ours", {"configuration": str(config), "database": dsn}),
+                PANORAMISK: start("panoramisk", commands, peer=True),
+                LIMIT: start("constant", commands),
             },
             commands,
         )

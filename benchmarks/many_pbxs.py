@@ -17,9 +17,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.offices import DAEMON_CORE, OUR_CORE, Offices, cpu_seconds, pin, postgres
-from benchmarks.recorded import MIX, Recording
 from benchmarks.row import Reach, Row
+from benchmarks.support.offices import DAEMON_CORE, OUR_CORE, Offices, cpu_seconds, pin, postgres
+from benchmarks.support.recorded import MIX, Recording
 
 REACH: Final = Reach(at_least=0.85)
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from benchmarks.pbx_recordings import LAB, busy_pbx, count, recordings, segments
 from benchmarks.row import Reach, Row
+from benchmarks.support.pbx_recordings import LAB, busy_pbx, count, recordings, segments
 from vochi_agent.asterisk.translate_ami import ONLY, WANTED, translate
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished

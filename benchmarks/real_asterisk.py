@@ -4,8 +4,8 @@
 
 Asterisk 22 is the one of the tests, without records and logs. A call is an Originate to a Local channel: AGI, as before
 any telephone rings, one UserEvent that says how it went, Hangup; so many are kept in the air that the machine is full.
-By turns the same dialplan asks nobody, the constant server (agi_constant.py), ours without and ours with the query
-(agi_ours.py). Nothing is pinned: Asterisk, the server, PostgreSQL and whoever places the calls share the machine, as on
+By turns the same dialplan asks nobody, the constant server (agi/constant.py), ours without and ours with the query
+(agi/ours.py). Nothing is pinned: Asterisk, the server, PostgreSQL and whoever places the calls share the machine, as on
 a small PBX. Judged is ours without the query: beside a server of constants PostgreSQL's work would be the figure.
 """
 
@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.agi_callers import configured, customers, environments, numbers
-from benchmarks.agi_servers import Server, cpu_s, ratio, serving
-from benchmarks.agi_traffic import commands_of
+from benchmarks.agi.callers import configured, customers, environments, numbers
+from benchmarks.agi.servers import Server, cpu_s, ratio, serving
+from benchmarks.agi.traffic import commands_of
 from benchmarks.row import Reach, Row
 from tests.support.asterisk import Asterisk
 from tests.support.fetch import ToolMissing, fetch
@@ -100,11 +100,11 @@ async def measure(*, rounds: int, seconds: float) -> list[Row]:
 
 def _servers(stack: contextlib.ExitStack, config: Path, dsn: str) -> Mapping[str, Server]:
     def ours(database: str) -> Server:
-        return stack.enter_context(serving("agi_ours", {"configuration": str(config), "database": database}))
+        return stack.enter_context(serving("ours", {"configuration": str(config), "database": database}))
 
     without = ours("")
     commands = commands_of(without.port, next(environments()))
-    return {CONSTANT: stack.enter_context(serving("agi_constant", commands)), WITHOUT: without, WITH: ours(dsn)}
+    return {CONSTANT: stack.enter_context(serving("constant", commands)), WITHOUT: without, WITH: ours(dsn)}
 
 
 async def _make_lean(pbx: Asterisk, servers: Mapping[str, Server]) -> None:

@@ -23,8 +23,8 @@ from typing import Final
 import asyncpg
 import uvloop
 
-from benchmarks.database import durable_server
 from benchmarks.row import Reach, Row
+from benchmarks.support.database import durable_server
 from tests.support.pbx_records import CEL_MOMENTS, ENTERPRISE, LAYOUT, ROUND_S, cel_lines
 from tests.support.renderers import no_cards
 from vochi_agent.asterisk.cel import COLUMNS

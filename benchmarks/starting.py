@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.offices import CHAT, PATIENCE_S, Offices, cpu_seconds, postgres
-from benchmarks.recorded import MIX, Recording, Until
 from benchmarks.row import Reach, Row
+from benchmarks.support.offices import CHAT, PATIENCE_S, Offices, cpu_seconds, postgres
+from benchmarks.support.recorded import MIX, Recording, Until
 from tests.support.daemon import ask
 from tests.support.polling import until
 from vochi_agent.config import Address

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks.recorded import MIX, SCENARIOS, Recording, Until
 from benchmarks.row import Row
+from benchmarks.support.recorded import MIX, SCENARIOS, Recording, Until
 from vochi_agent.asterisk.translate_ami import WANTED, translate
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallFinished

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as bench
-from benchmarks.pbx_recordings import busy_pbx, count, recordings
 from benchmarks.plot import plot
 from benchmarks.report import Report, markdown, spread, table, together
 from benchmarks.row import Reach, Row
+from benchmarks.support.pbx_recordings import busy_pbx, count, recordings
 from vochi_agent.protocols.ami import AmiReader
 
 MACHINE = {"cores": 2, "processor": "Abacus", "python": "3.11", "postgresql": "18"}

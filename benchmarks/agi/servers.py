@@ -16,7 +16,7 @@ __all__ = ["BACKLOG", "Server", "apart", "cpu_s", "ratio", "serving"]
 
 # For every server the same: two hundred callers come in one breath.
 BACKLOG: Final = 1024
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 PEERS: Final = ROOT / "var" / "peers-venv" / "bin" / "python"
 
 
@@ -61,14 +61,14 @@ def apart() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def serving(module: str, facts: object, *, core: int | None = None, peer: bool = False) -> Iterator[Server]:
-    """Run `benchmarks.<module>`, which gets `facts` as JSON and prints its port, until the block is left.
+    """Run `benchmarks.agi.<module>`, which gets `facts` as JSON and prints its port, until the block is left.
 
     Args:
         core: Where it runs; None for wherever we do.
         peer: With the libraries of `make peers`, where they are installed; ours have the same panoramisk.
     """
     program = str(PEERS) if peer and PEERS.exists() else sys.executable
-    command: Sequence[str] = (program, "-m", f"benchmarks.{module}", json.dumps(facts))
+    command: Sequence[str] = (program, "-m", f"benchmarks.agi.{module}", json.dumps(facts))
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.agi_servers import BACKLOG
+from benchmarks.agi.servers import BACKLOG
 
 END: Final = b"\n\n"
 

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import asyncpg
 
-from benchmarks.recorded import Recording
+from benchmarks.support.recorded import Recording
 from tests.support.daemon import DaemonProcess
 from tests.support.polling import until
 from tests.support.ports import free_port

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from panoramisk import fast_agi
 
-from benchmarks.agi_servers import BACKLOG
+from benchmarks.agi.servers import BACKLOG
 
 
 async def serve(commands: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 __all__ = ["LAB", "SEGMENT_BYTES", "busy_pbx", "recordings", "segments"]
 
-SCENARIOS: Final = Path(__file__).parents[1] / "tests" / "scenarios"
+SCENARIOS: Final = Path(__file__).parents[2] / "tests" / "scenarios"
 LAB: Final = SCENARIOS / "lab.toml"
 # As much as our connection takes from its socket at once (`READ_BYTES`), which a busy PBX fills.
 SEGMENT_BYTES: Final = 1 << 16

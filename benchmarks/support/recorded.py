@@ -15,7 +15,7 @@ from typing import Final
 
 __all__ = ["MIX", "SCENARIOS", "Recording", "Until"]
 
-SCENARIOS: Final = Path(__file__).parents[1] / "tests/scenarios"
+SCENARIOS: Final = Path(__file__).parents[2] / "tests/scenarios"
 # What an office sees: in and out, a queue, a group, a caller who gives up, a phone that nobody picks up.
 MIX: Final = (
     "inbound-answered",

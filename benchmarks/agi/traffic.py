@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
-from benchmarks.agi_servers import Server
+from benchmarks.agi.servers import Server
 from vochi_agent.protocols.agi_pbx import AgiCommandReader, encode_reply
 
 __all__ = ["Traffic", "commands_of", "traffic"]

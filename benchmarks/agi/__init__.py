@@ -1,0 +1,1 @@
+"""Who asks over FastAGI, and who answers: ours, panoramisk, a server of constants, each a process of its own."""

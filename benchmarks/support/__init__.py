@@ -1,0 +1,1 @@
+"""What several benchmarks stand on: recorded calls, a durable server, daemons, statements overheard."""
