@@ -1,5 +1,6 @@
 """The Bitrix24 adapter against the sandbox, over real HTTP, by webhook and as an application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -367,6 +368,15 @@ async def test_events_are_bound_to_our_address_once_and_an_older_secret_is_let_g
     assert "ONEXTERNALCALLSTART" in first.events
     assert third.anew == []
     assert {each["handler"] for each in portal.events.handlers} == {address + "new"}
+
+
+async def test_an_event_that_somebody_else_has_just_bound_is_bound(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    """So it also looks when the answer to our own first attempt was lost."""
+    address = "https://pbx.example/webhooks/0901/bitrix24/x"
+    first, second = await asyncio.gather(bind(crm.portal, address), bind(crm.portal, address))
+
+    assert first.events == second.events
+    assert sorted(each["event"] for each in portal.events.handlers) == sorted(first.events)
 
 
 async def test_a_webhook_binds_nothing_and_says_so(portal: Bitrix24Sandbox, session: aiohttp.ClientSession) -> None:

@@ -20,9 +20,10 @@ from vochi_agent.config.tables import Bitrix24Config
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_cards import COMPANY, LEAD
 from vochi_agent.crm.bitrix24_clicks import CLICK, click_of, seconds_ago
+from vochi_agent.crm.bitrix24_portal import bind_event
 from vochi_agent.crm.fields import mapping, numeric_id, objects, text
 from vochi_agent.crm.payload import read_payload
-from vochi_agent.errors import CrmRejected, ForeignTenant, NotUnderstood
+from vochi_agent.errors import ForeignTenant, NotUnderstood
 
 __all__ = ["EVENTS", "Bitrix24Events", "Bitrix24Webhook", "change_of"]
 
@@ -106,7 +107,7 @@ class Bitrix24Events:
         return [f"{COMPANY}{company_id}", *(each for each in ids if each)]
 
     async def _bind(self) -> None:
-        """Ask for the events, once a life; that they are bound already is how it should be."""
+        """Ask for the events, once a life."""
         if self._bound:
             return
         wanted = list(EVENTS)
@@ -114,11 +115,7 @@ class Bitrix24Events:
         if self.period_s <= CLICK_PERIOD_S and "telephony" in await self._crm.scopes():
             wanted.append(CLICK)
         for event in wanted:
-            try:
-                await self._ask("event.bind", {"event": event, "event_type": "offline"})
-            except CrmRejected as refusal:
-                if "already" not in str(refusal).lower():
-                    raise
+            await bind_event(self._portal, {"event": event, "event_type": "offline"})
         self._bound = True
 
     async def _list(self, condition: Mapping[str, object], order: str) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """Where a Bitrix24 portal sends its events: what has to be bound once, as an application.
 
-`event.bind` binds an event to an address; bound again it is refused, so what is there is looked at first. An address of
-ours with an older secret is let go. Source: the vendor's documentation of its REST API.
+What is there is looked at first, and told apart from what is new. An address of ours with an older secret is let go.
+Source: the vendor's documentation of its REST API.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vochi_agent.crm.bitrix24_changes import EVENTS
 from vochi_agent.crm.bitrix24_clicks import CLICK
-from vochi_agent.crm.bitrix24_portal import Portal
+from vochi_agent.crm.bitrix24_portal import Portal, bind_event
 from vochi_agent.crm.fields import objects, text
 from vochi_agent.errors import CrmRejected
 
@@ -43,10 +43,16 @@ async def bind(portal: Portal, address: str) -> Bound:
     bound = [(text(each.get("event")).upper(), text(each.get("handler"))) for each in objects(body.get("result"))]
     for event, handler in bound:
         if handler.startswith(ours) and handler != address:
-            await _ask(portal, "event.unbind", event, handler)
+            # Each request has its own time: a portal takes two a second for long.
+            await portal.call(
+                "event.unbind",
+                {"event": event, "handler": handler},
+                deadline=portal.http.deadline(),
+                repeatable=True,
+            )
     anew = [event for event in wanted if (event, address) not in bound]
     for event in anew:
-        await _ask(portal, "event.bind", event, address)
+        await bind_event(portal, {"event": event, "handler": address})
     return Bound(events=wanted, anew=anew)
 
 
@@ -54,9 +60,3 @@ async def clicks_come(portal: Portal) -> bool:
     """Whether the portal tells us of clicks, at an address or in its queue. Raises as `Portal.call`."""
     body = await portal.call("event.get", {}, deadline=portal.http.deadline(), repeatable=True)
     return any(text(each.get("event")).upper() == CLICK for each in objects(body.get("result")))
-
-
-async def _ask(portal: Portal, method: str, event: str, handler: str) -> None:
-    parameters = {"event": event, "handler": handler}
-    # Each request has its own time: a portal takes two a second for long.
-    await portal.call(method, parameters, deadline=portal.http.deadline(), repeatable=True)

@@ -14,7 +14,7 @@ from vochi_agent.crm.http import Answer, CrmHttp, json_object
 from vochi_agent.crm.oauth import ALLOW_AGAIN, TokenExpired, TokenKeeper, Tokens
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 
-__all__ = ["BLOCKED_BY_HAND", "ByApplication", "ByWebhook", "Portal", "TokenShop", "interpret", "refusal"]
+__all__ = ["BLOCKED_BY_HAND", "ByApplication", "ByWebhook", "Portal", "TokenShop", "bind_event", "interpret", "refusal"]
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,19 @@ def refusal(error: Mapping[str, object], otherwise: str = "without a reason") ->
     if code.lower() in LIMITS:
         return CrmUnavailable(message)
     return CrmAuthFailed(message) if code.lower() in AUTH_ERRORS else CrmRejected(message)
+
+
+async def bind_event(portal: Portal, parameters: Mapping[str, object]) -> None:
+    """Ask for one event, by the parameters of `event.bind`.
+
+    Bound again it is refused, and then it is as it should be: somebody was quicker, or an answer was lost on its way.
+    Raises as `Portal.call`.
+    """
+    try:
+        await portal.call("event.bind", parameters, deadline=portal.http.deadline(), repeatable=True)
+    except CrmRejected as refusal:
+        if "already" not in str(refusal).lower():
+            raise
 
 
 class TokenShop:
