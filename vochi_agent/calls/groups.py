@@ -24,10 +24,10 @@ class Groups:
     """The calls that live or are remembered.
 
     Args:
-        merged: Called with the older and the younger call when two turned out to be one; the older has it all then.
+        merged: Called with what became of two calls that turned out to be one.
     """
 
-    def __init__(self, merged: Callable[[LiveCall, LiveCall], None]) -> None:
+    def __init__(self, merged: Callable[[LiveCall], None]) -> None:
         self._merged = merged
         self._by_linkedid: dict[str, LiveCall] = {}  # a merged call stands under each of its linkedids
         self._by_channel: dict[str, LiveCall] = {}  # by uniqueid
@@ -87,7 +87,7 @@ class Groups:
         for uniqueid in younger.legs:
             self._by_channel[uniqueid] = older
         self._remembered.pop(id(younger), None)
-        self._merged(older, younger)
+        self._merged(older)
         return older
 
     def meet(self, leg: Leg, at: float) -> LiveCall:

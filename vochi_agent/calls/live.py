@@ -8,7 +8,21 @@ from vochi_agent.calls.legs import Leg
 from vochi_agent.calls.model import Call, Direction, Phase
 from vochi_agent.calls.verdict import Group, customers_of, placed_by
 
-__all__ = ["LiveCall", "LiveChannel"]
+__all__ = ["LiveCall", "LiveChannel", "Part", "Told"]
+
+
+class Part(NamedTuple):
+    """What will be one record: its linkedid, and the leg it is about."""
+
+    linkedid: str
+    main: Leg
+
+
+class Told(NamedTuple):
+    """What others were told last under one linkedid: the phase, and the extensions of that phase."""
+
+    phase: Phase
+    agents: tuple[str, ...]
 
 
 class LiveChannel(NamedTuple):
@@ -26,7 +40,7 @@ class LiveCall:
 
     Attributes:
         layout: The PBX as it was configured when the call began; a reload changes it for later calls.
-        phase: What others were told last, None while they know nothing.
+        told: What others know, by the linkedid they know it under; two customers in one conference have one each.
         finished: The records already told, by linkedid; more of them are corrections.
         last_event: When the PBX last spoke of it, epoch seconds.
     """
@@ -38,9 +52,7 @@ class LiveCall:
     marked_line: str = ""
     dial_refused: bool = False
     partial: bool = False
-    phase: Phase | None = None
-    told_linkedid: str = ""
-    told_agents: tuple[str, ...] = ()
+    told: dict[str, Told] = field(default_factory=dict)
     finished: dict[str, Call] = field(default_factory=dict)
     last_event: float = 0.0
 
@@ -67,6 +79,14 @@ class LiveCall:
             return Direction.IN
         return Direction.OUT if any(self.dialled_out()) else Direction.INTERNAL
 
+    def parts(self) -> list[Part]:
+        """Every customer who came in; without one the call is one whole."""
+        legs = self.legs.values()
+        if customers := customers_of(legs):
+            return [Part(leg.first_linkedid, leg) for leg in customers]
+        first = min(legs, key=lambda leg: leg.started)
+        return [Part(first.first_linkedid, placed_by(legs) or first)]
+
     def dialled_out(self) -> list[Leg]:
         """Trunk legs to customers; an agent's mobile is no customer."""
         return [leg for leg in self.legs.values() if leg.role is Role.TRUNK and not leg.agent]
@@ -90,8 +110,9 @@ class LiveCall:
         self.marked_line = self.marked_line or other.marked_line
         self.dial_refused |= other.dial_refused
         self.partial |= other.partial
-        if other.phase is not None and self.phase is None:
-            self.phase, self.told_linkedid, self.told_agents = other.phase, other.told_linkedid, other.told_agents
+        for linkedid, told in other.told.items():
+            self.told.setdefault(linkedid, told)
+        self.finished = other.finished | self.finished
 
     def evidence(self, until: float) -> Group:
         """What the verdict is read from."""

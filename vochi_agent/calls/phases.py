@@ -3,7 +3,7 @@
 from vochi_agent.calls.events import Origin
 from vochi_agent.calls.layout import dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall
+from vochi_agent.calls.live import LiveCall, Part, Told
 from vochi_agent.calls.model import CallProgress, Direction, Phase
 from vochi_agent.calls.talk import connected
 from vochi_agent.calls.verdict import serves_customer
@@ -21,9 +21,8 @@ TRANSITIONS: dict[Phase | None, frozenset[Phase]] = {
 }
 
 
-def ringing_agents(call: LiveCall) -> tuple[str, ...]:
-    """Extensions whose phones ring for the call now, in order of first ring."""
-    main = call.main_leg
+def ringing_agents(call: LiveCall, main: Leg) -> tuple[str, ...]:
+    """Extensions whose phones ring now for the one a part of the call is about, in order of first ring."""
     if call.direction is Direction.OUT or (main.origin is Origin.CREATED and main.up is None):
         return ()  # what rings is the customer's phone, or that of the agent who asked for the call
     twins = call.locals_by_name()
@@ -40,28 +39,27 @@ def ringing_agents(call: LiveCall) -> tuple[str, ...]:
     return tuple(dict.fromkeys(leg.agent for leg in ringing))
 
 
-def talking_agents(call: LiveCall) -> tuple[str, ...]:
-    """The path so far, when somebody talks now; internally the caller stands first."""
+def talking_agents(call: LiveCall, main: Leg, told: Told | None) -> tuple[str, ...]:
+    """The path so far, when somebody talks with `main` now; internally the caller stands first."""
     members: dict[str, set[Leg]] = {}
     for leg in call.legs.values():
         if leg.ended is None and leg.bridge:
             members.setdefault(leg.bridge, set()).add(leg)
     twins = {leg.channel: leg for legs in members.values() for leg in legs if leg.twin_name()}
-    main = call.main_leg
     customers = [leg for leg in call.dialled_out() if leg.ended is None] if call.direction is Direction.OUT else [main]
     heard = {leg for customer in customers for leg in connected(customer, members, twins)}.difference(customers)
     agents = sorted((leg for leg in heard if leg.agent), key=lambda leg: leg.bridges[-1].entered)
     if not agents:
         return ()
-    path = list(call.told_agents) if call.phase is Phase.BRIDGE else []
+    path = list(told.agents) if told is not None and told.phase is Phase.BRIDGE else []
     if call.direction is Direction.INTERNAL and not path:
         path.append(main.agent)
     return tuple(dict.fromkeys([*path, *(leg.agent for leg in agents)]))
 
 
-def progress(call: LiveCall, phase: Phase, at: float, agents: tuple[str, ...]) -> CallProgress:
-    """The call as others see it at this moment."""
-    layout, direction, main = call.layout, call.direction, call.main_leg
+def progress(call: LiveCall, part: Part, told: Told, at: float) -> CallProgress:
+    """A part of the call as others see it at this moment."""
+    layout, direction, main = call.layout, call.direction, part.main
     phone, raw, line = None, "", None
     if direction is Direction.IN:
         raw = main.number
@@ -73,16 +71,15 @@ def progress(call: LiveCall, phase: Phase, at: float, agents: tuple[str, ...]) -
         shown = main.number if main is not trunk else ""
         line = layout.outbound_line(trunk.endpoint.name, marked=call.marked_line, digits=raw, shown=shown)
         phone = layout.callee(raw, line)
-    first = main if direction is Direction.IN else min(call.legs.values(), key=lambda leg: leg.started)
     return CallProgress(
-        phase=phase,
+        phase=told.phase,
         at=at,
         enterprise_number=layout.enterprise_number,
-        linkedid=first.first_linkedid,
+        linkedid=part.linkedid,
         direction=direction,
         phone=phone,
         raw_number=raw,
         line=line.id if line else None,
-        started_at=first.started,
-        agents=agents,
+        started_at=main.started if direction is Direction.IN else call.started,
+        agents=told.agents,
     )

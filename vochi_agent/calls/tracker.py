@@ -18,7 +18,7 @@ from vochi_agent.calls.events import Event, Origin
 from vochi_agent.calls.groups import REMEMBER_S, Groups
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall, LiveChannel
+from vochi_agent.calls.live import LiveCall, LiveChannel, Part, Told
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
 from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
 from vochi_agent.calls.verdict import customers_of, judge, placed_by
@@ -117,13 +117,21 @@ class Tracker:
     def live(self) -> Iterator[CallProgress]:
         """The calls that go on now, as they were told last."""
         for call in self._groups:
-            if call.open and call.phase is not None:
-                yield progress(call, call.phase, call.last_event, call.told_agents)
+            if call.open:
+                for part in call.parts():
+                    if (told := call.told.get(part.linkedid)) and told.phase is not Phase.HANGUP:
+                        yield progress(call, part, told, call.last_event)
 
     @property
     def live_linkedids(self) -> list[str]:
         """By what names the calls that go on now were told last; a walk, while `live` reads each one's number anew."""
-        return [call.told_linkedid for call in self._groups if call.phase is not None and call.open]
+        return [
+            linkedid
+            for call in self._groups
+            if call.open
+            for linkedid, told in call.told.items()
+            if told.phase is not Phase.HANGUP
+        ]
 
     def unanswered(self, uniqueid: str) -> list[tuple[str, str]]:
         """Telephones that are dialled or ring now in the call of a channel: their own uniqueids and extensions."""
@@ -194,14 +202,13 @@ class Tracker:
         call.last_event = event.at
         return call, leg
 
-    def _merged(self, older: LiveCall, younger: LiveCall) -> None:
-        """Records told of the younger call that are none of the older one's are told to be its."""
-        into = older.main_leg.first_linkedid
-        told = set(younger.finished) | {younger.told_linkedid} - {""}
-        records = {leg.first_linkedid for leg in customers_of(older.legs.values())}
-        for linkedid in sorted(told - records - {into}):
-            self._tell(CallMerged(enterprise_number=self.layout.enterprise_number, linkedid=linkedid, into=into))
-        older.finished |= {linkedid: call for linkedid, call in younger.finished.items() if linkedid in records}
+    def _merged(self, call: LiveCall) -> None:
+        """What others know of either call and is no record of the one they are now is told to be part of that."""
+        records = [part.linkedid for part in call.parts()]
+        for linkedid in sorted((call.told.keys() | call.finished.keys()).difference(records)):
+            call.told.pop(linkedid, None)
+            call.finished.pop(linkedid, None)
+            self._tell(CallMerged(enterprise_number=self.layout.enterprise_number, linkedid=linkedid, into=records[0]))
 
     # ------------------------------------------------------------ what the PBX said
 
@@ -216,7 +223,7 @@ class Tracker:
             return
         call, leg = self._new_leg(event, event.origin, event.exten, event.caller_number)
         if leg.role is Role.TRUNK and leg.origin is Origin.ENTERED:
-            self._advance(call, Phase.START, event.at, ())
+            self._tell_placed(call, Phase.START, event.at)
 
     def _caller_named(self, event: ev.CallerNamed) -> None:
         if leg := self._leg(event):
@@ -240,12 +247,10 @@ class Tracker:
         self._recognise_mobile(leg, dialled_digits(event.dial_string) or leg.number)
         call = self._groups[leg]
         if leg.role is Role.TRUNK and not leg.agent and not customers_of(call.legs.values()):
-            placed = placed_by(call.legs.values())
-            agents = (placed.agent,) if placed else ()
-            self._advance(call, Phase.START, event.at, agents)
-            self._advance(call, Phase.DIAL, event.at, agents)
+            self._tell_placed(call, Phase.START, event.at)
+            self._tell_placed(call, Phase.DIAL, event.at)
         elif leg.agent and self._placed_internally(call, leg):
-            self._advance(call, Phase.START, event.at, (call.main_leg.agent,))
+            self._tell_placed(call, Phase.START, event.at)
 
     def _placed_internally(self, call: LiveCall, leg: Leg) -> bool:
         """A colleague's phone is dialled by a phone that entered or took its originated call; no customer is there."""
@@ -403,30 +408,33 @@ class Tracker:
         self._updates.append(update)
 
     def _tell_ringing(self, call: LiveCall, at: float) -> None:
-        if agents := ringing_agents(call):
-            self._advance(call, Phase.DIAL, at, agents)
+        for part in call.parts():
+            if agents := ringing_agents(call, part.main):
+                self._advance(call, part, Phase.DIAL, at, agents)
 
     def _tell_talking(self, call: LiveCall, at: float) -> None:
-        if agents := talking_agents(call):
-            self._advance(call, Phase.BRIDGE, at, agents)
+        for part in call.parts():
+            if agents := talking_agents(call, part.main, call.told.get(part.linkedid)):
+                self._advance(call, part, Phase.BRIDGE, at, agents)
 
     def _tell_snapshot(self, call: LiveCall, at: float) -> None:
-        if call.direction is Direction.IN:
-            self._advance(call, Phase.START, at, ())
-        elif call.direction is Direction.OUT:
-            placed = placed_by(call.legs.values())
-            self._advance(call, Phase.START, at, (placed.agent,) if placed else ())
+        if call.direction is not Direction.INTERNAL:
+            self._tell_placed(call, Phase.START, at)
         self._tell_ringing(call, at)
         self._tell_talking(call, at)
 
-    def _advance(self, call: LiveCall, phase: Phase, at: float, agents: tuple[str, ...]) -> None:
-        repeated = phase is call.phase and agents == call.told_agents
-        if repeated or phase not in TRANSITIONS[call.phase]:
+    def _tell_placed(self, call: LiveCall, phase: Phase, at: float) -> None:
+        """A phase that is about who placed the call: of one from outside nobody of ours."""
+        placed = placed_by(call.legs.values()) if call.direction is not Direction.IN else None
+        for part in call.parts():
+            self._advance(call, part, phase, at, (placed.agent,) if placed else ())
+
+    def _advance(self, call: LiveCall, part: Part, phase: Phase, at: float, agents: tuple[str, ...]) -> None:
+        before, now = call.told.get(part.linkedid), Told(phase, agents)
+        if now == before or phase not in TRANSITIONS[before.phase if before else None]:
             return
-        call.phase, call.told_agents = phase, agents
-        update = progress(call, phase, at, agents)
-        call.told_linkedid = update.linkedid
-        self._tell(update)
+        call.told[part.linkedid] = now
+        self._tell(progress(call, part, now, at))
 
     def _end_unseen(self, call: LiveCall, legs: Iterable[Leg], at: float) -> None:
         for leg in legs:
@@ -443,5 +451,6 @@ class Tracker:
             if call.finished.get(record.linkedid) != record:
                 call.finished[record.linkedid] = record
                 self._tell(CallFinished(record))
-        call.phase = Phase.HANGUP
+        for linkedid in call.told.keys() | {part.linkedid for part in call.parts()}:
+            call.told[linkedid] = Told(Phase.HANGUP, ())
         self._groups.over(call, at)

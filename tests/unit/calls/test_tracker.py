@@ -291,6 +291,71 @@ def test_who_meet_in_a_bridge_are_in_one_call():
     ]
 
 
+def test_two_customers_in_a_room_are_told_of_each_under_his_own_linkedid():
+    """What goes on with the one is no news of the other; both are alive until the room is empty."""
+    tracker = Tracker(LAYOUT)
+    second = ("3.0", "PJSIP/trunk-0003")
+    told = feed(
+        tracker,
+        [
+            start(*COLLEAGUE, exten="8000"),
+            *met("room", 1.0, COLLEAGUE),
+            start(*CUSTOMER, at=5.0, number="375290000001"),
+            *met("room", 6.0, CUSTOMER),
+            start(*second, at=7.0, number="375290000002"),
+            *met("room", 8.0, second),
+        ],
+    )
+
+    assert [(update.linkedid, update.phone, update.phase, update.agents) for update in told] == [
+        ("1.0", "+375290000001", Phase.START, ()),
+        ("1.0", "+375290000001", Phase.BRIDGE, ("101",)),
+        ("3.0", "+375290000002", Phase.START, ()),
+        ("3.0", "+375290000002", Phase.BRIDGE, ("101",)),
+    ]
+    assert tracker.live_linkedids == [call.linkedid for call in tracker.live()] == ["1.0", "3.0"]
+
+    told = feed(tracker, [end(*CUSTOMER, 10.0), end(*COLLEAGUE, 20.0, linkedid="2.0"), end(*second, 21.0)])
+    assert [(update.call.linkedid, update.call.talk_seconds) for update in told] == [("1.0", 4.0), ("3.0", 12.0)]
+    assert not tracker.live_linkedids
+
+
+def test_a_talk_of_colleagues_becomes_part_of_the_customers_call():
+    """101 talks with 102, takes a customer's call meanwhile and joins the two: what began first was not the call."""
+    tracker = Tracker(LAYOUT)
+    asked, customer, second = ("2.1", "PJSIP/102-000a"), ("3.0", "PJSIP/trunk-0003"), ("3.1", "PJSIP/101-000b")
+    told = feed(
+        tracker,
+        [
+            start(*COLLEAGUE, exten="102"),
+            start(*asked, at=0.1, linkedid="2.0", origin=Origin.CREATED, exten="s", number="102"),
+            ev.DialStarted(0.1, "2.1", "2.0", asked[1], "2.0", "102"),
+            ev.ChannelUp(1.0, "2.1", "2.0", asked[1]),
+            *met("b", 1.0, asked, COLLEAGUE),
+            start(*customer, at=5.0, number="375290000001"),
+            start(*second, at=5.1, linkedid="3.0", origin=Origin.CREATED, exten="s", number="101"),
+            ev.DialStarted(5.1, "3.1", "3.0", second[1], "3.0", "101"),
+            ev.ChannelUp(6.0, "3.1", "3.0", second[1]),
+            *met("c", 6.0, second, customer),
+        ],
+    )
+    assert tracker.live_linkedids == ["2.0", "3.0"]
+
+    told = feed(
+        tracker,
+        [
+            ev.Joined(8.0, ("2.0", "3.1"), ()),
+            ev.BridgeLeft(8.0, customer[0], "3.0", customer[1], "c"),
+            *met("b", 8.0, customer),
+        ],
+    )
+    assert told[0] == CallMerged(enterprise_number=LAYOUT.enterprise_number, linkedid="2.0", into="3.0")
+    assert [(update.linkedid, update.phase, update.agents) for update in told[1:]] == [
+        ("3.0", Phase.BRIDGE, ("101", "102"))
+    ]
+    assert tracker.live_linkedids == ["3.0"]
+
+
 def test_a_customer_alone_in_a_room_has_talked_with_nobody():
     """The next one to use the room comes after he has left."""
     tracker = Tracker(LAYOUT)
