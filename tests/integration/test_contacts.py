@@ -265,8 +265,17 @@ async def test_a_whole_list_is_complete(session: aiohttp.ClientSession) -> None:
     assert list(company.contacts) == [ANNA]
 
 
-async def test_a_number_written_the_way_of_its_country_lets_nobody_go(shop: Shop) -> None:
+async def test_a_colleague_whose_number_is_written_the_way_of_its_country_is_known_too(shop: Shop) -> None:
     shop.sandbox.add_customer(2004, last_name="Контактов", phones=["8 (029) 000-00-44"])
+    await shop.call(ANNA)
+
+    await shop.until_fetched(Fetched.COMPLETE)
+    people = await shop.store.customers.person("0901", COMPANY)
+    assert {each.phone_e164: each.names.last_name for each in people} == {ANNA: "Контактова", OLEG: "Контактов"}
+
+
+async def test_a_number_that_nobody_can_read_lets_nobody_go(shop: Shop) -> None:
+    shop.sandbox.add_customer(2004, last_name="Контактов", phones=["00-44"])
     await shop.call(ANNA)
 
     await shop.until_fetched(Fetched.PARTIAL)

@@ -90,7 +90,7 @@ def retailcrm_at(
         attempt_s=attempt_s,
         budget_s=budget_s,
     )
-    return RetailCrm(http, url=url, agents={"7": "151"}, timezone=MINSK)
+    return RetailCrm(http, url=url, agents={"7": "151"}, country="BY", timezone=MINSK)
 
 
 def uon_at(

@@ -94,6 +94,7 @@ def retailcrm(config: CrmConfig, around: Surroundings) -> RetailCrm:
         http,
         url=table.url,
         agents=table.agents,
+        country=around.country,
         timezone=_timezone(table.timezone),
         module=table.module,
         site=table.site,

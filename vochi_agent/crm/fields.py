@@ -5,15 +5,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import phonenumbers
-
 from vochi_agent.calls.numbers import to_e164
 
 __all__ = [
-    "BETWEEN_NUMBERS",
     "dialled_digits",
     "identifier",
-    "international",
     "mapping",
     "numbers",
     "numeric_id",
@@ -111,19 +107,6 @@ def numbers(written: str, country: str) -> tuple[str, ...]:
     pieces = (piece.strip() for piece in BETWEEN_NUMBERS.split(written[:MAX_PHONES_TEXT]))
     found = (to_e164(piece, country=country) for piece in pieces if piece)
     return tuple(dict.fromkeys(number for number in found if number))
-
-
-def international(written: str) -> str | None:
-    """The E.164 form of a number that was written with its `+`; None for others, whose country would be a guess."""
-    if not written.lstrip().startswith("+"):
-        return None
-    try:
-        number = phonenumbers.parse(written, None)
-    except phonenumbers.NumberParseException:
-        return None
-    if not phonenumbers.is_possible_number(number):
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _digits(written: str) -> str:

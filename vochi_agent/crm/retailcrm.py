@@ -42,6 +42,7 @@ class RetailCrm:
         http: Its base URL is the account's address without `/api/v5`; sends `X-API-KEY`.
         url: The account's address, for links to a customer's page.
         agents: CRM user id -> extension.
+        country: ISO 3166 code; how numbers without a country are read.
         timezone: Of the account: its times carry none.
         module: Code of our telephony module there, "" when none is registered.
         site: Code of the shop that new customers belong to, "" for the only one.
@@ -55,6 +56,7 @@ class RetailCrm:
         *,
         url: str,
         agents: Mapping[str, str],
+        country: str,
         timezone: tzinfo,
         module: str = "",
         site: str = "",
@@ -69,7 +71,8 @@ class RetailCrm:
         self._client = {"clientId": module} if module else {}
         self._url = url.rstrip("/")
         self._agents = agents
-        self._companies = Companies(http, url=self._url, agents=agents)
+        self._country = country
+        self._companies = Companies(http, url=self._url, agents=agents, country=country)
 
     @property
     def http(self) -> CrmHttp:
@@ -91,7 +94,7 @@ class RetailCrm:
         company = None
         if customer.get("isContact") is True:
             company = await self._company(identifier(customer.get("id")), deadline)
-        return to_profile(customer, company, phone=phone, url=self._url, agents=self._agents)
+        return self._profile(customer, company, phone)
 
     async def person(self, external_id: str) -> Profile | None:
         """The customer with this id and his company's name; see `ports.ProfileSource`."""
@@ -103,7 +106,7 @@ class RetailCrm:
         if not external_id or identifier(customer.get("id")) != external_id:
             return None
         company = await self._company(external_id, deadline) if customer.get("isContact") is True else None
-        return to_profile(customer, company, phone="", url=self._url, agents=self._agents)
+        return self._profile(customer, company, "")
 
     async def company(self, company_id: str) -> Company | None:
         """All contacts of a corporate client with their numbers; see `ports.CompanySource`."""
@@ -150,3 +153,6 @@ class RetailCrm:
 
     async def _company(self, customer_id: str, deadline: float) -> Mapping[str, object] | None:
         return await self._companies.of_contact(customer_id, deadline)
+
+    def _profile(self, customer: Mapping[str, object], company: Mapping[str, object] | None, phone: str) -> Profile:
+        return to_profile(customer, company, phone=phone, url=self._url, agents=self._agents, country=self._country)

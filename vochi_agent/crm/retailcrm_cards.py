@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from vochi_agent.crm.fields import BETWEEN_NUMBERS, identifier, international, mapping, objects, same_number, text
+from vochi_agent.crm.fields import identifier, mapping, numbers, objects, same_number, text
 from vochi_agent.crm.http import Answer, json_object
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmAuthFailed, CrmRejected
@@ -90,9 +90,11 @@ def to_profile(
     phone: str,
     url: str,
     agents: Mapping[str, str],
+    country: str,
 ) -> Profile:
     """A customer card and, for a contact, his company's card as a profile; without `phone` all numbers are `phones`."""
     company = company or {}
+    read = [numbers(each, country) for each in _numbers(customer)]
     customer_id = identifier(customer.get("id"))
     manager = identifier(customer.get("managerId")) or identifier(company.get("managerId"))
     return Profile(
@@ -105,8 +107,9 @@ def to_profile(
             enterprise_name=text(company.get("nickName")) or text(mapping(company.get("mainCompany")).get("name")),
         ),
         company_id=identifier(company.get("id")),
-        phones=_further_phones(customer, phone),
-        phones_complete=_is_complete(customer, phone),
+        phones=tuple(dict.fromkeys(each for found in read for each in found if each != phone)),
+        # What cannot be read may be a number that we know: then nothing may be concluded from its absence.
+        phones_complete=isinstance(customer.get("phones"), list | dict) and all(read),
         responsible=agents.get(manager, ""),
         url=f"{url}/customers/{customer_id}",
     )
@@ -121,18 +124,3 @@ def rank(card: Mapping[str, object]) -> int:
 def _numbers(customer: Mapping[str, object]) -> Sequence[str]:
     written = (text(phone.get("number")) for phone in objects(customer.get("phones")))
     return [number for number in written if any(map(str.isdecimal, number))]
-
-
-def _is_complete(customer: Mapping[str, object], phone: str) -> bool:
-    """Whether the card shows its numbers, and we can read each: nothing is let go for a number that we do not know."""
-
-    def readable(written: str) -> bool:
-        one = len([piece for piece in BETWEEN_NUMBERS.split(written) if piece.strip()]) == 1
-        return one and (international(written) is not None or same_number(written, phone))
-
-    return isinstance(customer.get("phones"), list | dict) and all(map(readable, _numbers(customer)))
-
-
-def _further_phones(customer: Mapping[str, object], phone: str) -> tuple[str, ...]:
-    known = (international(number) for number in _numbers(customer))
-    return tuple(dict.fromkeys(number for number in known if number and number != phone))

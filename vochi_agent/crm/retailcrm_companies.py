@@ -43,12 +43,14 @@ class Companies:
         http: The account.
         url: Its address, for links.
         agents: CRM user id -> extension.
+        country: ISO 3166 code; how numbers without a country are read.
     """
 
-    def __init__(self, http: CrmHttp, *, url: str, agents: Mapping[str, str]) -> None:
+    def __init__(self, http: CrmHttp, *, url: str, agents: Mapping[str, str], country: str) -> None:
         self._http = http
         self._url = url
         self._agents = agents
+        self._country = country
         self._refused = False
         self._members: Expiring[str, frozenset[str]] = Expiring(
             ttl_s=MEMBERS_S, size=MEMBERS_KEPT, clock=lambda: asyncio.get_running_loop().time()
@@ -91,7 +93,8 @@ class Companies:
             people = await self._people(wanted)
             whole = whole and people.keys() == set(wanted)
             profiles += (
-                to_profile(customer, card, phone="", url=self._url, agents=self._agents) for customer in people.values()
+                to_profile(customer, card, phone="", url=self._url, agents=self._agents, country=self._country)
+                for customer in people.values()
             )
         return company_of(SOURCE, company_id, profiles, whole=whole)
 

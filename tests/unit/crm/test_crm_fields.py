@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vochi_agent.crm.fields import identifier, international, mapping, objects, same_number, search_digits, text
+from vochi_agent.crm.fields import identifier, mapping, objects, same_number, search_digits, text
 
 
 @pytest.mark.parametrize(
@@ -55,21 +55,6 @@ def test_the_search_goes_from_all_digits_to_the_national_ones() -> None:
 def test_every_number_is_found_by_its_own_digits() -> None:
     for phone in ("+375290000022", "+79000000001", "+4930000001"):
         assert all(same_number(digits, phone) for digits in search_digits(phone))
-
-
-@pytest.mark.parametrize(
-    ("written", "e164"),
-    [
-        ("+375 (29) 000-00-22", "+375290000022"),
-        (" +7 900 0000001", "+79000000001"),
-        ("80290000022", None),
-        ("+12", None),
-        ("+", None),
-        ("", None),
-    ],
-)
-def test_only_a_number_with_its_plus_becomes_e164(written: str, e164: str | None) -> None:
-    assert e164 == international(written)
 
 
 def test_text_is_one_printable_line() -> None:

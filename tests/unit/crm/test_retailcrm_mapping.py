@@ -45,7 +45,7 @@ def answer(status: int, **body: object) -> Answer:
 
 
 def profile_of(customer: dict[str, object], company: dict[str, object] | None = None) -> Profile:
-    return to_profile(customer, company, phone=PHONE, url=URL, agents={"12": "101"})
+    return to_profile(customer, company, phone=PHONE, url=URL, agents={"12": "101"}, country="BY")
 
 
 def test_a_contact_of_a_company_becomes_a_whole_profile() -> None:
@@ -54,7 +54,8 @@ def test_a_contact_of_a_company_becomes_a_whole_profile() -> None:
         external_id="4501",
         names=Names(last_name="Образцова", first_name="Анна", middle_name="Ивановна", enterprise_name="ООО Пример"),
         company_id="88",
-        phones=("+79000000002",),
+        phones=("+79000000002", "+79000000003"),
+        phones_complete=True,
         responsible="101",
         url="https://demo.retailcrm.example/customers/4501",
     )
@@ -150,20 +151,23 @@ def test_no_company_is_no_error(body: dict[str, object]) -> None:
     [
         ([], True),
         (["+375 29 000-00-01", "+7 900 000-00-01"], True),
-        (["8 (029) 000-00-09"], False),
-        (["+375290000001, +375290000002"], False),
+        (["8 (029) 000-00-09"], True),
+        (["+375290000001, +375290000002"], True),
+        (["00-09"], False),
         (["", "нет"], True),
     ],
 )
 def test_a_card_is_complete_only_when_every_number_on_it_can_be_read(numbers: list[str], *, complete: bool) -> None:
     card = {**CUSTOMER, "phones": [{"number": number} for number in numbers]}
 
-    assert to_profile(card, None, phone=PHONE, url="", agents={}).phones_complete is complete
+    assert to_profile(card, None, phone=PHONE, url="", agents={}, country="BY").phones_complete is complete
 
 
 @pytest.mark.parametrize("phones", [None, "", 5])
 def test_a_card_that_does_not_show_its_numbers_is_not_complete(phones: object) -> None:
-    assert not to_profile({**CUSTOMER, "phones": phones}, None, phone=PHONE, url="", agents={}).phones_complete
+    assert not to_profile(
+        {**CUSTOMER, "phones": phones}, None, phone=PHONE, url="", agents={}, country="BY"
+    ).phones_complete
 
 
 def test_not_found_is_an_answer() -> None:
