@@ -313,6 +313,26 @@ async def test_a_card_opens_moves_and_closes_and_the_call_is_ended_under_its_id(
     assert (call.fields["duration"], call.fields["comment"]) == (62000, "Разговор: 151")
 
 
+async def test_a_card_closes_also_when_the_answer_to_its_opening_was_lost(
+    account: MoySkladSandbox, session: aiohttp.ClientSession
+) -> None:
+    """The API knows the call, and refuses to make it a second time; its own id nobody has heard."""
+    crm = at(account, session)
+    account.fault = Fault.LOST
+    with pytest.raises(CrmUncertain):
+        await crm.show(popup(Phase.START, seconds=0))
+    account.fault = None
+    for each in (
+        popup(Phase.DIAL, seconds=1, began=("150",)),
+        popup(Phase.BRIDGE, seconds=5, began=("150",)),
+        popup(Phase.HANGUP, seconds=67, ended=("150",)),
+    ):
+        await crm.show(each)
+
+    (call,) = account.calls.values()
+    assert [event["eventType"] for event in call.events] == ["SHOW", "STARTTIME", "HIDE_ALL"]
+
+
 async def test_a_hidden_caller_has_no_card(account: MoySkladSandbox, session: aiohttp.ClientSession) -> None:
     crm = at(account, session)
     hidden = Popup(progress=told(Phase.DIAL, phone=None, agents=("150",)), customer=None, began=("150",))

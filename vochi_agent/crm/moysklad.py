@@ -220,10 +220,10 @@ class MoySklad:
         progress, deadline = popup.progress, self._phone.deadline()
         if progress.phone is None:
             return ""
-        remote_id = popup.remote_id
-        if not remote_id:
-            if progress.phase is Phase.HANGUP:
-                return ""
+        remote_id, over = popup.remote_id, progress.phase is Phase.HANGUP
+        if over and not remote_id and not popup.ended:
+            return ""
+        if not remote_id and not over:
             try:
                 made = await self._phone.send(
                     "POST", f"{PHONE}/call", interpret, deadline=deadline, json=live(popup), repeatable=False
