@@ -405,7 +405,7 @@ async def test_a_call_is_registered_and_finished_by_who_talked_last(portal: Bitr
     assert (logged.fields["TYPE"], logged.fields["LINE_NUMBER"], logged.fields["SHOW"]) == (2, "0001701", 0)
     assert logged.finished is not None
     assert (logged.finished["USER_ID"], logged.finished["DURATION"], logged.finished["STATUS_CODE"]) == ("9", 62, "200")
-    assert logged.record == "https://pbx.example/r/1.mp3"
+    assert logged.records == ["https://pbx.example/r/1.mp3"]
 
 
 @pytest.mark.parametrize(
@@ -452,6 +452,57 @@ async def test_a_finish_that_had_arrived_is_not_an_error(portal: Bitrix24Sandbox
     assert await crm.log_call(post(uncertain=True), recording_url="") == call_id
     with pytest.raises(CrmRejected):
         await crm.log_call(post(), recording_url="")
+
+
+ATTACH = "telephony.externalcall.attachrecord"
+RECORDED = "https://pbx.example/r/1"
+
+
+async def test_a_limit_between_the_end_and_the_recording_costs_neither(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    """By then the portal no longer knows the call as one that could be finished."""
+    portal.ill[ATTACH] = Fault.LIMIT
+    with pytest.raises(CrmUnavailable):
+        await crm.log_call(post(), recording_url=RECORDED)
+    portal.ill.clear()
+    call_id = await crm.log_call(post(failures=1), recording_url=RECORDED)
+
+    assert list(portal.calls) == [call_id]
+    assert portal.calls[call_id].records == [RECORDED]
+
+
+async def test_a_recording_whose_answer_is_lost_is_asked_for_twice_at_most(
+    portal: Bitrix24Sandbox, crm: Bitrix24, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The portal may take longer to fetch it than anybody waits, each time."""
+    portal.ill[ATTACH] = Fault.LOST
+    with pytest.raises(CrmUncertain):
+        await crm.log_call(post(), recording_url=RECORDED)
+    call_id = await crm.log_call(post(uncertain=True, failures=1), recording_url=RECORDED)
+
+    assert portal.calls[call_id].records == [RECORDED] * 2
+    assert "without their recordings" in caplog.text
+
+
+async def test_a_recording_that_the_portal_does_not_get_costs_the_recording_and_is_said_once(
+    portal: Bitrix24Sandbox, crm: Bitrix24, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal.fetched = 404
+    for linkedid in ("1.1", "1.2"):
+        await crm.log_call(post(answered(phone=PERSON, linkedid=linkedid)), recording_url=RECORDED)
+
+    assert [logged.finished is not None for logged in portal.calls.values()] == [True, True]
+    assert caplog.text.count("Server returns HTTP error code 404") == 1
+
+
+async def test_a_recording_goes_under_the_name_of_what_it_is(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    """The portal takes .wav and .mp3, and goes by the name."""
+    for linkedid, file in (("1.1", "2026/11/20/q-1.1.wav"), ("1.2", "2026/11/20/q-1.2.gsm")):
+        call = replace(answered(phone=PERSON, linkedid=linkedid), recording=file)
+        await crm.log_call(post(call), recording_url=RECORDED)
+
+    assert [logged.records for logged in portal.calls.values()] == [[RECORDED], []]
+    sent = [each.body["FILENAME"] for each in portal.requests if each.path.endswith("attachRecord.json")]
+    assert sent == ["1.1.wav", "1.2.gsm"]
 
 
 async def test_a_call_that_reached_nobody_wants_a_default_user(

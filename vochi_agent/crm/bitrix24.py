@@ -13,6 +13,7 @@ from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.change_ports import Click
 from vochi_agent.crm.bitrix24_cards import KINDS, SOURCE, Card, cards_of, company_cards, find_cards, mark_of, to_profile
 from vochi_agent.crm.bitrix24_portal import Portal
+from vochi_agent.crm.bitrix24_recordings import Recordings
 from vochi_agent.crm.call_facts import agent_of, call_back
 from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, text
@@ -25,6 +26,8 @@ __all__ = ["Bitrix24"]
 
 USERS_S: Final = 600.0
 MOST_USERS: Final = 1000
+REGISTERED_S: Final = 86400.0
+MOST_REGISTERED: Final = 1000
 OUTGOING, INCOMING = 1, 2
 STATUS_CODES: Final[Mapping[Reason, str]] = {
     Reason.TALKED: "200",
@@ -66,6 +69,7 @@ class Bitrix24:
     ) -> None:
         self._portal = portal
         self._calls = portal.apart("calls")
+        self._recordings = Recordings(portal)
         self._behind = portal.apart("changes")
         self._url = url.rstrip("/")
         self._agents = agents
@@ -74,6 +78,8 @@ class Bitrix24:
         self._line = line
         self._country = country
         self._found_users: Expiring[str, str] = Expiring(ttl_s=USERS_S, size=MOST_USERS, clock=clock)
+        # Whether our id of a call that is finished is known again is UNCONFIRMED; the portal's own id is.
+        self._registered: Expiring[str, str] = Expiring(ttl_s=REGISTERED_S, size=MOST_REGISTERED, clock=clock)
 
     @property
     def portal(self) -> Portal:
@@ -112,13 +118,10 @@ class Bitrix24:
         call, deadline = post.call, self._calls.http.deadline()
         call_id = post.remote_id or await self._register(call, deadline)
         if not post.corrects:
-            await self._finish(call, call_id, deadline, again=post.uncertain)
+            # Of an attempt that failed, for whatever reason, the end may have arrived.
+            await self._finish(call, call_id, deadline, again=post.uncertain or post.failures > 0)
         if recording_url:
-            await self._ask(
-                "telephony.externalCall.attachRecord",
-                {"CALL_ID": call_id, "FILENAME": f"{call.linkedid}.mp3", "RECORD_URL": recording_url},
-                deadline,
-            )
+            await self._recordings.attach(post, call_id, recording_url)
         return call_id
 
     async def make_contact(self, call: Call) -> str:
@@ -203,19 +206,24 @@ class Bitrix24:
             await self._ask("telephony.externalcall.finish", cancelled, self._calls.http.deadline(), repeatable=False)
 
     async def _register(self, call: Call, deadline: float) -> str:
+        external_id = _external_id(call.enterprise_number, call.linkedid)
+        if known := self._registered.get(external_id):
+            return known
         facts = _registration(
             phone=call.phone or call.raw_number,
             outgoing=call.direction is Direction.OUT,
             started_at=call.started_at,
             line=self._line or call.line,
-            external_id=_external_id(call.enterprise_number, call.linkedid),
+            external_id=external_id,
         )
         result = await self._ask(
             "telephony.externalcall.register",
             {**facts, "USER_ID": await self._whose(call, deadline), "SHOW": 0},
             deadline,
         )
-        return text(result.get("CALL_ID"))
+        call_id = text(result.get("CALL_ID"))
+        self._registered.put(external_id, call_id)
+        return call_id
 
     async def _finish(self, call: Call, call_id: str, deadline: float, *, again: bool) -> None:
         parameters = {

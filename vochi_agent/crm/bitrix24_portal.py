@@ -41,7 +41,7 @@ class Portal(Protocol):
         """The portal's new host, "" when it is where it is configured, or nobody said."""
         ...
 
-    def apart(self, what: str) -> Self:
+    def apart(self, what: str, *, attempt_s: float | None = None) -> Self:
         """The same with a breaker of its own, see `CrmHttp.apart`."""
         ...
 
@@ -65,9 +65,9 @@ class ByWebhook:
     def __init__(self, http: CrmHttp) -> None:
         self.http = http
 
-    def apart(self, what: str) -> "ByWebhook":
+    def apart(self, what: str, *, attempt_s: float | None = None) -> "ByWebhook":
         """See `Portal.apart`."""
-        return ByWebhook(self.http.apart(what))
+        return ByWebhook(self.http.apart(what, attempt_s=attempt_s))
 
     async def call(
         self, method: str, parameters: Mapping[str, object], *, deadline: float, repeatable: bool
@@ -93,9 +93,9 @@ class ByApplication:
         """See `Portal.moved_to`; known as long as the pair that came with the word is in use."""
         return self._tokens.host if self._tokens.host != self._shop.portal else ""
 
-    def apart(self, what: str) -> "ByApplication":
+    def apart(self, what: str, *, attempt_s: float | None = None) -> "ByApplication":
         """See `Portal.apart`."""
-        return ByApplication(self.http.apart(what), self._tokens, self._shop)
+        return ByApplication(self.http.apart(what, attempt_s=attempt_s), self._tokens, self._shop)
 
     async def call(
         self, method: str, parameters: Mapping[str, object], *, deadline: float, repeatable: bool

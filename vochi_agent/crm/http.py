@@ -139,7 +139,7 @@ class CrmHttp:
         self._failing: type[Exception] | None = None
         self._crowded_at: float | None = None
 
-    def apart(self, what: str, *, rps: float | None = None) -> "CrmHttp":
+    def apart(self, what: str, *, rps: float | None = None, attempt_s: float | None = None) -> "CrmHttp":
         """The same account at the same rate with a breaker of its own, for work that nobody waits for.
 
         What fails there does not close the way for a caller's name.
@@ -147,6 +147,7 @@ class CrmHttp:
         Args:
             what: Stands in messages and logs.
             rps: Of methods that have a limit of their own.
+            attempt_s: Of methods whose answer takes its time: a single attempt.
         """
         return CrmHttp(
             self._session,
@@ -157,8 +158,8 @@ class CrmHttp:
             rps=rps or self._limiter,
             clock=self._clock,
             on_state=lambda _: None,
-            attempt_s=self._attempt_s,
-            budget_s=self._budget_s,
+            attempt_s=attempt_s or self._attempt_s,
+            budget_s=attempt_s or self._budget_s,
             tokens_expire=self._tokens_expire,
             blocked=self._blocked,
         )

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from vochi_agent.simulator.bitrix24_events import Parameters, PortalEvents, Refused
+from vochi_agent.simulator.broken_http import reset
 from vochi_agent.simulator.crm_server import CrmServer, Fault
 
 __all__ = ["Bitrix24Sandbox", "ExternalCall", "Fault"]
@@ -33,8 +34,12 @@ APPLICATION_ONLY: Final = (  # [b24]
 )
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 CLICK: Final = "ONEXTERNALCALLSTART"
+OK: Final = 200
+RECORDING: Final = "telephony.externalcall.attachrecord"
 # What stands before a method's first dot -> the right it wants.
 AREAS: Final = {"crm": "crm", "telephony": "telephony", "user": "user", "tasks": "task"}
+TYPES: Final = (1, 2, 3, 4, 5)  # [b24] of an external call
+WITH_ZONE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
 REFERENCE: Final = re.compile(r"\$result((?:\[[^\]]*\])+)")
 
 
@@ -50,7 +55,7 @@ class ExternalCall:
     fields: dict[str, Any]
     screens: set[str] = field(default_factory=set)
     finished: dict[str, Any] | None = None
-    record: str = ""
+    records: list[str] = field(default_factory=list)
 
 
 class Bitrix24Sandbox(CrmServer):
@@ -65,6 +70,8 @@ class Bitrix24Sandbox(CrmServer):
         overloaded: The vendor has blocked the portal by hand.
         events: Who is told of what.
         tasks: In the order they came.
+        fetched: The status that recordings' addresses answer the portal with.
+        ill: LIMIT or LOST for one method alone, by its name in small letters.
     """
 
     def __init__(
@@ -97,6 +104,8 @@ class Bitrix24Sandbox(CrmServer):
         self.scopes = ["crm", "telephony", "user", "task"]
         self.tasks: list[dict[str, Any]] = []
         self.overloaded = False
+        self.fetched = 200
+        self.ill: dict[str, Fault] = {}
         self.events = PortalEvents(self.now)
         self._webhook_secret = webhook_secret
         self._cards: dict[str, dict[str, dict[str, Any]]] = {"CONTACT": {}, "COMPANY": {}, "LEAD": {}}
@@ -173,13 +182,13 @@ class Bitrix24Sandbox(CrmServer):
         token = parameters.pop("auth", "")
         if token != self.token or not token:
             return _error(401, "expired_token" if token else "NO_AUTH_FOUND", "The access token provided has expired.")
-        return await self._answer(request.match_info["method"], parameters, application=True)
+        return self._answer(request, parameters, application=True)
 
     async def _by_webhook(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["secret"] != self._webhook_secret:
             # [b24] system-errors: the same code as without any token.
             return _error(401, "NO_AUTH_FOUND", "Wrong authorization data")
-        return await self._answer(request.match_info["method"], await request.json(), application=False)
+        return self._answer(request, await request.json(), application=False)
 
     async def _oauth(self, request: web.Request) -> web.StreamResponse:
         """[b24] oauth: the pair changes with every refresh."""
@@ -208,7 +217,11 @@ class Bitrix24Sandbox(CrmServer):
             return _error(503, "OVERLOAD_LIMIT", "REST API is blocked due to overload.")
         return _limit() if self._over_limit() else None
 
-    async def _answer(self, method: str, parameters: Parameters, *, application: bool) -> web.StreamResponse:
+    def _answer(self, request: web.Request, parameters: Parameters, *, application: bool) -> web.StreamResponse:
+        method = request.match_info["method"]
+        ill = self.ill.get(method.lower())
+        if ill is Fault.LIMIT:
+            return _limit()
         try:
             if method.lower() == "batch":
                 result: object = self._batch(parameters, application=application)
@@ -216,6 +229,8 @@ class Bitrix24Sandbox(CrmServer):
                 result = self._call(method, parameters, application=application)
         except Refused as refusal:
             return _error(refusal.status, refusal.code, refusal.description)
+        if ill is Fault.LOST:
+            return reset(request)
         time = {"start": self.now(), "operating": 0.05}
         return web.json_response({"result": result, "time": time}, dumps=ENCODE)
 
@@ -260,7 +275,7 @@ class Bitrix24Sandbox(CrmServer):
             "telephony.externalcall.show": self._show,
             "telephony.externalcall.hide": self._hide,
             "telephony.externalcall.finish": self._finish,
-            "telephony.externalcall.attachrecord": self._attach,
+            RECORDING: self._attach,
             "crm.contact.add": lambda given: self._make("CONTACT", given),
             "crm.lead.add": lambda given: self._make("LEAD", given),
             "tasks.task.add": self._make_task,
@@ -330,8 +345,13 @@ class Bitrix24Sandbox(CrmServer):
         return {"task": {"id": str(len(self.tasks)), "title": fields["TITLE"]}}
 
     def _register(self, parameters: Parameters) -> object:
-        if not parameters.get("PHONE_NUMBER") or not parameters.get("TYPE"):
-            raise Refused(400, "ERROR_ARGUMENT", "Phone number is not specified")
+        """[b24] external-call-register; what counts as a number is UNCONFIRMED."""
+        if not re.search(r"\d", str(parameters.get("PHONE_NUMBER", ""))):
+            raise Refused(400, "ERROR_CORE", "Unsupported phone number format")
+        if parameters.get("TYPE") not in TYPES:
+            raise Refused(400, "ERROR_CORE", "Unknown TYPE")
+        if "CALL_START_DATE" in parameters and not WITH_ZONE.fullmatch(str(parameters["CALL_START_DATE"])):
+            raise Refused(400, "ERROR_CORE", "CALL_START_DATE should be in the ISO-8601 format")
         self._user(parameters)
         external = parameters.get("EXTERNAL_CALL_ID")
         # [b24] issues: the same id of ours is the same call; without one, so are two calls of one number.
@@ -358,16 +378,23 @@ class Bitrix24Sandbox(CrmServer):
     def _finish(self, parameters: Parameters) -> object:
         call = self._known(parameters)
         self._user(parameters)
-        if call.finished is not None:
-            raise Refused(400, "", "Call is not found (call should be registered prior to finishing")  # [b24] issues
         call.finished = dict(parameters)
         call.screens.clear()
         return {"CALL_ID": call.id, "CALL_DURATION": parameters.get("DURATION"), "CRM_ACTIVITY_ID": 1}
 
     def _attach(self, parameters: Parameters) -> object:
-        call = self._known(parameters)
-        call.record = str(parameters.get("RECORD_URL", ""))
-        return {"FILE_ID": 1}
+        """[b24] attach-record: of a finished call only; by the address, which the portal fetches before it answers."""
+        call = self.calls.get(str(parameters.get("CALL_ID", "")))
+        if call is None or call.finished is None:
+            raise Refused(
+                400, "ERROR_CORE", "Call is not found in the statistic table. Looks like it is not finished yet."
+            )
+        if not str(parameters.get("FILENAME", "")).endswith((".mp3", ".wav")):
+            raise Refused(400, "ERROR_CORE", "Wrong file extension. Only wav and mp3 are allowed")
+        if self.fetched != OK:
+            raise Refused(400, "ERROR_CORE", f"Server returns HTTP error code {self.fetched}")
+        call.records.append(str(parameters.get("RECORD_URL", "")))
+        return {"FILE_ID": len(call.records)}
 
     def _find_users(self, parameters: Parameters) -> object:
         wanted = {key: value for key, value in parameters.get("FILTER", {}).items() if key != "ACTIVE"}
@@ -380,17 +407,20 @@ class Bitrix24Sandbox(CrmServer):
         return [{"CONTACT_ID": int(each["ID"])} for each in people if each["COMPANY_ID"] == company]
 
     def _known(self, parameters: Parameters) -> ExternalCall:
+        """[b24] external-call-finish: what is finished is no call any more but a line of the statistics."""
         call = self.calls.get(str(parameters.get("CALL_ID", "")))
-        if call is None:
-            raise Refused(400, "", "Call is not found (call should be registered prior to finishing")
+        if call is None or call.finished is not None:
+            raise Refused(400, "ERROR_CORE", "Call is not found (call should be registered prior to finishing")
         return call
 
     def _user(self, parameters: Parameters) -> str:
         user = str(parameters.get("USER_ID", ""))
         inner = parameters.get("USER_PHONE_INNER")
         found = user if user in self._users else next((each for each, code in self._users.items() if code == inner), "")
+        if not user and not inner:
+            raise Refused(400, "ERROR_CORE", "USER_ID or USER_PHONE_INNER should be set")
         if not found:
-            raise Refused(400, "ERROR_USER_NOT_FOUND", "USER_ID or USER_PHONE_INNER should be set")  # text UNCONFIRMED
+            raise Refused(400, "ERROR_CORE", "User is not found or is not active")
         return found
 
 
