@@ -133,4 +133,7 @@ def _more(found: Mapping[str, object], page: int) -> bool:
 def _host(written: str) -> str:
     """`demo`, `demo.retailcrm.ru`, `https://demo.retailcrm.ru/`."""
     lowered = written.lower()
-    return urlsplit(lowered).hostname or "" if "//" in lowered else lowered.strip("/")
+    try:
+        return urlsplit(lowered).hostname or "" if "//" in lowered else lowered.strip("/")
+    except ValueError:
+        return lowered  # `http://[`: nobody's

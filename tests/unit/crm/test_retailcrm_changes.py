@@ -19,7 +19,7 @@ def test_our_own_account_is_let_in_however_it_is_written(account: str) -> None:
     assert READ("", f"account={account}", b"id=1") == Change(external_id="1")
 
 
-@pytest.mark.parametrize("account", ["other", "demo.simla.com", "https://demo.example/", "retailcrm.ru"])
+@pytest.mark.parametrize("account", ["other", "demo.simla.com", "https://demo.example/", "retailcrm.ru", "http://["])
 def test_another_account_is_foreign(account: str) -> None:
     with pytest.raises(ForeignTenant):
         READ("", f"account={account}", b"id=1")
