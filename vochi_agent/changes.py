@@ -113,16 +113,18 @@ class Changes:
         self._added = asyncio.Event()
         self._refused_until: dict[str, float] = {}
 
-    async def take(self, change: Change) -> None:
-        """Keep a change; it outlives the process when this returns.
+    async def take(self, changes: Sequence[Change]) -> None:
+        """Keep what one message tells; it outlives the process when this returns.
 
         Raises:
-            StoreUnavailable: it is not kept; whoever told it should tell it again.
+            StoreUnavailable: nothing is kept; whoever told it should tell it again.
         """
+        if not changes:
+            return
         if self._waiting >= MAX_WAITING:
             raise StoreUnavailable("too many changes of this CRM wait already")
-        await self._store.put(self.enterprise_number, self.source, [change])
-        self._taken([change])
+        await self._store.put(self.enterprise_number, self.source, changes)
+        self._taken(changes)
 
     async def run(self) -> None:
         """Work off what is kept and look at the histories, for ever."""

@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -13,14 +14,18 @@ from tests.support.audit import audit
 from tests.support.calls import answered
 from tests.support.polling import until
 from tests.support.renderers import no_cards
+from tests.support.served import served
 from vochi_agent.change_ports import Change, Click, HistoryPage
 from vochi_agent.changes import Changes
+from vochi_agent.config.tables import MoySkladConfig
+from vochi_agent.crm.moysklad_changes import MoySkladWebhook
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.errors import CrmRejected, CrmUnavailable, NotPossible
 from vochi_agent.metrics import Metrics
 from vochi_agent.store.changes import CrmChanges
 from vochi_agent.store.database import Database
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.web.webhooks import Receiver, webhook_routes
 
 PHONE = "+375290000022"
 
@@ -182,7 +187,7 @@ async def test_a_bug_and_a_refusal_cost_one_change_each_and_the_next_is_done(
 
     async with working(crm, store, metrics=metrics) as changes:
         for external_id in crm.people:
-            await changes.take(Change(external_id=external_id))
+            await changes.take([Change(external_id=external_id)])
         await until(lambda: asyncio.sleep(0, outcome(metrics, "gone") == 2), within=10)
         await until(two_wait, within=10)  # what became of a change is counted before it is put away
 
@@ -244,6 +249,37 @@ async def test_a_word_that_waited_too_long_is_not_taken_but_asked_again(dsn: str
     assert row.names.last_name == "Нынешняя"
 
 
+async def test_a_message_about_hundreds_is_kept_at_one_stroke(store: PostgresStore, dsn: str) -> None:
+    """MoySklad waits for a second and a half, sends it all again three times, and then gives the message up."""
+    people = [f"11111111-aaaa-11ee-0a80-{number:012}" for number in range(700)]
+    links = [f"https://api.moysklad.ru/api/remap/1.2/entity/counterparty/{each}" for each in people]
+    events = [
+        {
+            "meta": {"type": "counterparty", "href": link},
+            "action": "UPDATE",
+            "accountId": people[0],
+            "updatedFields": [],
+        }
+        for link in links
+    ]
+    read = MoySkladWebhook(MoySkladConfig(api_key="k", account_id=people[0]))
+    async with AsyncExitStack() as stack:
+        changes = await stack.enter_async_context(
+            working(Scripted(dict.fromkeys(people, CrmUnavailable("away"))), store)
+        )
+        receiver = Receiver(secret="s", read=read, take=changes.take, read_click=None, click=lambda _: None)
+        routes = webhook_routes({("0901", "moysklad"): receiver}, Metrics())
+        url = await stack.enter_async_context(served(list(routes)))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        answer = await session.post(f"{url}/webhooks/0901/moysklad/s", json={"events": events})
+        assert answer.status == 200
+
+    connection = await asyncpg.connect(dsn)
+    kept = await connection.fetchrow("SELECT count(*), count(DISTINCT received_at) FROM crm_changes")
+    await connection.close()
+    assert tuple(kept) == (700, 1)
+
+
 async def test_two_daemons_do_each_change_and_end_with_the_same_rows(store: PostgresStore, dsn: str) -> None:
     people: dict[str, Profile | Exception | None] = {
         str(number): person(str(number), f"Имя{number}", f"+37529000{number:04}") for number in range(60)
@@ -251,7 +287,7 @@ async def test_two_daemons_do_each_change_and_end_with_the_same_rows(store: Post
     one, other = Scripted(people), Scripted(people)
     async with PostgresStore(dsn, pool_size=4) as second, working(one, store) as first, working(other, second):
         for external_id in people:
-            await first.take(Change(external_id=external_id))
+            await first.take([Change(external_id=external_id)])
 
         async def empty() -> bool:
             return await store.changes.waiting("0901", "uon") == 0
@@ -286,7 +322,7 @@ async def test_a_call_and_a_webhook_at_the_same_moment_in_two_daemons_make_one_p
                 async with asyncio.TaskGroup() as group:
                     group.create_task(soon(store.calls.record(call, no_cards)))
                     group.create_task(soon(second.calls.record(call, no_cards)))
-                    group.create_task(soon(dice.choice([first_changes, second_changes]).take(told)))
+                    group.create_task(soon(dice.choice([first_changes, second_changes]).take([told])))
 
             async def empty() -> bool:
                 return await store.changes.waiting("0901", "uon") == 0

@@ -79,11 +79,18 @@ class CrmChanges:
 
 async def _put(session: Session, enterprise_number: str, source: str, changes: Sequence[Change]) -> None:
     # In one order everywhere: two writers of the same rows must not wait for each other in a circle.
-    for change in sorted(changes, key=lambda change: (change.kind, change.external_id)):
-        profile = None if change.profile is None else _storable(asdict(change.profile))
-        await session.execute(
-            "put_change", enterprise_number, source, change.kind, storable(change.external_id), profile
+    ordered = sorted(changes, key=lambda change: (change.kind, change.external_id))
+    rows = [
+        (
+            enterprise_number,
+            source,
+            change.kind,
+            storable(change.external_id),
+            None if change.profile is None else _storable(asdict(change.profile)),
         )
+        for change in ordered
+    ]
+    await session.execute_each("put_change", rows)
 
 
 def _storable(value: Any) -> Any:

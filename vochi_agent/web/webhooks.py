@@ -45,14 +45,14 @@ class Receiver:
     Attributes:
         secret: The last part of the address.
         read: None: nothing but clicks comes in.
-        take: Keeps a change before it returns. Raises StoreUnavailable.
+        take: Keeps changes before it returns, all or none. Raises StoreUnavailable.
         read_click: None: there is no address for clicks alone.
         click: Takes a click. Raises NotPossible, TooOften.
     """
 
     secret: str
     read: WebhookReader | None
-    take: Callable[[Change], Awaitable[None]]
+    take: Callable[[Sequence[Change]], Awaitable[None]]
     read_click: ClickReader | None
     click: Callable[[Click], None]
 
@@ -118,8 +118,7 @@ async def _accept(request: web.Request, key: tuple[str, str], receiver: Receiver
         if isinstance(told, Click):
             receiver.click(told)
         else:
-            for change in [told] if isinstance(told, Change) else told or ():
-                await receiver.take(change)
+            await receiver.take([told] if isinstance(told, Change) else told or ())
     except ForeignTenant as reason:
         log.warning("A webhook for %s/%s is refused: %s", *key, reason, extra={"action": "webhook_foreign"})
         raise web.HTTPNotFound from None
