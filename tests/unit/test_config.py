@@ -544,6 +544,15 @@ def other(number: str, ami: str) -> str:
     return GOOD[6:].replace('"0901"', f'"{number}"').replace("127.0.0.1:5038", ami)
 
 
+APPLICATION = """
+[enterprises.crm.bitrix24]
+url = "https://x.example"
+client_id = "c"
+client_secret = "s"
+refresh_token = "r"
+"""
+
+
 @pytest.mark.parametrize(
     ("addition", "sentence"),
     [
@@ -551,6 +560,10 @@ def other(number: str, ami: str) -> str:
         (
             other("0902", "localhost:5038"),
             'enterprises[0902].asterisk.ami is "localhost:5038", as is enterprises[0901]',
+        ),
+        (
+            APPLICATION + other("0902", "10.0.0.1:5038") + APPLICATION,
+            "refresh_token_file holds the token of enterprises[0901].crm.bitrix24.refresh_token_file; allowed: an appl",
         ),
         ('[[enterprises.lines]]\nid = "0001701"\nendpoint = "SIP/2"', 'id is "0001701", the id of another line'),
         (

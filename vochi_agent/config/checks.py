@@ -6,7 +6,7 @@ Works on the raw document, so that these mistakes are reported together with tho
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from vochi_agent.config.crm_checks import check_crms
+from vochi_agent.config.crm_checks import check_applications, check_crms
 from vochi_agent.config.document import Document, KeyPath
 from vochi_agent.config.problems import did_you_mean, shown
 
@@ -36,6 +36,7 @@ def check_agreement(document: Document, *, failed_secrets: frozenset[KeyPath]) -
         _check_primary_source(document, path, enterprise)
         _check_token(document, path, enterprise, failed_secrets)
         check_crms(document, path, enterprise, failed_secrets)
+    check_applications(document, enterprises)
 
 
 def _check_listeners(document: Document) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vochi_agent.config.document import Document, KeyPath
 
-__all__ = ["check_crms"]
+__all__ = ["check_applications", "check_crms"]
 
 SECRETS: Final = frozenset({"api_key", "client_secret", "refresh_token"})
 # Each way to be let in, by what one calls it: all keys of it, and none of another.
@@ -44,6 +44,23 @@ def check_crms(
             document.complain((*path, "unsorted"), "and unknown_in are two ways with the same callers; allowed: one")
         if name == "bitrix24" and table.get("events_s") and not given & {"client_id", "client_secret", "refresh_token"}:
             document.complain((*path, "events_s"), "wants an application (client_id, client_secret, refresh_token)")
+
+
+def check_applications(document: Document, enterprises: Sequence[tuple[KeyPath, dict[str, Any]]]) -> None:
+    """Add a problem for a refresh token that two enterprises were given: whoever is first to use it spends it."""
+    seen: dict[tuple[str, str], KeyPath] = {}
+    for path, enterprise in enterprises:
+        tables = enterprise.get("crm")
+        for name in WAYS:
+            table = tables.get(name) if isinstance(tables, dict) else None
+            token = table.get("refresh_token") if isinstance(table, dict) else None
+            if not isinstance(token, str) or not token:
+                continue
+            here = (*path, "crm", name, _shown("refresh_token"))
+            if (name, token) in seen:
+                whose = document.name(seen[name, token])
+                document.complain(here, f"holds the token of {whose}; allowed: an application of its own")
+            seen.setdefault((name, token), here)
 
 
 def _check_ways(document: Document, path: KeyPath, ways: Mapping[str, Sequence[str]], given: Collection[str]) -> None:
