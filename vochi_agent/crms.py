@@ -19,7 +19,7 @@ from vochi_agent.change_ports import ClickRegistry
 from vochi_agent.changes import Changes
 from vochi_agent.clicks import Clicks, Placing
 from vochi_agent.config import CrmConfig, Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, State, Surroundings, books_of, clicks_of, feed_of, webhook_of
+from vochi_agent.crm import CRMS, CrmFactory, Limiters, State, Surroundings, books_of, clicks_of, feed_of, webhook_of
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment, OnProfile
 from vochi_agent.metrics import Metrics
 from vochi_agent.ports import CallScreen
@@ -177,8 +177,13 @@ def crms_of(
     crms: Mapping[str, CrmFactory] = CRMS,
     *,
     state_dir: Path,
+    limiters: Limiters | None = None,
 ) -> list[CrmOfEnterprise]:
-    """The CRMs of an enterprise that we speak with; nothing is connected yet."""
+    """The CRMs of an enterprise that we speak with; nothing is connected yet.
+
+    Args:
+        limiters: Those of the other enterprises, see `Surroundings`.
+    """
     found = []
     for name, table in enterprise.crm.items():
         factory = crms.get(name)
@@ -193,6 +198,7 @@ def crms_of(
             clock=time.monotonic,
             on_state=partial(_show_breaker, metrics, enterprise.number, name),
             state_dir=state_dir,
+            limiters={} if limiters is None else limiters,
         )
         source = factory(table, around)
         found.append(CrmOfEnterprise(source=source, primary=name == enterprise.primary_source, wait_s=table.timeout_s))

@@ -22,7 +22,7 @@ from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
 from vochi_agent.chats import Chats, tell_recovered
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.crm import CRMS, CrmFactory, lists_of
+from vochi_agent.crm import CRMS, CrmFactory, Limiters, lists_of
 from vochi_agent.crm.clocks import Clocks
 from vochi_agent.crms import Crms, clicks_in_chats, crms_of
 from vochi_agent.late_names import LateNames
@@ -172,8 +172,9 @@ async def assembled(
             cards_changed=chats.wake,
             metrics=metrics,
         )
+        limiters: Limiters = {}  # enterprises may share an account, whose requests are counted together
         asked = {
-            each.number: crms_of(each, session, metrics, crms, state_dir=config.daemon.state_dir)
+            each.number: crms_of(each, session, metrics, crms, state_dir=config.daemon.state_dir, limiters=limiters)
             for each in config.enterprises
         }
         spoken = Crms(

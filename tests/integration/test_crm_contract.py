@@ -16,7 +16,7 @@ from tests.support.calls import answered
 from tests.support.crm import API_KEY, HandClock
 from tests.support.crm_accounts import ACCOUNTS, HOME, KNOWN, NAME, STRANGER, Account
 from tests.support.served import served
-from vochi_agent.crm import CRMS, Surroundings
+from vochi_agent.crm import CRMS, Limiters, Surroundings
 from vochi_agent.crm.breaker import State
 from vochi_agent.crm.examine import examine_crm
 from vochi_agent.crm.http import MAX_BODY_BYTES
@@ -191,6 +191,22 @@ async def test_the_sandbox_keeps_its_limit_and_the_adapter_stays_within(
         rush = await asyncio.gather(*(greedy.profile(STRANGER) for _ in range(30)), return_exceptions=True)
 
     assert any(isinstance(each, CrmUnavailable) for each in rush)
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in ACCOUNTS if each.name != "bitrix24"], ids=lambda account: account.name
+)
+async def test_two_enterprises_on_one_account_keep_its_limit_together(
+    kind: type[Account], session: aiohttp.ClientSession
+) -> None:
+    """A CRM counts the requests of an account, whoever makes them; a Bitrix24 portal takes far more at once."""
+    account, limiters = kind(requests_per_s=10), Limiters()
+    async with account.sandbox:
+        crms = [account.adapter(session, rps=10.0, limiters=limiters) for _ in range(2)]
+        profiles = await asyncio.gather(*(crm.profile(KNOWN) for crm in crms for _ in range(6)))
+
+    assert None not in profiles
+    assert len(account.sandbox.requests) == 12 * account.costs[0], "nothing was refused and repeated"
 
 
 async def test_the_breaker_opens_pauses_and_closes(

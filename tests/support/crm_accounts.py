@@ -452,6 +452,7 @@ def built(config: CrmConfig, name: str, session: aiohttp.ClientSession, **facts:
     states = facts.pop("states", None)
     state_dir = facts.pop("state_dir", Path("/nowhere"))
     clock = facts.pop("clock", None) or HandClock()
+    limiters = facts.pop("limiters", {})
     patience = {key: facts.pop(key) for key in ("attempt_s", "budget_s") if key in facts}
     assert not facts, facts
     around = Surroundings(
@@ -461,6 +462,7 @@ def built(config: CrmConfig, name: str, session: aiohttp.ClientSession, **facts:
         clock=clock,
         on_state=(states if states is not None else []).append,
         state_dir=state_dir,
+        limiters=limiters,
     )
     with short_patience(**patience):
         return CRMS[name](config, around)

@@ -256,7 +256,7 @@ class CrmConfig(Table):
         webhook_secret: The last part of the address that its webhooks are sent to: a long random word of letters and
             digits. Empty: there is no such address.
         timeout_s: For one request.
-        rps: At most so many of ours.
+        rps: At most so many of ours; enterprises that share an account share them, the first in the file says how many.
         agents: The CRM's user id -> extension.
         log_calls: Every finished call goes into the CRM's own list of calls.
         popups: A card on the users' screens while their phones ring.

@@ -20,7 +20,7 @@ from vochi_agent.crm.amocrm_clicks import AmoCrmClicks
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_changes import Bitrix24Events, Bitrix24Webhook
 from vochi_agent.crm.breaker import State
-from vochi_agent.crm.factories import CrmFactory, Surroundings, amocrm, bitrix24, moysklad, retailcrm, uon
+from vochi_agent.crm.factories import CrmFactory, Limiters, Surroundings, amocrm, bitrix24, moysklad, retailcrm, uon
 from vochi_agent.crm.moysklad import MoySklad
 from vochi_agent.crm.moysklad_changes import MoySkladWebhook
 from vochi_agent.crm.moysklad_clicks import moysklad_click
@@ -37,6 +37,7 @@ __all__ = [
     "CALL_BOOKS",
     "CRMS",
     "CrmFactory",
+    "Limiters",
     "State",
     "Surroundings",
     "books_of",

@@ -1,7 +1,7 @@
 """How the adapter of each CRM is built from its table: which key goes where, which limit holds."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
@@ -27,19 +27,21 @@ from vochi_agent.crm.amocrm_account import buy_tokens as buy_amocrm_tokens
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, Portal, TokenShop
 from vochi_agent.crm.breaker import State
-from vochi_agent.crm.http import CrmHttp
+from vochi_agent.crm.http import CrmHttp, limiter
 from vochi_agent.crm.moysklad import DATA_HEADERS, PHONE_HEADERS, MoySklad
 from vochi_agent.crm.oauth import TokenKeeper
 from vochi_agent.crm.retailcrm import RetailCrm
 from vochi_agent.crm.uon import Uon
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["CrmFactory", "Surroundings", "amocrm", "bitrix24", "moysklad", "retailcrm", "token_file", "uon"]
+__all__ = ["CrmFactory", "Limiters", "Surroundings", "amocrm", "bitrix24", "moysklad", "retailcrm", "token_file", "uon"]
 
 # A portal's bucket holds fifty and drains at `rps`; callers' names that come at once must not wait for each other.
 BITRIX24_BURST: Final = 20
 # The Phone API allows 100 in 5 s.
 MOYSKLAD_PHONE_RPS: Final = 20.0
+
+Limiters = dict[tuple[str, ...], AsyncLimiter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Surroundings:
         clock: Monotonic seconds.
         on_state: Told when the circuit breaker changes.
         state_dir: Of the daemon; tokens that change are kept in its folder `crm`.
+        limiters: By account; a CRM counts the requests of all enterprises that share one. Its first client decides.
     """
 
     enterprise_number: str
@@ -61,16 +64,22 @@ class Surroundings:
     clock: Callable[[], float]
     on_state: Callable[[State], None]
     state_dir: Path
+    limiters: Limiters = field(default_factory=dict, repr=False)
 
-    def client(self, crm: str, what: str = "", **options: Any) -> CrmHttp:
+    def client(
+        self, crm: str, what: str = "", *, account: Sequence[str], rps: float | AsyncLimiter, **options: Any
+    ) -> CrmHttp:
         """A client of one of its CRMs, with the options of `CrmHttp`.
 
         Args:
             what: For a second client, beside the one that asks for names: its breaker is not shown.
+            account: Whose requests the CRM counts together.
         """
+        shared = rps if isinstance(rps, AsyncLimiter) else limiter(rps)
         return CrmHttp(
             self.session,
             name=f"{crm} of {self.enterprise_number}{what and f', {what}'}",
+            rps=self.limiters.setdefault((crm, what, *account), shared),
             clock=self.clock,
             on_state=_not_shown if what else self.on_state,
             **options,
@@ -89,7 +98,14 @@ def retailcrm(config: CrmConfig, around: Surroundings) -> RetailCrm:
     """RetailCRM; the key travels in a header, so that no proxy on the way logs it with the URL."""
     table = cast("RetailCrmConfig", config)
     key = table.api_key.get_secret_value()
-    http = around.client(RetailCrm.name, base_url=table.url, headers={"X-API-KEY": key}, secrets=[key], rps=table.rps)
+    http = around.client(
+        RetailCrm.name,
+        account=(table.url, key),
+        base_url=table.url,
+        headers={"X-API-KEY": key},
+        secrets=[key],
+        rps=table.rps,
+    )
     return RetailCrm(
         http,
         url=table.url,
@@ -106,7 +122,7 @@ def uon(config: CrmConfig, around: Surroundings) -> Uon:
     table = cast("UonConfig", config)
     key = table.api_key.get_secret_value()
     base_url = f"{table.url.rstrip('/')}/{quote(key, safe='')}"
-    http = around.client(Uon.name, base_url=base_url, headers={}, secrets=[key], rps=table.rps)
+    http = around.client(Uon.name, account=(base_url,), base_url=base_url, headers={}, secrets=[key], rps=table.rps)
     return Uon(
         http,
         subdomain=table.subdomain,
@@ -121,9 +137,12 @@ def moysklad(config: CrmConfig, around: Surroundings) -> MoySklad:
     table = cast("MoySkladConfig", config)
     key, phone_key = table.api_key.get_secret_value(), table.phone_key.get_secret_value()
     client = partial(around.client, MoySklad.name, base_url=table.url, secrets=[key, phone_key])
-    data = client(headers={**DATA_HEADERS, "Authorization": f"Bearer {key}"}, rps=table.rps)
+    data = client(account=(table.url, key), headers={**DATA_HEADERS, "Authorization": f"Bearer {key}"}, rps=table.rps)
     phone = client(
-        what="telephony", headers={**PHONE_HEADERS, "Lognex-Phone-Auth-Token": phone_key}, rps=MOYSKLAD_PHONE_RPS
+        what="telephony",
+        account=(table.url, phone_key),
+        headers={**PHONE_HEADERS, "Lognex-Phone-Auth-Token": phone_key},
+        rps=MOYSKLAD_PHONE_RPS,
     )
     return MoySklad(data, phone if phone_key else None, agents=table.agents, country=around.country, clock=around.clock)
 
@@ -133,7 +152,7 @@ def bitrix24(config: CrmConfig, around: Surroundings) -> Bitrix24:
     table = cast("Bitrix24Config", config)
     key, secret, first = (each.get_secret_value() for each in (table.api_key, table.client_secret, table.refresh_token))
     url = table.url.rstrip("/")
-    client = partial(around.client, Bitrix24.name, headers={}, secrets=[key, secret, first])
+    client = partial(around.client, Bitrix24.name, account=(url,), headers={}, secrets=[key, secret, first])
     http = client(
         base_url=f"{url}/rest/{table.user_id}/{quote(key, safe='')}" if key else url,
         rps=AsyncLimiter(BITRIX24_BURST, BITRIX24_BURST / table.rps),
@@ -163,6 +182,7 @@ def amocrm(config: CrmConfig, around: Surroundings) -> AmoCrm:
     key, secret, first = (each.get_secret_value() for each in (table.api_key, table.client_secret, table.refresh_token))
     http = around.client(
         AmoCrm.name,
+        account=(table.url, key or table.client_id),
         base_url=table.url,
         headers={},
         secrets=[key, secret, first],

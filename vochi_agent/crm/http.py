@@ -27,7 +27,7 @@ from tenacity import (
 from vochi_agent.crm.breaker import Breaker, State
 from vochi_agent.errors import CrmAuthFailed, CrmBlocked, CrmPaused, CrmRejected, CrmUnavailable, CrmUncertain
 
-__all__ = ["Answer", "CrmHttp", "json_object", "mask"]
+__all__ = ["Answer", "CrmHttp", "json_object", "limiter", "mask"]
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class CrmHttp:
         base_url: What every path is appended to.
         headers: Sent with every request; secrets belong here when the CRM allows it.
         secrets: Texts that must never be seen: replaced by `***` wherever a message holds them.
-        rps: Requests per second the CRM allows, or the limiter of a client of the same account.
+        rps: Requests per second the CRM allows, or the limiter of all clients of the same account.
         clock: Monotonic seconds, for the breaker.
         on_state: Told when the breaker changes.
         attempt_s: Seconds one attempt may take.
@@ -135,7 +135,7 @@ class CrmHttp:
         self._blocked = blocked
         self._on_state = on_state
         self._breaker = Breaker(clock=clock, on_change=self._breaker_changed)
-        self._limiter = rps if isinstance(rps, AsyncLimiter) else _limiter(rps)
+        self._limiter = rps if isinstance(rps, AsyncLimiter) else limiter(rps)
         self._failing: type[Exception] | None = None
         self._crowded_at: float | None = None
 
@@ -356,7 +356,8 @@ class CrmHttp:
         self._on_state(state)
 
 
-def _limiter(rps: float) -> AsyncLimiter:
+def limiter(rps: float) -> AsyncLimiter:
+    """What lets no more than so many requests through in any second."""
     burst = max(1.0, rps * BURST_SHARE // 1)
     return AsyncLimiter(burst, burst / (rps * (1 - BURST_SHARE)))
 
