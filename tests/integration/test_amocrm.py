@@ -201,6 +201,23 @@ async def test_a_lost_answer_never_doubles_a_call(amo: AmoCrmSandbox, session: a
     assert len(amo.calls[5551]) == 1
 
 
+async def test_a_lost_answer_never_doubles_a_call_that_went_into_a_deal(
+    amo: AmoCrmSandbox, session: aiohttp.ClientSession
+) -> None:
+    """A contact's only open deal takes his calls; what was closed since may have taken them too."""
+    for number in range(20):
+        amo.add_deal(8000 + number, contact=5551, status=143, updated_at=1_600_000_000 + number)
+    amo.add_deal(7999, contact=5551, updated_at=1_700_000_000)
+    crm = at(amo, session)
+    amo.fault = Fault.LOST
+    with pytest.raises(CrmUncertain):
+        await crm.log_call(post(), recording_url="")
+    amo.fault = None
+    assert await crm.log_call(post(uncertain=True), recording_url="") == "1"
+
+    assert [(place, len(calls)) for place, calls in amo.calls.items()] == [(7999, 1)]
+
+
 async def test_a_doubt_about_a_call_that_never_arrived(amo: AmoCrmSandbox, session: aiohttp.ClientSession) -> None:
     await at(amo, session).log_call(post(uncertain=True), recording_url="")
 

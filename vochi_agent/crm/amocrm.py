@@ -2,9 +2,10 @@
 
 Who is calling costs one request, two with a company: the search wants the last digits without the country, because
 `+7…` and `8…` are different texts to it, and looks through every field. A call is attached by its number to the card
-that has it; for a number without a card there is nothing to attach it to: it is left out, or becomes an unsorted lead
-when `unsorted` says so. A listed call cannot be changed, and whether the server knows a repetition by `uniq` is not
-proven: after a lost answer the notes of the cards with the number, and the unsorted leads, are looked through first.
+that has it, or to the only open lead or customer of that card; for a number without a card there is nothing to attach
+it to: it is left out, or becomes an unsorted lead when `unsorted` says so. A listed call cannot be changed, and whether
+the server knows a repetition by `uniq` is not proven: after a lost answer the notes of all these, and the unsorted
+leads, are looked through first.
 Invariant: a card counts only when a number of it is the caller's. Source: the vendor's PHP client and documentation.
 """
 
@@ -14,7 +15,7 @@ from typing import Final
 from vochi_agent.calls.model import Call, Direction, Phase
 from vochi_agent.crm.amocrm_account import LISTED, Account
 from vochi_agent.crm.amocrm_calls import contact_of, entry_of, lead_of, task_of, uniq, unsorted_of
-from vochi_agent.crm.amocrm_cards import SOURCE, choose, is_of, to_profile
+from vochi_agent.crm.amocrm_cards import SOURCE, choose, is_of, latest, to_profile
 from vochi_agent.crm.call_facts import agent_of, settling, user_of
 from vochi_agent.crm.companies import company_of
 from vochi_agent.crm.fields import identifier, mapping, numeric_id, objects, search_digits, text
@@ -178,20 +179,35 @@ class AmoCrm:
 
     async def _listed(self, call: Call, deadline: float) -> str:
         """The id of the note that an earlier request left on a card with the number; "" when there is none."""
-        for kind in ("contacts", "companies") if call.phone else ():
-            cards = [
-                card
-                for card in await _found(self._calls, kind, call.phone or "", deadline)
-                if is_of(card, call.phone or "")
-            ]
-            for card in cards[:MOST_CARDS]:
-                path = f"{API}/{kind}/{identifier(card.get('id'))}/notes"
-                found = await self._calls.get(path, NOTES, deadline=deadline)
-                notes = objects(mapping(found.get("_embedded")).get("notes"))
-                known = (each for each in notes if mapping(each.get("params")).get("uniq") == uniq(call))
-                if note := next(known, None):
-                    return identifier(note.get("id"))
+        phone = call.phone or ""
+        for kind in ("contacts", "companies") if phone else ():
+            found = await _found(self._calls, kind, phone, deadline, also="leads,customers")
+            for card in [each for each in found if is_of(each, phone)][:MOST_CARDS]:
+                for place in (f"{kind}/{identifier(card.get('id'))}", *await self._below(card, deadline)):
+                    if note := await self._note(place, call, deadline):
+                        return note
         return ""
+
+    async def _below(self, card: Mapping[str, object], deadline: float) -> Sequence[str]:
+        """The leads and customers of a card that may have taken a call: what was open then may be closed by now."""
+        embedded = mapping(card.get("_embedded"))
+        customers, ids = (
+            [number for each in objects(embedded.get(kind)) if (number := numeric_id(each.get("id")))]
+            for kind in ("customers", "leads")
+        )
+        newest = sorted(ids, key=int, reverse=True)[:CARDS_PAGE]
+        query = [*(("filter[id][]", each) for each in newest), ("limit", LEADS_PAGE)]
+        # A filter that names nobody is none.
+        found = await self._calls.get(f"{API}/leads", query, deadline=deadline) if newest else {}
+        leads = latest(objects(mapping(found.get("_embedded")).get("leads")), newest)[:MOST_CARDS]
+        return [*(f"leads/{each}" for each in leads), *(f"customers/{each}" for each in customers[:MOST_CARDS])]
+
+    async def _note(self, place: str, call: Call, deadline: float) -> str:
+        """The id of the note of a call on one card, "" when it is not there."""
+        found = await self._calls.get(f"{API}/{place}/notes", NOTES, deadline=deadline)
+        notes = objects(mapping(found.get("_embedded")).get("notes"))
+        known = (each for each in notes if mapping(each.get("params")).get("uniq") == uniq(call))
+        return identifier(next(known, {}).get("id"))
 
     async def _is_unsorted(self, call: Call, deadline: float) -> bool:
         """Whether an earlier request made a lead of this call that nobody has looked at yet."""
@@ -206,9 +222,11 @@ class AmoCrm:
         return to_profile(contact, company, phone=phone, url=self._url, agents=self._agents, country=self._country)
 
 
-async def _found(account: Account, kind: str, phone: str, deadline: float) -> Sequence[Mapping[str, object]]:
+async def _found(
+    account: Account, kind: str, phone: str, deadline: float, *, also: str = "leads"
+) -> Sequence[Mapping[str, object]]:
     """Cards in which these digits stand somewhere."""
-    query = [("query", search_digits(phone)[-1]), ("with", "leads"), ("limit", PAGE), ("order[updated_at]", "desc")]
+    query = [("query", search_digits(phone)[-1]), ("with", also), ("limit", PAGE), ("order[updated_at]", "desc")]
     found = await account.get(f"{API}/{kind}", query, deadline=deadline)
     return objects(mapping(found.get("_embedded")).get(kind))
 

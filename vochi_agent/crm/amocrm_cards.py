@@ -1,25 +1,25 @@
 """What amoCRM's cards mean: whose card counts, who is behind it. Pure. Source: the vendor's PHP client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from vochi_agent.crm.fields import identifier, numbers, objects, same_number, text
 from vochi_agent.customers.model import Names, Profile
 
-__all__ = ["SOURCE", "choose", "is_of", "to_profile"]
+__all__ = ["SOURCE", "choose", "is_of", "latest", "to_profile"]
 
 SOURCE: Final = "amocrm"
 
 
 def choose(cards: Sequence[Mapping[str, object]], phone: str) -> Mapping[str, object] | None:
     """The card that has this number: of several the one changed last."""
-    matching = [card for card in cards if is_of(card, phone)]
+    return max((card for card in cards if is_of(card, phone)), key=_changed, default=None)
 
-    def age(card: Mapping[str, object]) -> tuple[int, str]:
-        updated = card.get("updated_at")
-        return (updated if isinstance(updated, int) else 0, identifier(card.get("id")))
 
-    return max(matching, key=age, default=None)
+def latest(cards: Sequence[Mapping[str, object]], known: Collection[str]) -> Sequence[str]:
+    """Ids of those cards that were asked for, the one changed last first."""
+    ids = (identifier(card.get("id")) for card in sorted(cards, key=_changed, reverse=True))
+    return [each for each in ids if each in known]
 
 
 def to_profile(
@@ -63,6 +63,11 @@ def is_of(card: Mapping[str, object], phone: str) -> bool:
         and card.get("is_deleted") is not True
         and any(same_number(each, phone) for each in _numbers(card))
     )
+
+
+def _changed(card: Mapping[str, object]) -> tuple[int, str]:
+    updated = card.get("updated_at")
+    return (updated if isinstance(updated, int) else 0, identifier(card.get("id")))
 
 
 def _numbers(card: Mapping[str, object]) -> Sequence[str]:

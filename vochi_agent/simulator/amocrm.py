@@ -17,6 +17,7 @@ __all__ = ["AmoCrmSandbox", "Fault"]
 
 REQUESTS_PER_S: Final = 7  # [doc]
 ENCODE: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
+CLOSED: Final = (142, 143)  # [php] LeadModel
 REQUIRED: Final = ("direction", "duration", "source", "phone")  # [php] of a call
 
 
@@ -26,7 +27,8 @@ class AmoCrmSandbox(CrmServer):
     Attributes:
         unpaid: Nobody has paid for the account.
         blocked: So many requests came that our address is shut out.
-        calls: Calls by the card they were attached to, as they were sent.
+        calls: Calls by the card or deal they were attached to, as they were sent.
+        deals: Leads that people have made, by id.
         unsorted: Leads that nobody has looked at.
         popups: What was shown to whom.
         leads: Those that were made by themselves, not of a call.
@@ -40,7 +42,8 @@ class AmoCrmSandbox(CrmServer):
             [
                 web.get("/api/v4/{kind:contacts|companies}", self._search),
                 web.get("/api/v4/{kind:contacts|companies}/{id}", self._card),
-                web.get("/api/v4/{kind:contacts|companies}/{id}/notes", self._notes),
+                web.get("/api/v4/{kind:contacts|companies|leads}/{id}/notes", self._notes),
+                web.get("/api/v4/leads", self._list_deals),
                 web.post("/api/v4/contacts", self._make_contacts),
                 web.post("/api/v4/leads/complex", self._make_leads),
                 web.post("/api/v4/tasks", self._make_tasks),
@@ -63,6 +66,7 @@ class AmoCrmSandbox(CrmServer):
         self.calls: dict[int, list[dict[str, Any]]] = {}
         self.unsorted: list[dict[str, Any]] = []
         self.popups: list[dict[str, Any]] = []
+        self.deals: dict[int, dict[str, Any]] = {}
         self.leads: list[dict[str, Any]] = []
         self.tasks: list[dict[str, Any]] = []
         self.token, self.refresh_token, self.pairs = token, "first-refresh", 0
@@ -86,6 +90,11 @@ class AmoCrmSandbox(CrmServer):
             "updated_at": updated_at,
             "_embedded": {"tags": [], "companies": [{"id": company}] if company else [], "leads": []},
         }
+
+    def add_deal(self, deal_id: int, *, contact: int, status: int = 100, updated_at: int = 1_700_000_000) -> None:
+        """A lead of a contact; 142 is won and 143 lost, in every pipeline."""
+        self.deals[deal_id] = {"id": deal_id, "status_id": status, "updated_at": updated_at}
+        self._cards["contacts"][contact]["_embedded"]["leads"].append({"id": deal_id})
 
     def holders(self, phone: str) -> int:
         """How many contacts have this number."""
@@ -148,6 +157,20 @@ class AmoCrmSandbox(CrmServer):
         notes = [{"id": each["id"], "note_type": "call_in", "params": {"uniq": each.get("uniq")}} for each in calls]
         return web.json_response({"_embedded": {"notes": notes}}, dumps=ENCODE)
 
+    async def _list_deals(self, request: web.Request) -> web.Response:
+        """[php] LeadsFilter."""
+        wanted = request.query.getall("filter[id][]", [])
+        found = [deal for deal in self.deals.values() if str(deal["id"]) in wanted]
+        if not found:
+            return web.Response(status=204)
+        return web.json_response({"_embedded": {"leads": found}}, dumps=ENCODE)
+
+    def _place(self, card: Mapping[str, Any]) -> int:
+        """[doc] calls: into the only deal of the card that is not closed, else onto the card."""
+        deals = [self.deals[each["id"]] for each in card["_embedded"].get("leads", ())]
+        active = [deal["id"] for deal in deals if deal["status_id"] not in CLOSED]
+        return int(active[0] if len(active) == 1 else card["id"])
+
     async def _make_contacts(self, request: web.Request) -> web.Response:
         """[php] ContactModel: as often as it is asked for."""
         made = [{"id": self._made(each), "request_id": "0"} for each in await request.json()]
@@ -188,9 +211,10 @@ class AmoCrmSandbox(CrmServer):
                 errors.append({"request_id": "0", "title": "Entity not found", "detail": "Entity not found"})
                 continue
             number = sum(map(len, self.calls.values())) + 1
-            self.calls.setdefault(card["id"], []).append({"id": number, **call})
-            made.append({"id": number, "entity_id": card["id"], "request_id": "0"})
-        # [ng] a call that no card wants is an error of the element; the status is UNCONFIRMED.
+            place = self._place(card)
+            self.calls.setdefault(place, []).append({"id": number, **call})
+            made.append({"id": number, "entity_id": place, "request_id": "0"})
+        # [php] issues: a call that no card wants is an error of the element, sent as 400.
         return web.json_response(
             {"_embedded": {"calls": made}, "errors": errors}, status=200 if made else 400, dumps=ENCODE
         )
