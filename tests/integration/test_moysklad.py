@@ -110,6 +110,22 @@ async def test_a_contact_person_has_his_own_name_and_the_companys(
     assert (profile.external_id, profile.company_id) == ("c-1/k-1", "c-1")
 
 
+async def test_of_a_hundred_and_more_contact_persons_the_last_one_is_known_too(
+    account: MoySkladSandbox, session: aiohttp.ClientSession
+) -> None:
+    """A card brings the first hundred only, however it is asked for."""
+    last, company = "+79000009149", "55555555-eeee-11ee-0a80-000000000005"
+    people = [(f"66666666-0000-11ee-0a80-{n:012}", f"Контакт {n}", f"+7900000{9000 + n}") for n in range(150)]
+    account.add_counterparty(company, name="ООО Большое", company_type="legal", contacts=people)
+    crm = at(account, session)
+
+    found, by_id = await crm.profile(last), await crm.person(f"{company}/{people[-1][0]}")
+    for profile in (found, by_id):
+        assert profile is not None
+        assert (profile.names.person, profile.names.enterprise_name) == ("Контакт 149", "ООО Большое")
+    assert len(await crm.people(company)) == 151
+
+
 async def test_a_living_counterparty_comes_before_an_archived_one(
     account: MoySkladSandbox, session: aiohttp.ClientSession
 ) -> None:

@@ -52,7 +52,8 @@ DATA_HEADERS: Final = {"Accept": "application/json;charset=utf-8", "Accept-Encod
 PHONE_HEADERS: Final = {"Accept-Encoding": "gzip"}
 EXPAND: Final = "owner,contactpersons"
 PAGE: Final = "25"
-PEOPLE_PAGE: Final = 1000  # the largest that the API allows
+PEOPLE_PAGE: Final = 500  # the API allows 1000, whose answer would be about as large as we take one
+MOST_LONG: Final = 3  # cards of a search whose contact persons are asked for; more come of a search that is ignored
 MOST_PEOPLE: Final = 5000  # of a larger company the first are named and nobody is let go
 EMPLOYEES_S: Final = 600.0
 
@@ -96,7 +97,8 @@ class MoySklad:
         deadline = self._data.deadline()
         query = [("search", search_digits(phone)[-1]), ("expand", EXPAND), ("limit", PAGE)]
         found = await self._data.get(f"{DATA}/entity/counterparty", query, interpret, deadline=deadline)
-        counterparty = choose(objects(found.get("rows")), phone)
+        rows = objects(found.get("rows"))
+        counterparty = choose(rows, phone) or await self._among_many(rows, phone, deadline)
         if counterparty is None:
             return None
         extensions = await self._extensions(counterparty, deadline)
@@ -109,8 +111,8 @@ class MoySklad:
         counterparty_id, _, contact_id = external_id.partition(OF)
         deadline = self._behind.deadline()
         found = await self._counterparty(counterparty_id, deadline)
-        contacts = (each for each in contacts_of(found) if contact_id and identifier(each.get("id")) == contact_id)
-        contact = next(contacts, None)
+        people = (await self._people_of(self._behind, found, deadline))[0] if contact_id else ()
+        contact = next((each for each in people if identifier(each.get("id")) == contact_id), None)
         if not found or (contact_id and contact is None):
             return None
         extensions = await self._extensions(found, deadline)
@@ -118,8 +120,10 @@ class MoySklad:
 
     async def people(self, counterparty_id: str) -> Sequence[str]:
         """Ids for `person`: the counterparty himself and his contact persons. Raises as `ProfileSource.profile`."""
-        found = await self._counterparty(counterparty_id, self._behind.deadline())
-        contacts = (identifier(each.get("id")) for each in contacts_of(found))
+        deadline = self._behind.deadline()
+        found = await self._counterparty(counterparty_id, deadline)
+        people, _ = await self._people_of(self._behind, found, deadline)
+        contacts = (identifier(each.get("id")) for each in people)
         return [counterparty_id, *(f"{counterparty_id}{OF}{each}" for each in contacts if each)] if found else []
 
     async def company(self, counterparty_id: str) -> Company | None:
@@ -128,22 +132,34 @@ class MoySklad:
         card = await self._counterparty(counterparty_id, deadline)
         if not card:
             return None
-        people, whole = await self._people_of(card, deadline)
+        people, whole = await self._people_of(self._behind, card, deadline)
         extensions = await self._extensions(card, deadline)
         profiles = [
             to_profile(card, each, phone="", extensions=extensions, country=self._country) for each in (None, *people)
         ]
         return company_of(SOURCE, counterparty_id, profiles, whole=whole)
 
+    async def _among_many(
+        self, rows: Sequence[Mapping[str, object]], phone: str, deadline: float
+    ) -> Mapping[str, object] | None:
+        """The counterparty whose contact person has this number, but did not come with his card."""
+        long = [row for row in rows if len(contacts_of(row)) < size_of(row.get("contactpersons"))]
+        for row in long[:MOST_LONG]:
+            people, _ = await self._people_of(self._data, row, deadline)
+            whole = {**row, "contactpersons": {"rows": list(people)}}
+            if choose([whole], phone):
+                return whole
+        return None
+
     async def _people_of(
-        self, card: Mapping[str, object], deadline: float
+        self, http: CrmHttp, card: Mapping[str, object], deadline: float
     ) -> tuple[Sequence[Mapping[str, object]], bool]:
         """All contact persons, and whether these are all: a card brings the first hundred at most."""
         people, size = list(contacts_of(card)), size_of(card.get("contactpersons"))
         path = f"{DATA}/entity/counterparty/{quote(identifier(card.get('id')), safe='')}/contactpersons"
         while len(people) < size <= MOST_PEOPLE:
             query = [("limit", str(PEOPLE_PAGE)), ("offset", str(len(people)))]
-            found = objects((await self._behind.get(path, query, interpret, deadline=deadline)).get("rows"))
+            found = objects((await http.get(path, query, interpret, deadline=deadline)).get("rows"))
             if not found:
                 break
             people += found

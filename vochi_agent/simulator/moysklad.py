@@ -165,7 +165,7 @@ class MoySkladSandbox(CrmServer):
         found = [each for each in self._counterparties.values() if everybody or _matches(each, wanted)]
         # [doc] `expand` does nothing above a limit of 100.
         expanded = "contactpersons" in request.query.get("expand", "") and limit <= 100  # noqa: PLR2004
-        rows = [each if expanded else _folded(each) for each in found[:limit]]
+        rows = [_cut(each) if expanded else _folded(each) for each in found[:limit]]
         meta = {"size": len(found), "limit": limit, "offset": 0}
         return web.json_response({"meta": meta, "rows": rows}, dumps=ENCODE)
 
@@ -173,10 +173,7 @@ class MoySkladSandbox(CrmServer):
         card = self._counterparties.get(request.match_info["id"])
         if card is None:
             return _error(404, 1021, "Объект с указанным идентификатором не найден")
-        # [doc] workbook: of an expanded list the first hundred come with the card.
-        persons = card["contactpersons"]
-        brought = {"contactpersons": {**persons, "rows": persons["rows"][:MOST_EXPANDED]}}
-        return web.json_response({**card, **brought}, dumps=ENCODE)
+        return web.json_response(_cut(card), dumps=ENCODE)
 
     async def _persons(self, request: web.Request) -> web.Response:
         """[doc] dictionaries/counterparty: the contact persons by themselves, a page at a time."""
@@ -257,6 +254,12 @@ def _matches(card: Mapping[str, Any], wanted: str) -> bool:
     if digits and any(digits in re.sub(r"\D", "", number) for number in numbers):
         return True
     return wanted.casefold() in card["name"].casefold()
+
+
+def _cut(card: Mapping[str, Any]) -> dict[str, Any]:
+    """[doc] workbook: of an expanded list the first hundred come with the card."""
+    persons = card["contactpersons"]
+    return {**card, "contactpersons": {**persons, "rows": persons["rows"][:MOST_EXPANDED]}}
 
 
 def _folded(card: Mapping[str, Any]) -> dict[str, Any]:
