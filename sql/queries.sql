@@ -386,23 +386,32 @@ ON CONFLICT (enterprise_number, linkedid) DO UPDATE SET
 -- The call was not missed after all. $1 enterprise, $2 linkedid
 DELETE FROM call_backs WHERE enterprise_number = $1 AND linkedid = $2;
 
+-- name: lock_people
+-- Whoever stores a call of people with several numbers holds this for each of them until the end of the transaction: two
+-- calls of one person by two of his numbers would not see each other; always taken after customers' rows, before missed
+-- calls that wait. $1 enterprise, $2 sorted uids
+SELECT pg_advisory_xact_lock(hashtextextended('person/' || $1::text || '/' || uid, 0)) FROM unnest($2::text[]) AS uid;
+
+-- name: numbers_that_wait
+-- Which of some numbers have called in vain, reached since or not. $1 enterprise, $2 numbers, $3 how long ago at most
+SELECT DISTINCT phone_e164 FROM call_backs
+WHERE enterprise_number = $1 AND phone_e164 = ANY ($2::text[]) AND ended_at > now() - $3::interval
+ORDER BY phone_e164;
+
 -- name: settle_call_backs
 -- Whether those who called in vain were reached, as the ledger says it: by the first call since they began to ring in
--- which somebody talked with this number, or with another one of the same person (not of his company). Who he is is asked
--- for first: joined with itself, a table that was never analysed (a first import) was read once for each of its rows.
--- $1 enterprise, $2 number, $3 how long ago they may have called
+-- which somebody talked with this number, or with another one of the same person (not of his company).
+-- $1 enterprise, $2 number, $3 spellings of his uid, $4 source and $5 id there by which contacts of one company are told
+-- apart, '' for who is none, $6 how long ago they may have called
 WITH kin AS (
     SELECT $2::text AS phone_e164
     UNION
     SELECT phone_e164 FROM customers
-    WHERE enterprise_number = $1 AND meta ->> 'person_uid' = (
-        SELECT meta ->> 'person_uid' FROM customers
-        WHERE enterprise_number = $1 AND phone_e164 = $2
-          AND split_part(meta ->> 'person_uid', ':', 1) NOT LIKE '%\_corporate'
-    )
+    WHERE enterprise_number = $1 AND meta ->> 'person_uid' = ANY ($3::text[])
+      AND ($5::text = '' OR meta #>> ARRAY['ids', $4::text, '0'] = $5)
 ), waiting AS (
     SELECT linkedid, began_at FROM call_backs
-    WHERE enterprise_number = $1 AND phone_e164 = ANY (ARRAY(SELECT phone_e164 FROM kin)) AND ended_at > now() - $3::interval
+    WHERE enterprise_number = $1 AND phone_e164 = ANY (ARRAY(SELECT phone_e164 FROM kin)) AND ended_at > now() - $6::interval
     ORDER BY linkedid FOR UPDATE
 )
 UPDATE call_backs SET

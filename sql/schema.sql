@@ -290,7 +290,7 @@ CREATE TABLE bot_answers (
 );
 
 -- Customers who called in vain: who has taken it upon himself to call back, and when they were reached. Follows from
--- calls but for taken_*; a row is there for missed calls of the last days.
+-- calls and customers but for taken_*; a row is there for missed calls of the last days.
 CREATE TABLE call_backs (
     enterprise_number text NOT NULL,
     linkedid          text COLLATE "C" NOT NULL,      -- of calls

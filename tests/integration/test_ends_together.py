@@ -1,5 +1,6 @@
 """Calls that end together are stored together, and nobody can tell it from what is stored."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,10 @@ import asyncpg
 import pytest
 
 from tests.support.calls import answered, internal, missed
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, statements_that_wait
 from vochi_agent.calls.ledger import unrelated
 from vochi_agent.calls.model import Call, Direction, Source
-from vochi_agent.customers.model import Customer, History
+from vochi_agent.customers.model import Customer, History, Names, Profile
 from vochi_agent.errors import StoreRefused
 from vochi_agent.ports import CardDraft, Recorded, Reminder
 from vochi_agent.store.postgres import PostgresStore
@@ -141,3 +142,79 @@ async def test_a_new_ledger_is_analysed_before_it_grows(store: PostgresStore, ds
     await store.calls.record_some(calls[100:200], card)
     assert await connection.fetchval(size) == 200
     await connection.close()
+
+
+# ---------------------------------------------------------------- people with several numbers
+
+
+async def known_by_two_numbers(store: PostgresStore, external_id: str, *phones: str) -> None:
+    profile = Profile(source="uon", external_id=external_id, names=Names(last_name="Тестов"), phones=phones)
+    await store.customers.enrich("0901", phones[0], profile, primary=True)
+
+
+async def until_wait(dsn: str, count: int) -> None:
+    async with asyncio.timeout(4):
+        while await statements_that_wait(dsn) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_two_that_store_calls_of_the_same_people_crosswise_do_not_refuse_each_other(
+    store: PostgresStore, dsn: str
+) -> None:
+    """Two people with two numbers each wait to be called back; two writers store calls of theirs, one in this order and
+    one in the other, and each is held up between the first and the second by somebody who reads.
+    """
+    one, two, here, there = PHONES[0:2], PHONES[4:6], PHONES[8], PHONES[9]
+    await known_by_two_numbers(store, "1", *one)
+    await known_by_two_numbers(store, "2", *two)
+    for place, phone in enumerate((one[0], two[0], here, there)):
+        in_vain = missed(linkedid=f"1.{place}", phone=phone, started_at=NOW - timedelta(minutes=9))
+        await store.calls.record(in_vain, card)
+
+    def talks(name: str, *phones: str) -> list[Call]:
+        return [
+            answered(linkedid=f"{name}.{place}", phone=phone, started_at=NOW - timedelta(minutes=5))
+            for place, phone in enumerate(phones)
+        ]
+
+    reader = await asyncpg.connect(dsn)
+    async with asyncio.TaskGroup() as writers:
+        await reader.execute("BEGIN")
+        await reader.execute("SELECT FROM call_backs WHERE phone_e164 = ANY ($1) FOR UPDATE", [here, there])
+        first = writers.create_task(store.calls.record_some(talks("2", one[0], here, two[0]), card))
+        second = writers.create_task(store.calls.record_some(talks("3", two[1], there, one[1]), card))
+        await until_wait(dsn, 2)
+        await reader.execute("COMMIT")
+
+    assert len(first.result()) == len(second.result()) == 3
+    reached = await reader.fetchval("SELECT count(*) FROM call_backs WHERE reached_at IS NOT NULL")
+    await reader.close()
+    assert reached == 4
+
+
+async def test_who_is_reached_on_his_other_number_while_his_call_is_stored_waits_no_more(
+    store: PostgresStore, dsn: str
+) -> None:
+    """Neither of two writers sees what the other has not committed: one of them has to come after the other."""
+    calling, called = PHONES[0:2]
+    await known_by_two_numbers(store, "1", calling, called)
+    began = NOW - timedelta(minutes=9)
+    slow = await asyncpg.connect(dsn)
+    async with asyncio.TaskGroup() as writers:
+        await slow.execute("BEGIN")
+        # Whoever stores the missed call comes to its cards, and waits there.
+        await slow.execute(
+            "INSERT INTO cards (enterprise_number, linkedid, chat_id, phase, text, silent)"
+            " VALUES ('0901', '1.1', -100, 'start', '', true)"
+        )
+        writers.create_task(store.calls.record(missed(linkedid="1.1", phone=calling, started_at=began), card))
+        await until_wait(dsn, 1)
+        talk = answered(linkedid="1.2", phone=called, started_at=began + timedelta(minutes=2))
+        talking = writers.create_task(store.calls.record(talk, card))
+        waits = writers.create_task(until_wait(dsn, 2))
+        await asyncio.wait([talking, waits], return_when=asyncio.FIRST_COMPLETED)
+        await slow.execute("COMMIT")
+
+    reached = await slow.fetchval("SELECT reached_in FROM call_backs WHERE linkedid = '1.1'")
+    await slow.close()
+    assert reached == "1.2"

@@ -284,22 +284,52 @@ async def test_a_talk_that_was_part_of_another_call_did_not_close_it(front: Fron
     assert (await until_says(front, "❌ Мы не подняли трубку")).buttons[0] == "Взял(а)"
 
 
-@pytest.mark.parametrize(("company", "closed"), [("", True), ("77", False)])
-async def test_another_number_of_the_same_person_closes_it_but_not_a_colleague_of_his(
-    front: Front, table: CardTable, *, company: str, closed: bool
-) -> None:
-    profile = Profile(
-        source="retailcrm",
-        external_id="2003",
-        company_id=company,
-        names=Names(last_name="Тестов"),
-        phones=(CALLER, OTHER_NUMBER),
-    )
-    await front.store.customers.enrich("0901", CALLER, profile, primary=False)
+def profile(external_id: str, *phones: str, company: str) -> Profile:
+    names = Names(last_name="Тестов")
+    return Profile(source="retailcrm", external_id=external_id, company_id=company, names=names, phones=phones)
+
+
+@pytest.mark.parametrize("company", ["", "77"])
+async def test_another_number_of_the_same_person_closes_it(front: Front, table: CardTable, company: str) -> None:
+    his = profile("2003", CALLER, OTHER_NUMBER, company=company)
+    await front.store.customers.enrich("0901", CALLER, his, primary=False)
     await told(front, in_vain())
     await told(front, reached(phone=OTHER_NUMBER))
 
-    assert bool(await table.rows("SELECT 1 FROM call_backs WHERE reached_at IS NOT NULL")) is closed
+    assert await table.rows("SELECT 1 FROM call_backs WHERE reached_at IS NOT NULL")
+
+
+async def test_a_colleague_of_the_same_company_does_not_close_it(front: Front, table: CardTable) -> None:
+    for external_id, phone in (("2003", CALLER), ("2004", OTHER_NUMBER)):
+        colleague = profile(external_id, phone, company="77")
+        await front.store.customers.enrich("0901", phone, colleague, primary=False)
+    await told(front, in_vain())
+    await told(front, reached(phone=OTHER_NUMBER))
+
+    assert not await table.rows("SELECT 1 FROM call_backs WHERE reached_at IS NOT NULL")
+
+
+async def test_whose_numbers_they_are_may_become_known_after_both_calls(front: Front) -> None:
+    """The CRM was away, or a manager put the number that nobody knew on the card of whom he had reached."""
+    await carded(front, in_vain())
+    await told(front, reached(phone=OTHER_NUMBER))
+    await front.store.customers.enrich("0901", CALLER, profile("3", CALLER, company=""), primary=True)
+    await front.store.customers.link("0901", CALLER, OTHER_NUMBER)
+    front.call_backs.wake()
+    await until_says(front, "☑️ Перезвонил(а) ☎️Доб.152")
+
+
+async def test_numbers_that_turn_out_to_be_of_two_people_open_it_again(front: Front, table: CardTable) -> None:
+    his = profile("2003", CALLER, OTHER_NUMBER, company="")
+    await front.store.customers.enrich("0901", CALLER, his, primary=True)
+    await carded(front, in_vain())
+    await told(front, reached(phone=OTHER_NUMBER))
+    await until_says(front, "☑️")
+    left = replace(his, phones=(CALLER,), phones_complete=True)
+    await front.store.customers.enrich("0901", CALLER, left, primary=True)
+    front.call_backs.wake()
+
+    await front.sandbox.until(lambda: not any("☑️" in text for text in front.texts(GROUP)))
 
 
 # ---------------------------------------------------------------- reminded

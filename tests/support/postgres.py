@@ -20,7 +20,7 @@ from vochi_agent.store.database import Database
 from vochi_agent.store.migrate import migrate
 from vochi_agent.store.postmaster import ENVIRONMENT, READY_LINE
 
-__all__ = ["SURVIVES_A_CRASH", "PostgresServer", "waits_for_a_lock"]
+__all__ = ["SURVIVES_A_CRASH", "PostgresServer", "statements_that_wait", "waits_for_a_lock"]
 
 TEMPLATE = "vochi_template"
 # The tests' data may be lost with the machine; the product never sets these.
@@ -136,8 +136,13 @@ class PostgresServer:
 
 async def waits_for_a_lock(dsn: str) -> bool:
     """Whether some statement in the whole server waits for somebody else's row."""
+    return await statements_that_wait(dsn) > 0
+
+
+async def statements_that_wait(dsn: str) -> int:
+    """How many do."""
     connection = await asyncpg.connect(dsn)
     try:
-        return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return int(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
     finally:
         await connection.close()

@@ -34,7 +34,7 @@ from .identity import (
 from .model import Customer, Names, Profile
 from .parting import Card, card_of, leaving, let_go, uid_of
 
-__all__ = ["enriched", "linked"]
+__all__ = ["contact_of", "enriched", "linked"]
 
 NOBODY: Final = Names()
 
@@ -108,6 +108,13 @@ def linked(rows: Sequence[Customer], first: str, second: str, *, at: datetime) -
         joined = _led(joined, target)
     joined = [replace(row, names=_filled(row.names, name, company)) for row in joined]
     return _touched_by(MANUAL, rows, joined, at)
+
+
+def contact_of(row: Customer) -> Card | None:
+    """Who of a company a number belongs to, by the word of the CRM that knows the company; None: nobody can say."""
+    source = _source(uid_of(row)).removesuffix(CORPORATE)
+    known_as = _known_as(row, source)
+    return Card(source, known_as) if known_as else None
 
 
 def _touched_by(source: str, old: Sequence[Customer], new: Sequence[Customer], at: datetime) -> list[Customer]:

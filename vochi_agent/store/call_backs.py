@@ -1,16 +1,20 @@
 """Missed calls that somebody has to call back: kept with the ledger, in its transactions, and taken by people.
 
-What became of a missed call follows from the ledger alone, whatever the order in which calls become known; only who
-took it does not. `stale` is set in the transaction that changes how a call stands, and cleared in the one that writes
-its cards: so no crash leaves a card behind that says less than the table.
+What became of a missed call follows from the ledger and from who is one person, whatever the order in which either
+becomes known; only who took it does not. `stale` is set in the transaction that changes how a call stands, and cleared
+in the one that writes its cards: so no crash leaves a card behind that says less than the table.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from vochi_agent.calls.call_backs import CallBack, waits_for_us
 from vochi_agent.calls.model import Call, Status
+from vochi_agent.customers.identity import is_corporate, spellings
+from vochi_agent.customers.model import Customer
+from vochi_agent.customers.parting import uid_of
+from vochi_agent.customers.persons import contact_of
 from vochi_agent.desk_ports import Operator, PressedCard
 
 from .database import Database, Row, Session
@@ -23,36 +27,66 @@ LASTS: Final = timedelta(days=7)
 AT_ONCE: Final = 50
 
 
-async def note_new(session: Session, calls: Sequence[Call]) -> None:
-    """Calls of one enterprise were stored for the first time: open what they leave to be done, close what they did."""
+async def hold_people(session: Session, enterprise_number: str, customers: Iterable[Customer]) -> None:
+    """Let nobody else store a call of these people, whose rows are locked, by whatever number of theirs."""
+    if uids := sorted(filter(None, {uid_of(customer) for customer in customers})):
+        await session.execute("lock_people", enterprise_number, uids)
+
+
+async def note_new(session: Session, calls: Sequence[Call], customers: Mapping[str, Customer]) -> None:
+    """Calls of one enterprise were stored for the first time: open what they leave to be done, close what they did.
+
+    Args:
+        customers: By number, at least those of the calls.
+    """
     waiting = [call for call in calls if waits_for_us(call)]
     if waiting:
         await session.execute_each(
             "open_call_back", [(call.enterprise_number, call.linkedid, LASTS) for call in waiting]
         )
     moved = [call for call in calls if call.phone and (waits_for_us(call) or call.status is Status.ANSWERED)]
-    if moved:
-        await session.execute_each("settle_call_backs", [(call.enterprise_number, call.phone, LASTS) for call in moved])
+    await settle(session, [customers[call.phone] for call in moved if call.phone])
 
 
-async def note_corrected(session: Session, call: Call, *, phones: Collection[str]) -> None:
+async def note_corrected(session: Session, call: Call, customers: Iterable[Customer]) -> None:
     """A stored call was corrected.
 
     Args:
-        phones: Of its customer, and the one it had before.
+        customers: Its customer, and the one it had before.
     """
     key = (call.enterprise_number, call.linkedid)
     if waits_for_us(call):
         await session.execute("open_call_back", *key, LASTS)
     else:
         await session.execute("drop_call_back", *key)
-    for phone in sorted(phones):
-        await settle(session, call.enterprise_number, phone)
+    await settle(session, customers)
 
 
-async def settle(session: Session, enterprise_number: str, phone: str) -> None:
-    """See anew whether the customer was reached."""
-    await session.execute("settle_call_backs", enterprise_number, phone, LASTS)
+async def note_joined(session: Session, enterprise_number: str, customers: Mapping[str, Customer]) -> None:
+    """Which numbers are one person has changed among these, whose rows are locked."""
+    rows = await session.fetch("numbers_that_wait", enterprise_number, list(customers), LASTS)
+    await settle(session, [customers[row["phone_e164"]] for row in rows])
+
+
+async def settle(session: Session, customers: Iterable[Customer]) -> None:
+    """See anew whether these were reached."""
+    if arguments := list(map(_his_numbers, customers)):
+        await session.execute_each("settle_call_backs", arguments)
+
+
+def _his_numbers(customer: Customer) -> tuple[object, ...]:
+    """The parameters of `settle_call_backs`."""
+    uid = uid_of(customer)
+    contact = contact_of(customer) if is_corporate(uid) else None
+    alone = not uid or (is_corporate(uid) and contact is None)
+    return (
+        customer.enterprise_number,
+        customer.phone_e164,
+        [] if alone else spellings(uid),
+        contact.source if contact else "",
+        contact.external_id if contact else "",
+        LASTS,
+    )
 
 
 async def shown_call_backs(session: Session, calls: Sequence[Call]) -> dict[str, CallBack]:

@@ -11,7 +11,10 @@ from datetime import datetime
 
 from vochi_agent.customers.identity import canonical_uid, is_corporate, spellings
 from vochi_agent.customers.model import Customer, Names
+from vochi_agent.customers.parting import uid_of
+from vochi_agent.customers.persons import contact_of
 
+from .call_backs import note_joined
 from .database import Session
 from .rows import customer_from_row, storable
 
@@ -79,8 +82,15 @@ class Family:
         phones, metas = [each.phone_e164 for each in changed], [dict(each.meta) for each in changed]
         await self._session.execute("store_profiles", self._enterprise_number, phones, *columns, metas)
         await notify_customers(self._session, changed)
+        moved = any(_person(each) != _person(self.rows[each.phone_e164]) for each in changed)
         self.rows |= {each.phone_e164: each for each in changed}
+        if moved:
+            await note_joined(self._session, self._enterprise_number, self.rows)
         return len(changed)
+
+
+def _person(customer: Customer) -> tuple[object, ...]:
+    return uid_of(customer), contact_of(customer)
 
 
 async def notify_customers(session: Session, changed: Sequence[Customer]) -> None:

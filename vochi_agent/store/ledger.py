@@ -2,8 +2,8 @@
 
 Calls that have no customer in common share a transaction; each statement is run for all of them in one round trip.
 Locks are always taken in one order, so that writers do not deadlock: the calls (advisory, by linkedid), the customers'
-rows by number, the missed calls that wait, the cards. Missed calls of people with several numbers may still be wanted
-crosswise by two writers; PostgreSQL then refuses one of them, and it is repeated. The counters change by the difference
+rows by number, the people with several numbers (advisory, by uid), the missed calls that wait, the cards. The counters
+change by the difference
 between what the row counted before and counts now; `last_*` move forward with a call that is newer than all others and
 are computed again from `calls` in every other case. Calls that were deleted for their age are counted in `past_calls`;
 none of them comes back.
@@ -27,7 +27,7 @@ from vochi_agent.errors import StoreUnavailable
 from vochi_agent.ports import CardDraft, Recorded, Renderer
 from vochi_agent.rendering import no_cards
 
-from .call_backs import note_corrected, note_new, settle, shown_call_backs
+from .call_backs import hold_people, note_corrected, note_new, settle, shown_call_backs
 from .card_drafts import CallCards, put_cards, put_reminders, take_back
 from .database import Database, Row, Session
 from .ledger_plans import Forgotten, Stored, planned
@@ -123,14 +123,13 @@ class CallLedger:
             if not rows or rows[-1].merged:
                 return taken_back > 0
             old = rows[-1]
-            if old.phone is not None:
-                await _lock_customers(session, enterprise_number, [old.phone])
+            known = await _lock_customers(session, enterprise_number, [old.phone] if old.phone else [])
             await session.execute("mark_merged", enterprise_number, old.call.linkedid, into)
             await session.execute("unpost_call", enterprise_number, old.call.linkedid)
             await session.execute("drop_call_back", enterprise_number, old.call.linkedid)
             if old.phone is not None:
                 await _recount(session, enterprise_number, old.phone, Counts() - old.counts)
-                await settle(session, enterprise_number, old.phone)
+                await settle(session, known.values())
             return True
 
     async def recorded(self, enterprise_number: str, linkedid: str, file: str, render: Renderer) -> int:
@@ -164,7 +163,7 @@ class CallLedger:
             return
         await session.execute_each("insert_call", [call_arguments(call) for call in calls])
         customers = await _count(session, calls, known)
-        await note_new(session, [call for call in calls if customer_phone(call)])
+        await note_new(session, [call for call in calls if customer_phone(call)], known)
         call_backs = await shown_call_backs(session, [call for call in calls if waits_for_us(call)])
         cards = []
         for call in calls:
@@ -235,7 +234,7 @@ async def _correct(session: Session, old: Stored, call: Call, known: Mapping[str
         counted = await _recount(session, call.enterprise_number, phone, added - taken)
         customer = counted if phone == new.phone else customer
     if not new.merged:
-        await note_corrected(session, call, phones=phones)
+        await note_corrected(session, call, [known[phone] for phone in sorted(phones)])
         call_back = (await shown_call_backs(session, [call])).get(call.linkedid)
         drafts = render(call, customer, before, call_back=call_back)
         await put_cards(session, call.enterprise_number, [_final(call, drafts, before)])
@@ -257,7 +256,7 @@ async def _refresh(session: Session, call: Call, render: Renderer) -> int:
 
 
 async def _lock_customers(session: Session, enterprise_number: str, phones: Sequence[str]) -> dict[str, Customer]:
-    """The rows of sorted numbers, made where missing, locked until the end of the transaction."""
+    """The rows of sorted numbers, made where missing, and their people, locked until the end of the transaction."""
     if not phones:
         return {}
     # Mostly he is known; of several all have to be there before one is locked, or two writers wait for each other.
@@ -265,7 +264,9 @@ async def _lock_customers(session: Session, enterprise_number: str, phones: Sequ
     if not rows:
         await session.execute("ensure_customers", enterprise_number, phones)
         rows = await session.fetch("lock_customers", enterprise_number, phones)
-    return {row["phone_e164"]: customer_from_row(row) for row in rows}
+    known = {row["phone_e164"]: customer_from_row(row) for row in rows}
+    await hold_people(session, enterprise_number, known.values())
+    return known
 
 
 async def _count(session: Session, calls: Sequence[Call], known: Mapping[str, Customer]) -> dict[str, Customer]:
