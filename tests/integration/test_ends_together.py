@@ -218,3 +218,21 @@ async def test_who_is_reached_on_his_other_number_while_his_call_is_stored_waits
     reached = await slow.fetchval("SELECT reached_in FROM call_backs WHERE linkedid = '1.1'")
     await slow.close()
     assert reached == "1.2"
+
+
+async def test_calls_of_somebody_who_is_erased_at_this_moment_are_stored(store: PostgresStore, dsn: str) -> None:
+    """His row is there when a writer looks, and gone when he has it."""
+    await store.calls.record_some([answered(linkedid=f"1.{place}", phone=PHONES[place]) for place in range(2)], card)
+    eraser = await asyncpg.connect(dsn)
+    async with asyncio.TaskGroup() as writers:
+        await eraser.execute("BEGIN")
+        await eraser.execute("DELETE FROM customers WHERE phone_e164 = $1", PHONES[1])
+        later = [missed(linkedid=f"2.{place}", phone=PHONES[place]) for place in range(2)]
+        storing = writers.create_task(store.calls.record_some(later, card))
+        await until_wait(dsn, 1)
+        await eraser.execute("COMMIT")
+    counted = await eraser.fetch("SELECT calls_total_in FROM customers ORDER BY phone_e164")
+    await eraser.close()
+
+    assert len(storing.result()) == 2
+    assert [row["calls_total_in"] for row in counted] == [2, 1]

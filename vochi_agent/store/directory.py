@@ -19,7 +19,7 @@ from vochi_agent.errors import LinkRefused
 from vochi_agent.ports import Talked
 
 from .database import Database, Session
-from .family import Family, notify_customers
+from .family import Family, lock_customers, notify_customers
 from .rows import customer_from_row, storable
 
 __all__ = ["Customers"]
@@ -110,10 +110,10 @@ class Customers:
         Raises:
             StoreUnavailable: nothing was stored.
         """
+        number = [storable(phone)]
         async with self._database.transaction() as session:
-            await session.execute("returned", enterprise_number, [storable(phone)])
-            await session.execute("ensure_customers", enterprise_number, [storable(phone)])
-            row = (await session.fetch("lock_customers", enterprise_number, [storable(phone)]))[0]
+            await session.execute("returned", enterprise_number, number)
+            [row] = await lock_customers(session, enterprise_number, number, make=number)
             edited = await _store_edit(session, corrected_by_hand(customer_from_row(row), changes, at=row["at"]))
             await notify_customers(session, [edited])
             return edited

@@ -23,7 +23,7 @@ from vochi_agent.customers.parting import uid_of
 from vochi_agent.phonebook_import import id_of_number
 
 from .database import Database, Row, Session
-from .family import notify_numbers
+from .family import lock_customers, notify_numbers
 from .rows import customer_from_row, storable
 
 __all__ = ["Erased", "Erasure", "ErasureNote", "Traces"]
@@ -192,8 +192,7 @@ async def _keep_new_calls(session: Session, enterprise_number: str, numbers: Seq
     """Who called while he was erased is a customer with that call alone."""
     rows = await session.fetch("called_since", enterprise_number, numbers)
     if again := sorted(row["phone_e164"] for row in rows):
-        await session.execute("ensure_customers", enterprise_number, again)
-        await session.fetch("lock_customers", enterprise_number, again)
+        await lock_customers(session, enterprise_number, again, make=again)
         await session.fetch("mend_customers", enterprise_number, again)
 
 

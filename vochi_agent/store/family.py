@@ -15,10 +15,10 @@ from vochi_agent.customers.parting import uid_of
 from vochi_agent.customers.persons import contact_of
 
 from .call_backs import note_joined
-from .database import Session
+from .database import Row, Session
 from .rows import customer_from_row, storable
 
-__all__ = ["CUSTOMERS_CHANNEL", "Family", "notify_customers", "notify_numbers"]
+__all__ = ["CUSTOMERS_CHANNEL", "Family", "lock_customers", "notify_customers", "notify_numbers"]
 
 CUSTOMERS_CHANNEL = "vochi_customers"
 
@@ -65,10 +65,8 @@ class Family:
 
     async def lock(self, *, make: Sequence[str] = ()) -> tuple[list[Customer], datetime]:
         """The rows, oldest first, those of sorted numbers made when missing; and the transaction's time."""
-        if make:
-            await self._session.execute("ensure_customers", self._enterprise_number, make)
         phones = sorted(self._phones.union(make))
-        rows = await self._session.fetch("lock_customers", self._enterprise_number, phones)
+        rows = await lock_customers(self._session, self._enterprise_number, phones, make=make)
         at = rows[0]["at"] if rows else datetime.min  # noqa: DTZ901 - of no rows nothing changes
         oldest_first = [customer_from_row(row) for row in sorted(rows, key=lambda row: int(row["id"]))]
         self.rows = {row.phone_e164: row for row in oldest_first}
@@ -91,6 +89,20 @@ class Family:
 
 def _person(customer: Customer) -> tuple[object, ...]:
     return uid_of(customer), contact_of(customer)
+
+
+async def lock_customers(
+    session: Session, enterprise_number: str, phones: Sequence[str], *, make: Sequence[str]
+) -> list[Row]:
+    """The rows of sorted numbers, locked until the end of the transaction; those to be made are there then."""
+    # Mostly he is known; of several all have to be there before one is locked, or two writers wait for each other.
+    rows = await session.fetch("lock_customers", enterprise_number, phones) if len(phones) == 1 else None
+    # One that is being erased is there when we look what is missing, and gone when we have it.
+    while rows is None or not {row["phone_e164"] for row in rows}.issuperset(make):
+        if make:
+            await session.execute("ensure_customers", enterprise_number, make)
+        rows = await session.fetch("lock_customers", enterprise_number, phones)
+    return rows
 
 
 async def notify_customers(session: Session, changed: Sequence[Customer]) -> None:

@@ -30,6 +30,7 @@ from vochi_agent.rendering import no_cards
 from .call_backs import hold_people, note_corrected, note_new, settle, shown_call_backs
 from .card_drafts import CallCards, put_cards, put_reminders, take_back
 from .database import Database, Row, Session
+from .family import lock_customers
 from .ledger_plans import Forgotten, Stored, planned
 from .rows import (
     call_arguments,
@@ -259,11 +260,7 @@ async def _lock_customers(session: Session, enterprise_number: str, phones: Sequ
     """The rows of sorted numbers, made where missing, and their people, locked until the end of the transaction."""
     if not phones:
         return {}
-    # Mostly he is known; of several all have to be there before one is locked, or two writers wait for each other.
-    rows = await session.fetch("lock_customers", enterprise_number, phones) if len(phones) == 1 else []
-    if not rows:
-        await session.execute("ensure_customers", enterprise_number, phones)
-        rows = await session.fetch("lock_customers", enterprise_number, phones)
+    rows = await lock_customers(session, enterprise_number, phones, make=phones)
     known = {row["phone_e164"]: customer_from_row(row) for row in rows}
     await hold_people(session, enterprise_number, known.values())
     return known
