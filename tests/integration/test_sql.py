@@ -6,9 +6,14 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
+import pytest
 
+from tests.support.audit import audit
+from tests.support.calls import NOON, answered, missed
 from tests.support.postgres import PostgresServer
-from vochi_agent.store import statements
+from vochi_agent.rendering import no_cards
+from vochi_agent.store import database, statements
+from vochi_agent.store.migrate import LOCK_KEY
 from vochi_agent.store.postgres import PostgresStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,3 +78,59 @@ async def test_two_daemons_migrate_an_empty_database_together(postgres: Postgres
             second = group.create_task(other.migrate())
 
         assert sorted([first.result(), second.result()]) == [[], [each.name for each in statements.migrations()]]
+
+
+async def test_a_database_of_the_first_version_is_brought_to_ours_with_what_it_holds(postgres: PostgresServer) -> None:
+    async with postgres.database("template0") as dsn, PostgresStore(dsn) as store:
+        await make_as_it_was(dsn)
+
+        assert await store.migrate() == [each.name for each in statements.migrations()[1:]]
+        again = missed(linkedid="1.2", phone="+375290000011", started_at=NOON, partial=True)
+        assert not (await store.calls.record(again, no_cards)).changed
+        assert (await store.calls.record(answered(linkedid="1.3"), no_cards)).inserted
+        assert await audit(dsn) == []
+        assert [each async for each in store.recount.differences("0901")] == []
+
+
+async def make_as_it_was(dsn: str) -> None:
+    """A database after the first migration, with two calls of a customer and the card that a chat has of one."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statements.statement("migration_table"))
+    first = statements.migrations()[0]
+    await connection.execute(first.text)
+    await connection.execute(statements.statement("migration_done"), first.version, first.name)
+    for linkedid, status, reason, agent in (("1.1", "answered", "talked", "151"), ("1.2", "missed", "no_answer", None)):
+        await connection.execute(
+            "INSERT INTO calls (enterprise_number, linkedid, direction, status, reason, phone_e164, raw_number,"
+            " started_at, ended_at, wait_seconds, talk_seconds, last_agent, source)"
+            " VALUES ('0901', $1, 'in', $2, $3, '+375290000011', '', $5, $5, 0, 0, $4, 'live')",
+            *(linkedid, status, reason, agent, NOON),
+        )
+    await connection.execute(
+        "INSERT INTO customers (enterprise_number, phone_e164, calls_total_in, calls_answered_in, calls_missed_in,"
+        " first_seen_at, last_seen_at, last_call_at, last_call_direction, last_call_status, last_success_at,"
+        " last_agent_internal, meta)"
+        " VALUES ('0901', '+375290000011', 2, 1, 1, $1, $1, $1, 'in', 'missed', $1, '151', $2)",
+        *(NOON, '{"person_uid": "retail:5", "ids": {"retail": ["5"]}}'),
+    )
+    await connection.execute(
+        "INSERT INTO cards (enterprise_number, linkedid, chat_id, phase, text, silent, sent_revision, message_id)"
+        " VALUES ('0901', '1.1', -100, 'hangup', 'card', false, 1, 7)"
+    )
+    await connection.close()
+
+
+async def test_a_migration_may_take_longer_than_what_calls_wait_for(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of millions of rows, or the migration of another daemon before ours."""
+    monkeypatch.setitem(database.SERVER_SETTINGS, "statement_timeout", "100ms")
+    async with postgres.database("template0") as dsn, PostgresStore(dsn) as store:
+        other = await asyncpg.connect(dsn)
+        async with other.transaction():
+            await other.execute(statements.statement("migration_lock"), LOCK_KEY)
+            migrating = asyncio.create_task(store.migrate())
+            await asyncio.wait([migrating], timeout=0.5)
+        await other.close()
+
+        assert len(await migrating) == len(statements.migrations())

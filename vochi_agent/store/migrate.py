@@ -11,6 +11,7 @@ from .statements import Migration, migrations
 __all__ = ["migrate", "pending"]
 
 MIGRATION_TIMEOUT_S = 600.0
+TIME_LIMIT = "590s"
 LOCK_KEY = 0x766F636869  # "vochi"
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ async def migrate(database: Database) -> list[str]:
         StoreUnavailable: nothing was applied.
     """
     async with database.transaction(deadline_s=MIGRATION_TIMEOUT_S) as session:
+        await session.execute("allow_time", TIME_LIMIT)
         await session.execute("migration_lock", LOCK_KEY)
         await session.execute("migration_table")
         missing = _missing(await _applied(session))
