@@ -74,9 +74,9 @@ class NumberRule:
 def to_e164(raw: str, *, country: str, rules: Sequence[NumberRule] = ()) -> str | None:
     """The number of somebody who calls in; None when hidden, internal or no possible number.
 
-    A rule is for national forms: it never touches a number that is international already (`+375…`, `0048…`, the bare
-    `79000000011` on a line of Belarus), nor one with fewer digits than it keeps. The first rule that gives a possible
-    number wins.
+    A rule is for national forms: it never touches a number that is international already (`+375…`, `0048…`, `81048…`
+    or the bare `79000000011` on a line of Belarus), nor one with fewer digits than it keeps. The first rule that gives
+    a possible number wins.
 
     Args:
         raw: As the PBX has it.
@@ -145,7 +145,8 @@ def _inbound(raw: str, country: str, rules: tuple[NumberRule, ...]) -> str | Non
     if digits.startswith("00"):
         return _e164(_plus(digits.removeprefix("00")))
     for made in _by_rules(digits, country, rules):
-        if number := _e164(_plus(made.removeprefix("+")) if made.startswith("+") else _national(made, country)):
+        number = _complete(made.removeprefix("+")) if made.startswith("+") else _e164(_national(made, country))
+        if number:
             return number
     return _e164(_national(digits, country))
 
@@ -155,7 +156,8 @@ def _by_rules(digits: str, country: str, rules: tuple[NumberRule, ...]) -> Itera
         if not rule.digits <= len(digits) <= LONGEST:
             continue
         region = rule.region(country)
-        international = _own_with_code(digits, country) or _own_with_code(digits, region) or _foreign(digits, region)
+        own = _own_with_code(digits, country) or _own_with_code(digits, region)
+        international = own or _foreign(digits, region) or _with_exit_code(digits, region)
         if len(digits) == rule.digits or not international:
             yield rule.apply(digits)
 
@@ -178,23 +180,34 @@ def _own_with_code(digits: str, country: str) -> PhoneNumber | None:
     return found if found and found.country_code_source == without_plus else None
 
 
+def _with_exit_code(digits: str, country: str) -> PhoneNumber | None:
+    """`81048…` in Belarus: what one dials to get out of the country stands first."""
+    found = _possible(digits, country)
+    return found if found and found.country_code_source == CountryCodeSource.FROM_NUMBER_WITH_IDD else None
+
+
 def _foreign(digits: str, country: str) -> PhoneNumber | None:
     """A number of another country without its plus, when it cannot be one of this country's subscribers."""
     own = _possible(digits, country)
-    if own and (own.country_code_source == CountryCodeSource.FROM_NUMBER_WITH_IDD or _is_subscriber(own)):
+    if _with_exit_code(digits, country) or (own and _is_subscriber(own)):
         return None
     if country == "BY" and _EIGHT_AND_TEN.fullmatch(digits):
         # Belarus dials 80 and nine digits; 8 and ten other digits is how Russia writes its own numbers. Only the
         # free numbers of Belarus (8 801 …) have this length too.
         free = own and phonenumbers.number_type(own) == PhoneNumberType.TOLL_FREE
         return None if free else _possible(digits, "RU")
-    found = _plus(digits) if len(digits) >= FEWEST_FOREIGN else None
-    # A zero that phonenumbers drops after the country code belongs to somebody's national form, not to E.164.
-    return found if _e164(found) == "+" + digits else None
+    return _plus(digits) if len(digits) >= FEWEST_FOREIGN and _complete(digits) else None
 
 
 def _plus(digits: str) -> PhoneNumber | None:
     return _possible("+" + digits, None)
+
+
+def _complete(digits: str) -> str | None:
+    """E.164 of digits that are just that, all of them."""
+    number = _e164(_plus(digits))
+    # A zero that phonenumbers drops after the country code belongs to somebody's national form.
+    return number if number == "+" + digits else None
 
 
 def _possible(text: str, country: str | None) -> PhoneNumber | None:

@@ -31,6 +31,9 @@ MINSK_RULE = NumberRule.parse("+37517{7}")
         ("89000000011", "+79000000011"),  # Russia's national form
         ("380670000011", "+380670000011"),
         ("48500000011", "+48500000011"),
+        ("81048500000011", "+48500000011"),  # behind the way out of the country
+        ("810375290000011", "+375290000011"),
+        ("88011000011", "+3758011000011"),  # the free numbers of Belarus; the rule would make a zero of them
         ("+15550000000", "+15550000000"),
         ("152", None),
         ("901", None),
@@ -76,6 +79,7 @@ def test_a_belarusian_line_without_a_rule(raw: str, wanted: str | None) -> None:
         ("80290000011", "+70290000011"),  # eight and ten digits are Russian here
         ("375290000011", "+375290000011"),
         ("+375290000011", "+375290000011"),
+        ("810375290000011", "+375290000011"),
     ],
 )
 @pytest.mark.parametrize("rules", [(), (RU_RULE,)])
