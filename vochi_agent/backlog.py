@@ -81,6 +81,7 @@ class Backlog:
         self._ready = asyncio.Event()
         self._overflowing = False
         self._dropped = 0
+        self._why = ""  # they wait
 
     @property
     def state(self) -> BacklogState:
@@ -137,8 +138,9 @@ class Backlog:
             # With no disk to turn to, impatience would cut off a slow database again and again.
             async with asyncio.timeout(None if spool.problem else PATIENCE_S):
                 stored = await self._store_or_give_up(list(islice(self._fresh, TOGETHER)))
-        except (StoreUnavailable, TimeoutError):
+        except (StoreUnavailable, TimeoutError) as exc:
             self._metrics.store_failures.inc()
+            self._why = f": {exc}" if str(exc) else ""
             return False
         self._settle(stored)
         return True
@@ -153,7 +155,7 @@ class Backlog:
         self._settle(len(batch))
         if not self._on_disk.is_set():
             # The first line of an outage; the last one is in `_catch_up`.
-            log.warning("Finished calls wait on disk for PostgreSQL", extra={"action": "spool_begins"})
+            log.warning("Finished calls wait on disk for PostgreSQL%s", self._why, extra={"action": "spool_begins"})
         self._on_disk.set()
         return True
 

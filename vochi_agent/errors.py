@@ -6,7 +6,8 @@ VochiError
 ├── NotReachable            something outside does not answer: wait, or exit 3 in a one-shot command
 │   ├── ConnectionLost      a connection that worked is gone; whatever was pending has failed
 │   ├── StoreUnavailable    PostgreSQL is away: keep the data, try again
-│   │   └── StoreConflict   somebody else changed the same rows meanwhile: repeat the transaction at once
+│   │   ├── StoreConflict   somebody else changed the same rows meanwhile: repeat the transaction at once
+│   │   └── StoreForbidden  our user there lacks a right: an administrator has to give it
 │   ├── RecordsUnavailable  CEL or CDR cannot be read: the gap stays, try again
 │   └── CrmUnavailable      a CRM is slow, limited, broken or away: retry with backoff
 │       ├── CrmUncertain    a change was sent and its answer lost: it may have been made; look before repeating
@@ -55,6 +56,7 @@ __all__ = [
     "RemoteProtocolError",
     "SpoolUnavailable",
     "StoreConflict",
+    "StoreForbidden",
     "StoreRefused",
     "StoreUnavailable",
     "TooOften",
@@ -92,6 +94,10 @@ class StoreUnavailable(NotReachable):
 
 class StoreConflict(StoreUnavailable):
     """The transaction lost against another one that wrote the same rows; nothing was stored."""
+
+
+class StoreForbidden(StoreUnavailable):
+    """PostgreSQL does not let our user do what was asked; nothing was stored."""
 
 
 class RecordsUnavailable(NotReachable):

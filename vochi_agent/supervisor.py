@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from vochi_agent.errors import LoginRefused, NotReachable, ProtocolError, VochiError
+from vochi_agent.errors import LoginRefused, NotReachable, ProtocolError, StoreForbidden, VochiError
 
 __all__ = ["Backoff", "bulkhead", "keep_running"]
 
@@ -19,7 +19,7 @@ LONGEST_WAIT_S = 5.0
 REFUSED_WAIT_S = 60.0
 
 FORESEEN: tuple[type[VochiError], ...] = (NotReachable, ProtocolError)
-REFUSED: tuple[type[VochiError], ...] = (LoginRefused,)
+REFUSED: tuple[type[VochiError], ...] = (LoginRefused, StoreForbidden)
 
 log = logging.getLogger(__name__)
 

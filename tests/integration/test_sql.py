@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, missed
 from tests.support.postgres import PostgresServer
+from vochi_agent.errors import StoreForbidden, StoreUnavailable
 from vochi_agent.rendering import no_cards
 from vochi_agent.store import database, statements
 from vochi_agent.store.migrate import LOCK_KEY
@@ -83,9 +85,15 @@ async def test_two_daemons_migrate_an_empty_database_together(postgres: Postgres
 async def test_a_database_of_the_first_version_is_brought_to_ours_with_what_it_holds(postgres: PostgresServer) -> None:
     async with postgres.database("template0") as dsn, PostgresStore(dsn) as store:
         await make_as_it_was(dsn)
+        with pytest.raises(StoreUnavailable):  # until somebody migrates: a column is missing, a table
+            await store.database.fetch("pending_chats", timedelta(seconds=1))
+        with pytest.raises(StoreUnavailable):
+            await store.calls.record(answered(linkedid="1.3"), no_cards)
 
         assert await store.migrate() == [each.name for each in statements.migrations()[1:]]
         again = missed(linkedid="1.2", phone="+375290000011", started_at=NOON, partial=True)
+        with pytest.raises(StoreUnavailable):  # once: statements that were prepared before are made anew
+            await store.calls.record(again, no_cards)
         assert not (await store.calls.record(again, no_cards)).changed
         assert (await store.calls.record(answered(linkedid="1.3"), no_cards)).inserted
         assert await audit(dsn) == []
@@ -134,3 +142,21 @@ async def test_a_migration_may_take_longer_than_what_calls_wait_for(
         await other.close()
 
         assert len(await migrating) == len(statements.migrations())
+
+
+async def test_a_user_who_lacks_a_right_is_waited_for(postgres: PostgresServer, dsn: str) -> None:
+    """Since 15 nobody but its owner makes tables in a database's `public`; and those of another user are his."""
+    await postgres.run("CREATE ROLE stranger LOGIN PASSWORD 'password'")
+    as_stranger = re.sub("//.*@", "//stranger:password@", dsn)
+    owner = await asyncpg.connect(dsn)
+    async with PostgresStore(as_stranger) as store:
+        with pytest.raises(StoreForbidden, match="permission denied"):
+            await store.migrate()
+        with pytest.raises(StoreForbidden, match="permission denied"):
+            await store.calls.record(answered(), no_cards)
+        await owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO stranger")
+
+        assert (await store.calls.record(answered(), no_cards)).inserted
+    await owner.execute("DROP OWNED BY stranger")
+    await owner.close()
+    await postgres.run("DROP ROLE stranger")

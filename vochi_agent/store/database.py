@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import asyncpg
 
-from vochi_agent.errors import ConfigError, StoreConflict, StoreRefused, StoreUnavailable, VochiError
+from vochi_agent.errors import ConfigError, StoreConflict, StoreForbidden, StoreRefused, StoreUnavailable, VochiError
 
 from .statements import statement
 
@@ -56,7 +56,12 @@ CURED_BY_WAITING = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.UndefinedTableError,  # the schema is not there yet: somebody will run `migrate`
+    # The schema is not there yet, or an older one is: somebody will run `migrate`.
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    # He did, and a statement that was prepared before stood in a transaction; the driver has forgotten it now.
+    asyncpg.InvalidCachedStatementError,
 )
 # What PostgreSQL cannot hold, now or later: a value out of range, a key too long for its index, a broken constraint.
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -275,6 +280,8 @@ def _translated() -> Iterator[None]:
         raise StoreRefused(f"PostgreSQL cannot hold a value of the statement ({type(exc).__name__})") from exc
     except asyncpg.TransactionRollbackError as exc:
         raise StoreConflict(f"PostgreSQL: {exc}") from exc  # the victim of a deadlock is one too
+    except asyncpg.InsufficientPrivilegeError as exc:
+        raise StoreForbidden(f"PostgreSQL: {exc}") from exc
     except CURED_BY_WAITING as exc:
         raise StoreUnavailable(f"PostgreSQL: {str(exc) or type(exc).__name__}") from exc
     except asyncpg.PostgresError as exc:

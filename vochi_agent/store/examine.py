@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from vochi_agent.diagnosis import Finding, closed, fine, problem, warning
-from vochi_agent.errors import ConfigError, StoreUnavailable, VochiError
+from vochi_agent.errors import ConfigError, StoreForbidden, StoreUnavailable
 
 from .postgres import PostgresStore
 
@@ -28,13 +28,13 @@ async def examine_database(store: PostgresStore, *, migrates: bool) -> list[Find
     try:
         version = await store.reports.server_version()
         missing = await store.pending()
+    except StoreForbidden as exc:
+        return [problem(PART, str(exc), "the user of database.url must be able to read its tables")]
     except StoreUnavailable as exc:
         cost = "finished calls wait in memory, names come from CRMs alone"
         return [closed(PART, f"{exc}; {cost}", CURE)]
     except ConfigError as exc:
         return [problem(PART, exc.problems[0], "install the newer version of vochi-agent again")]
-    except VochiError as exc:
-        return [problem(PART, str(exc), "the user of database.url must be able to read its tables")]
     return [_server(version), _schema(missing, migrates=migrates)]
 
 
