@@ -139,7 +139,8 @@ class Chats:
 
 async def tell_recovered(enterprise: Enterprise, store: PostgresStore, calls: Sequence[Call]) -> None:
     """Tell chats of many recovered calls in one message. Raises StoreUnavailable."""
-    await store.cards.put_digest(enterprise.number, [call.linkedid for call in calls], digest(enterprise, calls))
+    if told := await store.erasure.others(enterprise.number, calls):
+        await store.cards.put_digest(enterprise.number, [call.linkedid for call in told], digest(enterprise, told))
 
 
 def _live_renderers(config: Config) -> Mapping[str, LiveRenderer]:

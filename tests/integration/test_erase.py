@@ -13,12 +13,14 @@ import pytest
 from tests.support.audit import audit
 from tests.support.calls import NOON, answered, missed
 from tests.support.company import CONTACT, PERSON, STRANGER, Site
+from tests.support.desks import configured
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
 from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
 from vochi_agent.change_ports import Change
+from vochi_agent.chats import tell_recovered
 from vochi_agent.customers.model import Names, Profile
 from vochi_agent.phonebook_import import Imported, id_of_number
 from vochi_agent.ports import CardDraft, Recorded, Reminder
@@ -122,6 +124,25 @@ async def test_nothing_is_left_of_him_in_any_table_and_the_counters_of_all_other
     assert other is not None
     assert (other.names.first_name, other.history.calls_total_in) == ("Анна", 1)
     assert other.meta["ids"] == {"uon": ["7"], "phonebook": [id_of_number(SECOND)]}
+
+
+async def test_a_message_about_many_recovered_calls_does_not_name_him(
+    store: PostgresStore, connection: asyncpg.Connection
+) -> None:
+    enterprise = configured("http://127.0.0.1:1").enterprises[0]
+    began = datetime.fromtimestamp(time.time(), UTC) - MINUTE
+    calls = [missed(linkedid=f"1.{place}", phone=phone, started_at=began) for place, phone in enumerate((HIS, OTHER))]
+    await store.erasure.erase("0901", [HIS], by="dpo")
+    await tell_recovered(enterprise, store, calls)
+    await tell_recovered(enterprise, store, calls[:1])
+    later = missed(linkedid="2.1", phone=HIS, started_at=began + 2 * MINUTE)
+    await tell_recovered(enterprise, store, [later])
+
+    texts = {row["linkedid"]: row["text"] for row in await connection.fetch("SELECT linkedid, text FROM cards")}
+    assert texts.keys() == {"digest/1.1", "digest/2.1"}
+    assert "000-00-33" in texts["digest/1.1"]
+    assert "000-00-11" not in texts["digest/1.1"]
+    assert "000-00-11" in texts["digest/2.1"]
 
 
 def update(number: int, text: str, *, chat: int = -1, message: int = 900) -> str:

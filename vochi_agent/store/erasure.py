@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from vochi_agent.calls.ledger import customer_phone
+from vochi_agent.calls.model import Call
 from vochi_agent.calls.numbers import national
 from vochi_agent.customers.erasing import cards_of, numbers_of_human
 from vochi_agent.customers.identity import spellings
@@ -26,7 +28,7 @@ from .database import Database, Row, Session
 from .family import lock_customers, notify_numbers
 from .rows import customer_from_row, storable
 
-__all__ = ["Erased", "Erasure", "ErasureNote", "Traces"]
+__all__ = ["Erased", "Erasure", "ErasureNote", "Traces", "is_erased"]
 
 # Whole tables are read for texts that mention a number.
 DEADLINE_S: Final = 600.0
@@ -143,10 +145,22 @@ class Erasure:
             await session.execute("end_erasures", [row["id"] for row in begun], counts)
         return traces
 
+    async def others(self, enterprise_number: str, calls: Sequence[Call]) -> list[Call]:
+        """Those of some calls that are not calls of somebody who was erased since."""
+        async with self._database.transaction() as session:
+            asked = [(enterprise_number, customer_phone(call)) for call in calls]
+            rows = await session.fetch_each("forgotten", asked)
+        return [call for call, row in zip(calls, rows, strict=True) if not is_erased(call, row["erased_at"])]
+
     async def notes(self, enterprise_number: str | None, *, limit: int) -> list[ErasureNote]:
         """What was erased, newest first."""
         rows = await self._database.fetch("erasures", enterprise_number, limit)
         return [ErasureNote(**{name: row[name] for name in ErasureNote.__dataclass_fields__}) for row in rows]
+
+
+def is_erased(call: Call, erased_at: datetime | None) -> bool:
+    """Whether a call is one that its customer, erased at that moment, wanted forgotten."""
+    return erased_at is not None and call.started_at <= erased_at
 
 
 async def _take_away(session: Session, enterprise_number: str, numbers: Sequence[str], *, until: datetime) -> Traces:

@@ -30,6 +30,7 @@ from vochi_agent.rendering import no_cards
 from .call_backs import hold_people, note_corrected, note_new, settle, shown_call_backs
 from .card_drafts import CallCards, put_cards, put_reminders, take_back
 from .database import Database, Row, Session
+from .erasure import is_erased
 from .family import lock_customers
 from .ledger_plans import Forgotten, Stored, planned
 from .rows import (
@@ -211,12 +212,11 @@ async def _forgotten(session: Session, enterprise_number: str, calls: Sequence[C
 
 
 def _forgotten_of(call: Call, row: Row) -> Forgotten:
-    erased_at = row["erased_at"]
-    later = erased_at is not None and call.started_at > erased_at
+    erased = is_erased(call, row["erased_at"])
     return Forgotten(
         calls_before=row["calls_before"],
-        customer=erased_at is not None and not later,
-        returns=later and not row["returned"],
+        customer=erased,
+        returns=row["erased_at"] is not None and not erased and not row["returned"],
     )
 
 
