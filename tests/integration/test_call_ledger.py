@@ -1,9 +1,11 @@
 """CallLedger against real PostgreSQL: one call, one count, whatever happens."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from tests.support.calls import NOON, answered, internal, missed
@@ -11,6 +13,7 @@ from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
 from vochi_agent.customers.model import Customer, History, Names, Profile
 from vochi_agent.ports import CardDraft, Recorded
+from vochi_agent.store import database
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
 
@@ -261,3 +264,26 @@ async def test_the_reports_filter_and_order(store: PostgresStore) -> None:
     top = await store.reports.top(NOON, limit=10)
     assert [(each.customer.phone_e164, each.calls) for each in top] == [(PHONE, 2), (OTHER, 1)]
     assert (await store.reports.server_version()).split(".")[0] in {"15", "18"}
+
+
+async def test_lists_for_people_may_take_longer_than_what_calls_wait_for(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger of years is read through, from its disk; here somebody is in the way."""
+    monkeypatch.setitem(database.SERVER_SETTINGS, "statement_timeout", "100ms")
+    other = await asyncpg.connect(dsn)
+    async with PostgresStore(dsn) as store:
+        async with other.transaction():
+            await other.execute("LOCK TABLE calls, customers")
+            asked = [
+                asyncio.create_task(asking)
+                for asking in (
+                    store.reports.calls(CallFilter(missed=True)),
+                    store.reports.top(NOON, limit=3),
+                    store.reports.count_nameless("0901"),
+                )
+            ]
+            await asyncio.wait(asked, timeout=0.4)
+        await other.close()
+
+        assert await asyncio.gather(*asked) == [[], [], 0]
