@@ -12,7 +12,7 @@ from vochi_agent.config import Address, Agent, Enterprise, Line
 
 from .discovery import PbxFacts
 
-__all__ = ["Pack", "check"]
+__all__ = ["Pack", "check", "dids_of"]
 
 WORD: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 ENDPOINT: Final = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_.+-]{1,64}")
@@ -55,6 +55,14 @@ class Pack:
         return next((each.context for each in self.pbx.endpoints if each.name == line.endpoint), "") or FROM_TRUNK
 
 
+def dids_of(line: Line) -> tuple[str, ...]:
+    """What is dialled from outside to reach a line.
+
+    Without `dids` that is its id. One that is named after its trunk, `gsm-1`, no dialplan could carry and nobody dials.
+    """
+    return tuple(did for did in line.dids if did != line.id or DID.fullmatch(did))
+
+
 def check(pack: Pack, *, plain: bool, problems: list[str]) -> None:
     """Add a sentence to `problems` for each value that cannot be written; `plain` needs more than the others."""
     enterprise, asterisk = pack.enterprise, pack.enterprise.asterisk
@@ -66,7 +74,7 @@ def check(pack: Pack, *, plain: bool, problems: list[str]) -> None:
     for line in enterprise.lines:
         needs(f"line {line.id!r}: id", line.id, WORD, "letters, digits and . _ + -")
         needs(f"line {line.id!r}: endpoint", line.endpoint, ENDPOINT, "TECH/name of letters, digits and . _ + -")
-        for did in line.dids:
+        for did in dids_of(line):
             needs(
                 f"line {line.id!r}: dids", did, DID, "two or more letters and digits, with or without a + before them"
             )

@@ -11,7 +11,7 @@ from typing import Final
 
 from phonenumbers import PhoneMetadata
 
-from vochi_agent.asterisk.pack import Pack
+from vochi_agent.asterisk.pack import Pack, dids_of
 from vochi_agent.config import Line
 
 __all__ = ["Region", "regions"]
@@ -99,7 +99,7 @@ def _globals(pack: Pack) -> list[str]:
 def _by_did(pack: Pack) -> Mapping[str, list[Line]]:
     found: dict[str, list[Line]] = {}
     for line in pack.enterprise.lines:
-        for did in line.dids:
+        for did in dids_of(line):
             found.setdefault(did.lstrip("+"), []).append(line)
     return found
 

@@ -102,7 +102,15 @@ def test_what_a_dialplan_cannot_carry_is_refused(key: str, value: str, tmp_path:
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     text = COMPANY.replace("0001701", "a,b").replace("PJSIP/gsm1", "PJSIP/a,b")
 
-    assert len(refused(tmp_path, text).splitlines()) == 3  # the id, the endpoint, the id as its own DID
+    assert len(refused(tmp_path, text).splitlines()) == 2
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_line_may_be_named_after_its_trunk(flavour: str, tmp_path: Path) -> None:
+    """Its id is no number then, so nobody dials it; the daemon goes by the trunk."""
+    files = printed(tmp_path, COMPANY.replace("0001701", "gsm-1.by_mts"), flavour, ELSEWHERE)
+
+    assert "exten => gsm-1" not in "".join(files.values())
 
 
 def test_names_of_people_are_comments_without_signs(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_what_the_files_say_becomes_a_configuration_that_is_sound(
     assert enterprise.asterisk.ami_secret.get_secret_value() not in said
 
 
+@pytest.mark.parametrize("trunk", ["mts-gsm", "sip_provider", "sip.provider.by", "line-1"])
+def test_a_trunk_may_be_called_as_trunks_are(etc: Path, trunk: str) -> None:
+    (etc / "pjsip.conf").write_text(PJSIP.replace("gsm1", trunk))
+    assert init(etc, "--country", "BY") == 0
+
+    assert [line.endpoint for line in written(etc).enterprises[0].lines] == [f"PJSIP/{trunk}"]
+    assert f"[vochi-from-{trunk}]\n" in (etc.parent / "vochi" / "asterisk" / "extensions_vochi.conf").read_text()
+
+
 def test_secrets_and_files_for_asterisk_are_for_their_owner_alone(etc: Path) -> None:
     assert init(etc, "--country", "BY") == 0
     folder = etc.parent / "vochi"
