@@ -89,7 +89,7 @@ def _row(times: Sequence[tuple[float, float]], report: Report, rows: int) -> Row
 
 def _recovery(path: Path, store: PostgresStore, now: datetime) -> Recovery:
     return Recovery(
-        LAYOUT,
+        lambda: LAYOUT,
         CelFile(path, UTC),
         store.calls,
         store.watched,

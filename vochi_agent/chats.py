@@ -87,9 +87,16 @@ class Chats:
 
     def use(self, config: Config) -> None:
         """Take texts and chats from a new configuration."""
+        self._config = config
         self.rendering.use(self._renderers(config))
         self.live.use(_live_renderers(config))
         self._intake.use(config)
+
+    async def tell_recovered(self, enterprise_number: str, calls: Sequence[Call]) -> None:
+        """As the function; an enterprise that left the configuration has no chats. Raises StoreUnavailable."""
+        for each in self._config.enterprises:
+            if each.number == enterprise_number:
+                await tell_recovered(each, self._store, calls)
 
     def wake(self) -> None:
         """Cards were written."""

@@ -20,7 +20,7 @@ from vochi_agent.call_log import CallLog
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call
-from vochi_agent.chats import Chats, tell_recovered
+from vochi_agent.chats import Chats
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.crm import CRMS, CrmFactory, Limiters, lists_of
 from vochi_agent.crm.clocks import Clocks
@@ -205,7 +205,7 @@ async def assembled(
                 enrichment=spoken.enrichment,
                 metrics=metrics,
                 render=chats.rendering.of(number),
-                announce=partial(tell_recovered, enterprise, store),
+                announce=partial(chats.tell_recovered, number),
                 cards_changed=chats.wake,
                 terms=terms_of(config.retention),
                 ready=ready,

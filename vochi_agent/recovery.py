@@ -95,6 +95,7 @@ class Recovery:
     """Recovers the calls of one enterprise's PBX.
 
     Args:
+        layout: The PBX as it is configured now; a reload changes it.
         render: The cards of a call, as for live ones; it is not asked about calls that chats should not be told of.
         clock: Now, by the PBX's clock.
         stored: Told each call that nobody knew, once it is stored.
@@ -105,7 +106,7 @@ class Recovery:
 
     def __init__(
         self,
-        layout: Layout,
+        layout: Callable[[], Layout],
         records: CallRecords,
         ledger: Ledger,
         known: StoredCalls,
@@ -139,7 +140,7 @@ class Recovery:
             RecordsUnavailable: not everything was read; what was stored stays.
             StoreUnavailable: not everything was stored; what was stored stays.
         """
-        reading = _Reading(self._layout, since, until)
+        reading = _Reading(self._layout(), since, until)
         young_since = max(self._clock() - TOLD_WITHIN, self._told_since)
         report = Report()
         now = max(until, self._clock())
@@ -161,7 +162,7 @@ class Recovery:
 
     async def _tell_and_store(self, calls: Sequence[Call]) -> Report:
         """Store calls that are young enough for cards; too many new ones are announced together instead."""
-        known = await self._known.known(self._layout.enterprise_number, [call.linkedid for call in calls])
+        known = await self._known.known(self._layout().enterprise_number, [call.linkedid for call in calls])
         new = [call for call in calls if call.linkedid not in known]
         if len(new) <= MOST_CARDS:
             return await self._store(calls, self._render)

@@ -104,7 +104,7 @@ class Site:
         self.phones = PbxPhones(self.watch)
         self.control = CallControl(self.watch.tracker, PbxSwitchboard(self.watch.ami, ari))
         self.click_to_call = ClickToCall(
-            lambda: self.watch.tracker.layout,
+            self._layout,
             AriDialler(ari),
             customers=customers,
             lookups=enrichment,
@@ -138,11 +138,11 @@ class Site:
             metrics=metrics,
         )
         self._names = RecoveredNames(self.number, enrichment)
-        records = open_records(enterprise, layout)
+        records = open_records(enterprise, self._layout)
         recovery = None
         if records is not None:
             recovery = Recovery(
-                layout,
+                self._layout,
                 records,
                 store.calls,
                 store.watched,
@@ -171,6 +171,9 @@ class Site:
             self.keeper.interrupted()
         elif self.watch.connected:
             self.keeper.connected(self.watch.pbx_time())
+
+    def _layout(self) -> Layout:
+        return self.watch.tracker.layout
 
     def _look_for_gaps(self) -> None:
         self.recoverer.trigger()

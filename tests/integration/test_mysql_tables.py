@@ -53,7 +53,7 @@ async def cursor(mariadb: MariaDb) -> AsyncIterator[Any]:
 
 
 async def recovered(store: PostgresStore, records: CallRecords) -> Report:
-    recovery = Recovery(LAYOUT, records, store.calls, store.watched, render=no_cards, clock=lambda: UNTIL)
+    recovery = Recovery(lambda: LAYOUT, records, store.calls, store.watched, render=no_cards, clock=lambda: UNTIL)
     return await recovery.recover(SINCE, UNTIL)
 
 
@@ -93,7 +93,7 @@ async def test_freepbx_cdr_gives_reduced_calls(mariadb: MariaDb, cursor: Any, st
                 marks = ", ".join(["%s"] * len(values))
                 await cursor.execute(f"INSERT INTO cdr (calldate, {', '.join(CDR_COLUMNS)}) VALUES ({marks})", values)
 
-    assert await recovered(store, open_cdr(mariadb.url, LAYOUT, UTC)) == Report(found=3, stored=3)
+    assert await recovered(store, open_cdr(mariadb.url, lambda: LAYOUT, UTC)) == Report(found=3, stored=3)
     assert all(call.partial for call in await store.reports.calls(CallFilter()))
 
 

@@ -60,7 +60,7 @@ async def fill_cel(dsn: str, kind: str, printed_in: timezone | None) -> None:
 
 
 async def recovered(store: PostgresStore, records: CallRecords) -> tuple[Report, list[Call]]:
-    recovery = Recovery(LAYOUT, records, store.calls, store.watched, render=no_cards, clock=lambda: UNTIL)
+    recovery = Recovery(lambda: LAYOUT, records, store.calls, store.watched, render=no_cards, clock=lambda: UNTIL)
     report = await recovery.recover(SINCE, UNTIL)
     return report, (await store.reports.calls(CallFilter()))[::-1]
 
@@ -110,7 +110,7 @@ async def test_cdr_of_a_table_gives_reduced_calls_and_cel_replaces_them(store: P
                 )
     await connection.close()
 
-    source = open_cdr(dsn, LAYOUT, UTC)
+    source = open_cdr(dsn, lambda: LAYOUT, UTC)
     assert isinstance(source, CdrTable)
     report, reduced = await recovered(store, source)
 
@@ -133,7 +133,7 @@ async def test_cdr_of_a_file_gives_reduced_calls(store: PostgresStore, tmp_path:
     lines = [(SCENARIOS / name / "cdr.csv").read_text(encoding="utf-8").splitlines(keepends=True) for name in THREE]
     (tmp_path / "Master.csv").write_text("".join(line for each in lines for line in each[1:]))
 
-    source = open_cdr(str(tmp_path / "Master.csv"), LAYOUT, UTC)
+    source = open_cdr(str(tmp_path / "Master.csv"), lambda: LAYOUT, UTC)
     assert isinstance(source, CdrFile)
 
     assert (await recovered(store, source))[0] == Report(found=3, stored=3)

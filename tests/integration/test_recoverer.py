@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pbx_records import LAYOUT, cel_lines, live_calls, utc
+from tests.support.pbx_records import LAYOUT, SCENARIOS, cel_lines, live_calls, utc
+from tests.support.ports import free_port
 from tests.support.renderers import no_cards
 from vochi_agent.asterisk.cel_sources import CelFile
 from vochi_agent.calls.model import Call
+from vochi_agent.config import load
+from vochi_agent.daemon import assembled
 from vochi_agent.errors import ConnectionLost, RecordsUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.naming import RecoveredNames
@@ -23,6 +26,34 @@ from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
 
 THREE = ("inbound-answered", "inbound-noanswer", "outbound-answered")
+
+DAEMON = """
+[daemon]
+state_dir = "{folder}/state"
+[database]
+url = "{dsn}"
+[fastagi]
+listen = "127.0.0.1:{agi}"
+[http]
+listen = "127.0.0.1:{http}"
+[[enterprises]]
+number = "0901"
+country = "BY"
+telegram_token = "123456:AAE-s3cret"
+  [enterprises.asterisk]
+  ami = "127.0.0.1:1"
+  ami_username = "vochi"
+  ami_secret = "s"
+  {kind} = "{place}"
+"""
+LINE_AND_CHAT = """
+  [[enterprises.lines]]
+  id = "375172000000"
+  endpoint = "PJSIP/trunk"
+  number_rule = "+375{9}"
+  [[enterprises.chats]]
+  id = -100
+"""
 
 
 class Names:
@@ -53,7 +84,7 @@ class Branch:
         self.horizon = utc("10:34:00")
         names = RecoveredNames("0901", self.names, period_s=0.0)
         recovery = Recovery(
-            LAYOUT,
+            lambda: LAYOUT,
             CelFile(cel, UTC),
             store.calls,
             store.watched,
@@ -187,3 +218,27 @@ async def test_gaps_of_a_pbx_that_comes_and_goes_are_read_together(branch: Branc
     assert (await branch.recoverer.close_gaps()).stored == 3
     assert await branch.store.watched.gaps("0901", branch.horizon) == []
     assert [record.action for record in caplog.records] == ["gap_closed"]
+
+
+@pytest.mark.parametrize("records", ["cel", "cdr"])
+async def test_after_a_reload_calls_are_recovered_by_the_new_lines_for_the_new_chats(
+    store: PostgresStore, dsn: str, tmp_path: Path, records: str
+):
+    """A daemon that began without the line."""
+    place = tmp_path / f"{records}.csv"
+    place.write_text((SCENARIOS / "inbound-answered" / f"{records}.csv").read_text())
+    before, after = tmp_path / "before.toml", tmp_path / "after.toml"
+    values = {"dsn": dsn, "folder": tmp_path, "agi": free_port(), "http": free_port(), "kind": records, "place": place}
+    before.write_text(DAEMON.format_map(values))
+    after.write_text(before.read_text() + LINE_AND_CHAT)
+    span = await store.watched.open_span("0901", utc("00:00:00"))
+    await store.watched.advance(span, utc("00:01:00"))
+
+    async with assembled(load(before)) as daemon:
+        daemon.reload(load(after))
+        await daemon.sites["0901"].recoverer.close_gaps()
+        (call,) = await store.reports.calls(CallFilter())
+        await daemon.chats.tell_recovered("0901", [call])
+
+    assert (call.line, call.direction, call.phone, call.path) == ("375172000000", "in", "+375290000001", ("101",))
+    assert (await store.cards.work("0901", -100)).open

@@ -39,7 +39,7 @@ class Office:
         self.announced: list[Call] = []
         self.store = store
         self.recovery = Recovery(
-            LAYOUT,
+            lambda: LAYOUT,
             CelFile(self.cel, AWAY.tzinfo),
             store.calls,
             store.watched,

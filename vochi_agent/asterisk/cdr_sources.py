@@ -6,7 +6,7 @@ made of them. Memory holds the rows of some hours, however long the time is that
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, tzinfo
 from itertools import islice
@@ -35,8 +35,8 @@ LONGEST_CALL_S: Final = 4 * 3600.0
 SWEPT_EVERY: Final = 2000  # rows
 
 
-def open_cdr(place: str, layout: Layout, timezone: tzinfo) -> "CdrFile | CdrTable":
-    """The source that `asterisk.cdr` of the configuration names.
+def open_cdr(place: str, layout: Callable[[], Layout], timezone: tzinfo) -> "CdrFile | CdrTable":
+    """The source that `asterisk.cdr` of the configuration names; `layout` is the PBX as it is configured now.
 
     Raises:
         ConfigError: the driver of that database is not installed.
@@ -64,7 +64,7 @@ class CdrFile:
         problems: What was passed over, by kind.
     """
 
-    def __init__(self, path: Path, layout: Layout, timezone: tzinfo) -> None:
+    def __init__(self, path: Path, layout: Callable[[], Layout], timezone: tzinfo) -> None:
         """`timezone` is assumed for printed times until the rows show another."""
         self.problems: Counter[str] = Counter()
         self._path = path
@@ -85,7 +85,7 @@ class CdrFile:
 
     def _batches(self, since: float, until: float) -> Iterator[list[Event | Call]]:
         lines = lines_since(self._path, since - ZONES_S, self._moment, self.problems)
-        calls = calls_from(lines, self._layout, self._times, since=since, until=until, problems=self.problems)
+        calls = calls_from(lines, self._layout(), self._times, since=since, until=until, problems=self.problems)
         while batch := list(islice(calls, BATCH)):
             yield [*batch]
 
@@ -100,7 +100,7 @@ class CdrTable:
         problems: What was passed over, by kind.
     """
 
-    def __init__(self, table: Table, layout: Layout, timezone: tzinfo) -> None:
+    def __init__(self, table: Table, layout: Callable[[], Layout], timezone: tzinfo) -> None:
         """`timezone` is assumed for printed times until the rows show another."""
         self.problems: Counter[str] = Counter()
         self._table = table
@@ -109,7 +109,7 @@ class CdrTable:
 
     async def read(self, since: datetime, until: datetime) -> AsyncGenerator[Sequence[Event | Call], None]:
         """See `recovery.CallRecords.read`."""
-        gathered = _Gathered(self._layout, since.timestamp(), until.timestamp())
+        gathered = _Gathered(self._layout(), since.timestamp(), until.timestamp())
         async with aclosing(self._table.rows(since.timestamp(), until.timestamp())) as batches:
             async for rows in batches:
                 for batch in _batches(gathered.receive(filter(None, map(self._row, rows)))):

@@ -1,5 +1,6 @@
 """What a PBX can tell after the fact, as the configuration says: CEL before CDR, and which of its channels live."""
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC
 from typing import Protocol
@@ -25,8 +26,8 @@ class Lists(Protocol):
         ...
 
 
-def open_records(enterprise: Enterprise, layout: Layout) -> CallRecords | None:
-    """The best that is configured; None when there is nothing.
+def open_records(enterprise: Enterprise, layout: Callable[[], Layout]) -> CallRecords | None:
+    """The best that is configured; None when there is nothing. `layout` is the PBX as it is configured now.
 
     Raises:
         ConfigError: the driver of its database is not installed.

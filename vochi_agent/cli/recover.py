@@ -103,7 +103,7 @@ async def _recover(
     config: Config, store: PostgresStore, enterprise: Enterprise, since: datetime | None, now: datetime
 ) -> _Done:
     layout = Layout(enterprise)
-    records = open_records(enterprise, layout)
+    records = open_records(enterprise, lambda: layout)
     if records is None:
         raise ConfigError([f"{enterprise.number}: nothing to read"])
     known_until = await store.watched.complete_until(enterprise.number)
@@ -111,7 +111,7 @@ async def _recover(
     alive = await _alive(enterprise)
     with _progress(enterprise, now) as progress:
         recovery = Recovery(
-            layout,
+            lambda: layout,
             records,
             store.calls,
             store.watched,

@@ -15,7 +15,7 @@ NAMES = ("inbound-answered", "inbound-noanswer", "outbound-answered", "attended-
 
 
 async def read(path: Path) -> AsyncGenerator[Sequence[Event | Call], None]:
-    async with aclosing(CdrFile(path, LAYOUT, UTC).read(EVER, NEVER)) as batches:
+    async with aclosing(CdrFile(path, lambda: LAYOUT, UTC).read(EVER, NEVER)) as batches:
         async for batch in batches:
             yield batch
 
