@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 the answer is "no", 2 bad usage or configuration, 3 someth
 """
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -68,6 +70,7 @@ class Command(Protocol):
 
 def entry() -> NoReturn:
     """The process: `main`, and an end that no thread can spoil."""
+    _open_streams()
     code = main()
     if any(thread.daemon for thread in threading.enumerate()):
         # A long import that nobody waits for (telegram/aside.py). Python would end its thread in the middle of native
@@ -81,21 +84,12 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (the process's own arguments) names; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, commands = _parser()
-    chosen = next((word for word in arguments if word in COMMANDS), None)
-    command = None
-    if chosen is not None:
-        command = _command(chosen)
-        command.arguments(commands[chosen])
-    args = parser.parse_args(arguments)
-    if command is None or args.command != chosen:
-        parser.print_help(sys.stderr)
-        return BAD
-    # Until a command sets up the log, warnings of the parts it uses must not mix with what it prints.
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
-        return command.run(args, lambda: load(args.config))
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            # Python's own attempt at the end could neither be answered nor keep its exit code.
+            sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -112,9 +106,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return NO
     except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough. Python would complain again while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output (head, less) has seen enough.
+        _print_no_more()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(error, file=sys.stderr)
+        _print_no_more()
+        return UNREACHABLE
+
+
+def _run(arguments: list[str]) -> int:
+    parser, commands = _parser()
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    command = None
+    if chosen is not None:
+        command = _command(chosen)
+        command.arguments(commands[chosen])
+    args = parser.parse_args(arguments)
+    if command is None or args.command != chosen:
+        parser.print_help(sys.stderr)
+        return BAD
+    # Until a command sets up the log, warnings of the parts it uses must not mix with what it prints.
+    logging.getLogger().addHandler(logging.NullHandler())
+    return command.run(args, lambda: load(args.config))
+
+
+def _open_streams() -> None:
+    """Streams of which every command may think that they are there and take every text.
+
+    One that our parent has closed is opened on nothing, before a file or a connection gets its number. A terminal that
+    is not of UTF-8 shows `?` for what it does not have.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it lives as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _print_no_more() -> None:
+    """What is still in the buffer goes nowhere, and Python does not complain again while it shuts down."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whole_parser() -> argparse.ArgumentParser:

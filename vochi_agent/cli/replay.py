@@ -38,6 +38,8 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
         else:
             timezone = ZoneInfo(enterprise.timezone or "UTC")
             _print(replay_cel(args.cel, layout, timezone=timezone), phases=args.phases)
+    except BrokenPipeError:
+        raise  # of the output, not of the recording
     except (OSError, RemoteProtocolError) as error:
         print(f"{args.ami or args.cel}: {error}", file=sys.stderr)
         return BAD

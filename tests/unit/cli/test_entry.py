@@ -1,11 +1,16 @@
-"""How the process ends."""
+"""How the process ends, and what its streams may be."""
 
 import asyncio
+import os
+import shlex
 import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[3]
+SCENARIOS = REPOSITORY / "tests" / "scenarios"
 
 
 async def ended(program: str) -> tuple[int | None, str]:
@@ -45,3 +50,76 @@ async def test_without_such_a_thread_the_process_ends_as_every_other() -> None:
         cli.entry()
     """)
     assert (code, out) == (3, "the interpreter ends\n")
+
+
+CONFIGURATION = """
+[database]
+url = "postgresql://nobody@127.0.0.1:1/nothing"
+[[enterprises]]
+number = "0901"
+name = "Ромашка 🌼"
+country = "BY"
+[enterprises.asterisk]
+ami = "127.0.0.1:1"
+ami_username = "vochi"
+ami_secret = "s"
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> str:
+    """How a shell calls us."""
+    (tmp_path / "config.toml").write_text(CONFIGURATION)
+    return f"{shlex.quote(sys.executable)} -m vochi_agent -c {shlex.quote(str(tmp_path / 'config.toml'))}"
+
+
+async def shell(script: str, **environment: str) -> tuple[int | None, str, str]:
+    """Exit code, output and errors; Python buffers as it does for people."""
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        script,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]} | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
+    return process.returncode, out.decode("koi8-r" if environment else "utf-8"), err.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [("check", ""), ("--help", ""), ("replay --phases --ami {recording}", "PYTHONUNBUFFERED=1")],
+    ids=["at the end", "while usage is told", "in the middle"],
+)
+async def test_a_reader_who_has_seen_enough_is_no_error(command: str, arguments: str, setting: str) -> None:
+    """As in `vochi-agent calls | head`, however little is printed; the code comes by way of standard error."""
+    said = arguments.format(recording=shlex.quote(str(SCENARIOS / "attended-transfer" / "ami.raw")))
+
+    # The sleep of the one before lets the reader be gone.
+    code, _, err = await shell(f"{{ sleep 0.3; {setting} {command} {said}; echo ended $? >&2; }} | true")
+
+    assert (code, err) == (0, "ended 0\n")
+
+
+async def test_a_full_disk_is_a_sentence(command: str) -> None:
+    assert await shell(f"{command} dialplan print --flavour freepbx >/dev/full") == (
+        3,
+        "",
+        "[Errno 28] No space left on device\n",
+    )
+
+
+async def test_closed_streams_are_as_good_as_any(command: str) -> None:
+    """As cron jobs and services of other programs may have them."""
+    said = "0901: neither asterisk.cel nor asterisk.cdr is configured: nothing can be recovered\n"
+
+    assert await shell(f"{command} recover <&- >&-") == (1, "", said)
+    assert (await shell(f"{command} recover <&- >&- 2>&-"))[0] == 1
+
+
+async def test_a_terminal_that_lacks_letters_shows_the_others(command: str) -> None:
+    code, out, err = await shell(f"{command} check", PYTHONIOENCODING="koi8-r")
+
+    assert (code, out.splitlines()[0], err) == (0, "0901 Ромашка ?: 0 lines, 0 agents, 0 CRMs, 0 chats", "")
