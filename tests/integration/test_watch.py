@@ -140,7 +140,7 @@ async def test_a_refused_secret_ends_it_with_a_sentence(pbx: Pbx) -> None:
     ("more", "said"),
     [
         (("--secret-file", "/nonexistent"), "--secret-file /nonexistent: cannot be read"),
-        (("--ami", "a b"), "--ami 'a b', --user 'vochi'; allowed: a host with or without a port, a name"),
+        (("--ami", "a b"), "--ami 'a b'; allowed: a host with or without a port, such as 127.0.0.1:5038"),
         (("--trunk", "gsm1"), "--trunk 'gsm1'; allowed: technology and endpoint, such as PJSIP/gsm1"),
         (("--country", "Belarus"), "--country 'Belarus'; allowed: two capital letters, such as BY"),
         (("--timezone", "Minsk"), "--timezone 'Minsk'; allowed: a time zone, such as Europe/Minsk"),

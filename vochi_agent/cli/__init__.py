@@ -137,13 +137,14 @@ def _open_streams() -> None:
     """Streams of which every command may think that they are there and take every text.
 
     One that our parent has closed is opened on nothing, before a file or a connection gets its number. A terminal that
-    is not of UTF-8 shows `?` for what it does not have.
+    is not of UTF-8 shows `?` for what it does not have; of what is typed there, what is no UTF-8 is no printable text.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it lives as long as the process
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _print_no_more() -> None:

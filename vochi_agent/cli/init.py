@@ -25,9 +25,10 @@ from .init_answers import answers, file_text
 from .init_machine import address_towards, asterisk_version, machine_zone
 from .init_texts import DEFAULT_FASTAGI, README, Plan
 from .init_writing import refuse_what_exists, write
+from .unconfigured import ami_at
 
 ASTERISK: Final = Path("/etc/asterisk")
-AMI: Final = "127.0.0.1:5038"
+AMI: Final = Address("127.0.0.1", 5038)
 FASTAGI_PORT: Final = 4577
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -37,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--yes", action="store_true", help="ask nothing: options, else what was found, else defaults")
     add("--pbx", type=Path, default=ASTERISK, metavar="FOLDER", help=f"read the PBX's files there ({ASTERISK})")
-    add("--ami", metavar="HOST:PORT", help="ask its manager interface too")
+    add("--ami", metavar="HOST[:PORT]", help="ask its manager interface too")
     add("--ami-username", metavar="NAME", help="a user that is there already; ours is made anew")
     add("--ami-secret-file", type=Path, metavar="FILE", help="its secret")
     add("--ari", metavar="URL", help="ask its REST interface too, such as http://127.0.0.1:8088")
@@ -70,9 +71,10 @@ def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
     target: Path = args.config or default_path()
     snippets: Path = args.snippets or target.parent / "asterisk"
     refuse_what_exists(target, snippets)
-    pbx = asyncio.run(_look_around(args))
+    ami = None if args.ami is None else ami_at(args.ami)
+    pbx = asyncio.run(_look_around(args, ami))
     _say_what_was_found(pbx)
-    plan = _plan(args, pbx, snippets.absolute())
+    plan = _plan(args, ami or pbx.ami or AMI, pbx, snippets.absolute())
     written = write(target, plan)
     _say_what_is_next(plan, written)
     return 0
@@ -81,17 +83,17 @@ def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
 # ---------------------------------------------------------------- the PBX
 
 
-async def _look_around(args: argparse.Namespace) -> PbxFacts:
-    """Everything that answers, files first. Raises NotReachable when nothing does."""
+async def _look_around(args: argparse.Namespace, ami: Address | None) -> PbxFacts:
+    """Everything that answers, files first; of this machine unless `ami` is another. Raises NotReachable."""
     found = PbxFacts()
     failures: list[str] = []
-    is_local = args.ami is None or args.ami.rpartition(":")[0] in LOOPBACK
+    is_local = ami is None or ami.host in LOOPBACK
     files = await asyncio.to_thread(discover_files, args.pbx) if is_local else None
     if files is not None:
         found = merged(PbxFacts(version=await asyncio.to_thread(asterisk_version)), files)
     elif is_local:
         failures.append(f"{args.pbx} has no files of Asterisk that this user can read")
-    for asking in (_over_ami(args), _over_ari(args)):
+    for asking in (_over_ami(args, ami or AMI), _over_ari(args)):
         try:
             found = merged(found, await asking)
         except VochiError as exc:
@@ -101,18 +103,13 @@ async def _look_around(args: argparse.Namespace) -> PbxFacts:
     return merged(found, PbxFacts(notes=tuple(failures)))
 
 
-async def _over_ami(args: argparse.Namespace) -> PbxFacts:
+async def _over_ami(args: argparse.Namespace, ami: Address) -> PbxFacts:
     if args.ami_username is None:
         return PbxFacts()
-    host, _, port = (args.ami or AMI).rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError([f"--ami {args.ami}: needed: a host and a port, such as 127.0.0.1:5038"])
     secret = file_text(args.ami_secret_file, "--ami-secret-file")
     if secret is None:
         raise ConfigError(["--ami-secret-file is needed with --ami-username"])
-    return await discover_over_ami(
-        AmiPeer(host=host.strip("[]"), port=int(port), username=args.ami_username, secret=secret)
-    )
+    return await discover_over_ami(AmiPeer(host=ami.host, port=ami.port, username=args.ami_username, secret=secret))
 
 
 async def _over_ari(args: argparse.Namespace) -> PbxFacts:
@@ -125,8 +122,7 @@ async def _over_ari(args: argparse.Namespace) -> PbxFacts:
     return await discover_over_ari(peer)
 
 
-def _plan(args: argparse.Namespace, pbx: PbxFacts, snippets: Path) -> Plan:
-    ami = Address(*_split(args.ami)) if args.ami else pbx.ami or Address(*_split(AMI))
+def _plan(args: argparse.Namespace, ami: Address, pbx: PbxFacts, snippets: Path) -> Plan:
     is_local = ami.host in LOOPBACK
     flavour = args.flavour or ("freepbx" if pbx.is_freepbx else "own")
     fastagi, pbx_address = args.address or DEFAULT_FASTAGI, ""
@@ -155,11 +151,6 @@ def _plan(args: argparse.Namespace, pbx: PbxFacts, snippets: Path) -> Plan:
 def _command(target: Path) -> str:
     """How to call us with this configuration."""
     return "vochi-agent" if target == default_path() else f"vochi-agent -c {shlex.quote(str(target.absolute()))}"
-
-
-def _split(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _literal(host: str) -> str:

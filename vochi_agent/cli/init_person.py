@@ -41,7 +41,10 @@ class Person:
     @staticmethod
     def _ask(prompt: str, *, secret: bool) -> str | None:
         if secret and sys.stdin.isatty():
-            return getpass.getpass(prompt, stream=sys.stderr).strip()
+            try:
+                return getpass.getpass(prompt, stream=sys.stderr).strip()
+            except EOFError:
+                return None
         print(prompt, end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         return line.strip() if line else None

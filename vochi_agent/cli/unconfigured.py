@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from vochi_agent.config import Address, AsteriskConfig, Enterprise, Line, Secret
 from vochi_agent.config import values as v
 from vochi_agent.errors import ConfigError
 
-__all__ = ["add_guesses", "asterisk_at", "guessed_layout", "zone_from"]
+__all__ = ["add_guesses", "ami_at", "asterisk_at", "guessed_layout", "zone_from"]
 
 NOBODY: Final = "0"
 COUNTRY: Final = "BY"
@@ -38,7 +39,7 @@ def add_guesses(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timezone", default="", metavar="ZONE", help="of the times shown (this machine's)")
 
 
-def asterisk_at(place: str, user: str, secret: str) -> AsteriskConfig:
+def ami_at(place: str) -> Address:
     """The AMI at `HOST` or `HOST:PORT`.
 
     Raises:
@@ -46,11 +47,22 @@ def asterisk_at(place: str, user: str, secret: str) -> AsteriskConfig:
     """
     address: TypeAdapter[Address] = TypeAdapter(v.HostAndPort)
     for text in (place, f"{place}:{AMI_PORT}"):
-        try:
-            return AsteriskConfig(ami=address.validate_python(text), ami_username=user, ami_secret=SecretStr(secret))
-        except ValidationError:
-            continue
-    raise ConfigError([f"--ami {place!r}, --user {user!r}; allowed: a host with or without a port, a name"])
+        with suppress(ValidationError):
+            return address.validate_python(text)
+    raise ConfigError([f"--ami {place!r}; allowed: a host with or without a port, such as 127.0.0.1:{AMI_PORT}"])
+
+
+def asterisk_at(place: str, user: str, secret: str) -> AsteriskConfig:
+    """The AMI at `HOST` or `HOST:PORT`, and our user there.
+
+    Raises:
+        ConfigError: that is no place, or nobody's name.
+    """
+    address = ami_at(place)
+    try:
+        return AsteriskConfig(ami=address, ami_username=user, ami_secret=SecretStr(secret))
+    except ValidationError as exc:
+        raise ConfigError([f"--user {user!r}; allowed: a name"]) from exc
 
 
 def guessed_layout(trunks: Sequence[str], country: str, asterisk: AsteriskConfig | None = None) -> Layout:

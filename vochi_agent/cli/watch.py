@@ -203,10 +203,18 @@ def _secret(file: Path | None) -> str:
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError([f"--secret-file {file}: cannot be read: {exc}"]) from exc
     else:
-        secret = ami_secret() or (getpass.getpass("AMI secret: ") if sys.stdin.isatty() else "")
+        secret = ami_secret() or _typed()
     if not secret or not secret.isprintable():
         raise ConfigError(["the AMI secret is missing or not one line; needed: --secret-file, or $VOCHI_AMI_SECRET"])
     return secret
+
+
+def _typed() -> str:
+    """What a person types before the terminal, "" when nobody does."""
+    try:
+        return getpass.getpass("AMI secret: ") if sys.stdin.isatty() else ""
+    except EOFError:
+        return ""
 
 
 def _shown(card: str) -> str:

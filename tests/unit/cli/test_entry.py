@@ -123,3 +123,50 @@ async def test_a_terminal_that_lacks_letters_shows_the_others(command: str) -> N
     code, out, err = await shell(f"{command} check", PYTHONIOENCODING="koi8-r")
 
     assert (code, out.splitlines()[0], err) == (0, "0901 Ромашка ?: 0 lines, 0 agents, 0 CRMs, 0 chats", "")
+
+
+async def test_half_a_letter_on_the_terminal_is_asked_for_again(tmp_path: Path) -> None:
+    """What backspace leaves of a Cyrillic one on a terminal that does not know of UTF-8."""
+    (tmp_path / "pjsip.conf").write_text("[gsm1]\ntype = endpoint\noutbound_auth = gsm1\n")
+    init = f"{shlex.quote(sys.executable)} -m vochi_agent -c {tmp_path}/new/config.toml init --pbx {tmp_path}"
+
+    code, _, err = await shell(f"printf '\\320\\nМТС\\n' | PYTHONIOENCODING=utf-8 {init} --country BY --timezone UTC")
+
+    assert (code, err.count("That cannot be."), "Traceback" in err) == (0, 1, False)
+    assert 'label = "МТС"' in (tmp_path / "new" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt", "sentence"),
+    [
+        ("watch --ami 127.0.0.1:1", "AMI secret: ", "the AMI secret is missing"),
+        ("init --pbx . --country BY --timezone UTC --crm uon --number 1 --name x", "Its key: ", "--crm-key-file is"),
+    ],
+)
+async def test_a_secret_that_nobody_gives_is_no_crash(
+    tmp_path: Path, arguments: str, prompt: str, sentence: str
+) -> None:
+    """Ctrl-D where a password is asked for."""
+    (tmp_path / "manager.conf").write_text("[general]\nenabled = yes\n")
+    ours, terminal = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vochi_agent", "-c", "config.toml", *arguments.split()),
+        env={"PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        start_new_session=True,
+        stdin=terminal,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        asked = await process.stderr.readuntil(prompt.encode())
+        os.write(ours, b"\x04")
+        said = await process.stderr.read()
+        code = await process.wait()
+    os.close(ours)
+    os.close(terminal)
+
+    assert code == 2, (asked + said).decode()
+    assert sentence in said.decode()
+    assert b"Traceback" not in said

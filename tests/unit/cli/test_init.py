@@ -164,6 +164,8 @@ def test_nothing_that_is_there_is_overwritten(etc: Path, capsys: pytest.CaptureF
         (("--country", "BY", "--crm", "uon", "--crm-key-file", "/nowhere"), "--crm-key-file /nowhere: cannot be read"),
         (("--country", "BY", "--line", "PJSIP/a,b"), "a dialplan can carry"),
         (("--timezone", "Etc/GMT-3"), "--country is needed"),
+        (("--country", "BY", "--ami", "127.0.0.1:manager"), "--ami '127.0.0.1:manager'; allowed: a host"),
+        (("--country", "BY", "--ami", "127.0.0.1:65536", "--ami-username", "a"), "--ami '127.0.0.1:65536'; allowed"),
     ],
 )
 def test_an_answer_that_cannot_be_is_a_sentence_and_nothing_is_written(
@@ -199,6 +201,14 @@ def test_a_pbx_elsewhere_that_does_not_answer_is_no_pbx(etc: Path, capsys: pytes
 
     assert code == 3
     assert "127.0.0.2:9 takes no connection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["localhost", "127.0.0.1", "[::1]:5038"])
+def test_a_pbx_on_this_machine_has_its_files_here(etc: Path, place: str) -> None:
+    assert init(etc, "--country", "BY", "--ami", place) == 0
+
+    assert str(written(etc).enterprises[0].asterisk.ami) == place.removesuffix(":5038") + ":5038"
+    assert [agent.extension for agent in written(etc).enterprises[0].agents] == ["151"]
 
 
 def test_secrets_go_into_a_folder_that_is_there_for_them(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
