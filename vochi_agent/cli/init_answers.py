@@ -135,6 +135,7 @@ def _endpoints(
             phones.append(FoundPhone(extension=extension, endpoint=name, name=_cut(endpoint.name_shown)))
         else:
             left_open.append(f"{name} is left out: a line (--line {name}) or a telephone (--phone {name}=EXTENSION)?")
+    phones = _one_each(phones, said_phones, left_open)
     _check_phones(phones)
     return tuple(lines), tuple(phones)
 
@@ -173,6 +174,23 @@ def _pairs(values: list[str] | None) -> dict[str, str]:
             raise ConfigError([f"{value!r}: needed: technology and endpoint, then = and a text: PJSIP/gsm1=МТС"])
         pairs[name] = rest
     return pairs
+
+
+def _one_each(phones: list[FoundPhone], said: Collection[str], left_open: list[str]) -> list[FoundPhone]:
+    """Without second telephones of somebody: endpoints that only show an extension which another one has."""
+
+    def only_shows_it(phone: FoundPhone) -> bool:
+        return phone.endpoint not in said and phone.endpoint.partition("/")[2] != phone.extension
+
+    kept: dict[str, FoundPhone] = {}
+    others: list[FoundPhone] = []
+    for phone in sorted(phones, key=only_shows_it):
+        first = kept.setdefault(phone.extension, phone)
+        if first is not phone and only_shows_it(phone):
+            left_open.append(f"{phone.endpoint} is left out: {phone.extension} is {first.endpoint}")
+        elif first is not phone:
+            others.append(phone)
+    return [*kept.values(), *others]
 
 
 def _check_phones(phones: list[FoundPhone]) -> None:

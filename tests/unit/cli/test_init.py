@@ -75,6 +75,17 @@ def test_a_trunk_may_be_called_as_trunks_are(etc: Path, trunk: str) -> None:
     assert f"[vochi-from-{trunk}]\n" in (etc.parent / "vochi" / "asterisk" / "extensions_vochi.conf").read_text()
 
 
+def test_the_second_telephone_of_somebody_is_left_out(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many have one in the browser beside the one on the desk."""
+    second = "[151-web]\ntype = endpoint\ncontext = internal\ncallerid = Anna <151>\n"
+    (etc / "pjsip.conf").write_text(second + PJSIP)
+    assert init(etc, "--country", "BY") == 0
+
+    (enterprise,) = written(etc).enterprises
+    assert [(agent.extension, agent.endpoint) for agent in enterprise.agents] == [("151", "")]
+    assert "PJSIP/151-web is left out: 151 is PJSIP/151" in capsys.readouterr().out
+
+
 def test_secrets_and_files_for_asterisk_are_for_their_owner_alone(etc: Path) -> None:
     assert init(etc, "--country", "BY") == 0
     folder = etc.parent / "vochi"
