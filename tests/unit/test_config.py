@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from ipaddress import ip_network
 from itertools import pairwise
@@ -88,6 +90,19 @@ def problems(file: Path) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(file)
     return [problem.replace(f"{file.parent}/", "") for problem in caught.value.problems]
+
+
+@contextmanager
+def closed_to_us(folder: Path) -> Iterator[None]:
+    """Root, whom no mode keeps out, is nobody meanwhile."""
+    user = os.geteuid()
+    folder.chmod(0)
+    os.seteuid(user or NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
 
 
 def uncommented(example: str) -> str:
@@ -277,6 +292,26 @@ def test_mistakes_beside_an_unreadable_file_are_named_too(folder: Path) -> None:
     ]
 
 
+def test_files_that_an_editor_hides_are_not_read(folder: Path) -> None:
+    write(folder, "half a = ", "conf.d/.shop.toml")
+    (folder / "conf.d" / ".#shop.toml").symlink_to("anna@pbx.1234")
+
+    assert load(write(folder, GOOD)).enterprises[0].number == "0901"
+
+
+def test_a_folder_that_is_closed_to_this_user_is_a_sentence(folder: Path) -> None:
+    """As /etc/vochi-agent is to everybody but root and the service."""
+    file = write(folder, GOOD)
+    write(folder, GOOD, "conf.d/x.toml")
+    with closed_to_us(folder):
+        found = problems(file)
+
+    assert found == [
+        "config.toml: the file cannot be read: Permission denied",
+        "conf.d: the folder cannot be read: Permission denied",
+    ]
+
+
 # --- secrets ---
 
 
@@ -322,14 +357,8 @@ def test_a_folder_of_secrets_that_is_closed_to_us_is_a_sentence() -> None:
         folder.chmod(0o755)
         file = write(folder, GOOD.replace('ami_secret = "inline-secret"', 'ami_secret_file = "ami-secret"'))
         write(folder, "apart\n", "secrets/ami-secret")
-        (folder / "secrets").chmod(0)
-        user = os.geteuid()
-        os.seteuid(user or NOBODY)
-        try:
+        with closed_to_us(folder / "secrets"):
             found = problems(file)
-        finally:
-            os.seteuid(user)
-            (folder / "secrets").chmod(0o700)
 
     assert [problem.split("_file ")[1] for problem in found] == [
         "names ami-secret or secrets/ami-secret, which cannot be read: Permission denied"

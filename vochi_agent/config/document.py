@@ -5,9 +5,10 @@ Merging: the main file first, then `conf.d/*.toml` in the order of their names. 
 """
 
 import json
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,22 @@ class Document:
 
     def read(self) -> None:
         """Read the main file and its `conf.d`; what cannot be read is a problem, not an exception."""
-        for file in (self.file, *sorted(self.file.parent.glob("conf.d/*.toml"))):
+        for file in self._files():
             tables = self._parse(file)
             self._merge(self.tables, tables, file, ())
+
+    def _files(self) -> Iterator[Path]:
+        """The main file, then those of `conf.d`; hidden ones are those of editors at work."""
+        yield self.file
+        folder = self.file.parent / "conf.d"
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - Path.glob passes over a folder that it may not read
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as exc:
+            self.problems.append(f"{folder}: the folder cannot be read: {exc.strerror}")
+            return
+        yield from (folder / name for name in sorted(names) if name.endswith(".toml") and not name.startswith("."))
 
     def complain(self, path: KeyPath, sentence: str) -> None:
         """Add the problem of a key: the file and the key are put before the sentence."""
