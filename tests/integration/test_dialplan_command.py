@@ -52,6 +52,7 @@ async def test_a_pack_is_written_to_a_folder_and_never_over_anything(workplace: 
         (("--flavour", "mikopbx"), "fastagi.listen is 127.0.0.1:4577: where does the PBX find it?"),
         (("--flavour", "3cx"), "invalid choice: '3cx'"),
         (("--to", "/dev/null/x"), "/dev/null/x: Not a directory"),
+        (("--to", "/" + 300 * "x"), "x: File name too long"),
     ],
 )
 async def test_what_cannot_be_printed_is_said(workplace: Workplace, arguments: tuple[str, ...], said: str) -> None:

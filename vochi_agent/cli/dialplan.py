@@ -46,14 +46,15 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:
-    """All or nothing: what an administrator has written is his."""
-    taken = [name for name in files if (folder / name).exists()]
-    if taken:
-        raise ConfigError([f"{folder / name} exists; nothing was written" for name in taken])
+    """None over another: what an administrator has written is his."""
+    places = {folder / name: text for name, text in files.items()}
     try:
+        if taken := [place for place in places if place.exists()]:
+            raise ConfigError([f"{place} exists; nothing was written" for place in taken])
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-            print(folder / name)
+        for place, text in places.items():
+            place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{folder}: {error.strerror or error}"]) from error
+    for place in places:
+        print(place)
