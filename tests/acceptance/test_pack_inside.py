@@ -153,6 +153,19 @@ async def test_click_to_call_shows_the_customer_to_the_agent_and_the_line_to_the
     assert (customer.number, customer.caller, customer.display_name) == ("80290000094", "101", "")
 
 
+async def test_a_customer_who_is_handed_over_stays_himself_on_the_next_telephone(company: Company) -> None:
+    """As `PbxSwitchboard.transfer` does it; his trunk has a digit in its name."""
+    async with asyncio.TaskGroup() as tasks, company.pbx.manager() as manager:
+        tasks.create_task(company.lines.call("0001701", CALLER, hold_s=3))
+        joined = await manager.wait_for(
+            lambda event: event.get("Event") == "BridgeEnter" and event["Channel"].startswith("PJSIP/101-")
+        )
+        await manager.action("BlindTransfer", Channel=joined["Channel"], Context="click-to-call", Exten="103")
+        invite = await company.lines.wait_for_invite("103")
+
+    assert (invite.caller, (await company.record()).phone) == (CALLER, PHONE)
+
+
 # ---------------------------------------------------------------- recording
 
 
