@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,9 @@ from vochi_agent.errors import ConfigError
 __all__ = ["add_enterprise", "count", "enterprise_of", "moment_of", "phone_of", "timezone_of"]
 
 _AGO: Final = re.compile(r"(\d{1,6})([mhd])")
+# What epoch seconds hold, in every time zone.
+_FIRST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -69,15 +72,17 @@ def moment_of(option: str, text: str, now: datetime, timezone: str) -> datetime:
         timezone: Where the person's clock stands.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is none, or none in which anybody telephoned.
     """
-    if match := _AGO.fullmatch(text):
-        return now - int(match[1]) * _UNITS[match[2]]
+    ago = _AGO.fullmatch(text)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError([f"{option} {text}: write 2026-11-20, 2026-11-20T09:30, 90m, 6h or 2d"]) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
+        moment = now - int(ago[1]) * _UNITS[ago[2]] if ago else datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        moment = now.max  # which is refused
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
+    if not _FIRST <= moment <= _LAST:
+        raise ConfigError([f"{option} {text}: write 2026-11-20, 2026-11-20T09:30, 90m, 6h or 2d"])
+    return moment
 
 
 def timezone_of(config: Config, enterprise_number: str) -> str:
