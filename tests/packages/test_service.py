@@ -410,6 +410,9 @@ async def test_purge_takes_the_configuration_and_leaves_the_database(here: Offic
     database = "test -e /var/lib/vochi-agent/postgres/data/PG_VERSION && getent passwd vochi-agent"
     await here.inside(database)
     await here.inside(f"dpkg --remove vochi-agent && test -e {FOLDER}/secrets/ami-secret")
+    await here.upgrade()
+    assert await here.property("ActiveState") == "active", "who comes back has not been stopped by anybody"
+    await here.inside("dpkg --remove vochi-agent")
 
     said = await here.inside("dpkg --purge vochi-agent 2>&1")
 
