@@ -16,6 +16,8 @@ from prometheus_client.samples import Sample
 
 from tests.support.company import AMI_SECRET, API_KEY, CHAT, PERSON, STRANGER, TOKEN, Site
 from tests.support.metric_tables import documented
+from tests.support.polling import until
+from vochi_agent.simulator.pbx_manager import User
 
 # What people see does not depend on the server's version; the store's own tests run on both.
 pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
@@ -157,6 +159,18 @@ def assert_harmless(lines: Sequence[str]) -> None:
     whole = "\n".join(lines)
     assert not re.findall(r"37529000\d{4}|802900000\d\d", whole)
     assert [secret for secret in (AMI_SECRET, API_KEY, TOKEN, HOOK_SECRET) if secret in whole] == []
+
+
+async def test_the_time_is_watched_also_by_a_user_who_may_not_list_calls(site: Site) -> None:
+    """Else nothing that happens in a later outage would be looked for."""
+    site.pbx.manager.users["vochi"] = User(secret=AMI_SECRET, write=frozenset({"call"}))
+
+    async def watched() -> bool:
+        return await site.store.watched.first_watched("0901") is not None
+
+    async with site.daemon() as daemon:
+        await site.until_ready(daemon)
+        await until(watched, within=10)
 
 
 async def test_the_level_of_the_log_changes_while_the_daemon_runs(site: Site) -> None:

@@ -13,7 +13,7 @@ from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import CallUpdate
 from vochi_agent.calls.tracker import Tracker
 from vochi_agent.config import AsteriskConfig
-from vochi_agent.errors import VochiError
+from vochi_agent.errors import ActionFailed, VochiError
 from vochi_agent.metrics import Metrics
 from vochi_agent.protocols.ami import Message
 
@@ -131,11 +131,19 @@ class PbxWatch:
         self._connects.inc()
         made = await self._bridges_made()
         pong = await connection.action("Ping")
-        channels = await connection.list_action("CoreShowChannels")
-        bridges = await connection.list_action("BridgeList")
         told = epoch_of(pong.get("Timestamp"))
         at = self.pbx_time() if told is None else told
+        try:
+            channels = await connection.list_action("CoreShowChannels")
+            bridges = await connection.list_action("BridgeList")
+        except ActionFailed:
+            # Without the right to list, the calls that live are missed, and none that begins.
+            self._begin(at)
+            raise
         self._tell_all(self.tracker.receive(snapshot(at, channels, bridges, made)))
+        self._begin(at)
+
+    def _begin(self, at: float) -> None:
         self.connected = True
         self._told_connected(at)
 
