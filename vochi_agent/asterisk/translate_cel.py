@@ -7,7 +7,7 @@ CEL knows less than AMI, and each gap is filled by the fact that is nearest to i
 Seen on Asterisk 16.28 and 22.10 with events = ALL and the applications of contract §3.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from vochi_agent.calls import events as ev
@@ -48,6 +48,7 @@ class CelTranslator:
             "HANGUP": self._hangup,
             "APP_START": self._app_start,
             "APP_END": self._app_end,
+            "FORWARD": self._forward,
             "BRIDGE_ENTER": self._bridge_enter,
             "BRIDGE_EXIT": self._bridge_exit,
             "ATTENDEDTRANSFER": self._attended_transfer,
@@ -80,9 +81,9 @@ class CelTranslator:
         if dialled or not row.channel.startswith("Local/"):
             # Half a Local pair that nobody dials belongs to an agent's transfer by feature code.
             yield ev.DialStarted(row.at, *_channel(row), source, dialled)
-            if not dialled:
-                self._unmatched.setdefault(row.linkedid, {})[row.uniqueid] = row.channel
             self._dialled[row.uniqueid] = row.at
+        if not dialled and not row.channel.endswith(";2"):
+            self._unmatched.setdefault(row.linkedid, {})[row.uniqueid] = row.channel
 
     def _who_dialled(self, row: CelRow) -> tuple[str, str]:
         """The channel whose Dial or Queue made this leg, and the words it dialled it by."""
@@ -110,15 +111,20 @@ class CelTranslator:
             self._queue_of.pop(row.linkedid, None)
             yield ev.QueueLeft(row.at, *_channel(row))
         elif row.app in _DIALLING_APPS:
-            yield from self._match_late(row)
+            yield from self._match_late(row, _targets(row))
             if any(_is_phone(target) for target in self._dials.pop(row.uniqueid, ())):
                 # Somebody was dialled and no leg was made for him: not registered.
                 yield ev.VariableSet(row.at, *_channel(row), "DIALSTATUS", "CHANUNAVAIL")
 
-    def _match_late(self, row: CelRow) -> Iterator[Event]:
+    def _forward(self, row: CelRow) -> Iterator[Event]:
+        """A telephone sent its call elsewhere (302); the row follows the start of the pair that is dialled instead."""
+        where = _text(row.extra, "forward")
+        yield from self._match_late(row, [where if "/" in where else f"Local/{where}"])
+
+    def _match_late(self, row: CelRow, targets: Iterable[str]) -> Iterator[Event]:
         """A Dial() that follows another at once has no APP_START (22.10): whom it dialled is told by its end."""
         legs = self._unmatched.get(row.linkedid, {})
-        for target in _targets(row):
+        for target in targets:
             for uniqueid, channel in legs.items():
                 if _reaches(target, endpoint_name(channel)):
                     yield ev.DialStarted(row.at, uniqueid, row.linkedid, channel, row.uniqueid, target)
@@ -206,7 +212,9 @@ def _reaches(target: str, endpoint: str) -> bool:
     """Whether what Dial() was given (`PJSIP/8029…@trunk`) makes a channel of this endpoint (`PJSIP/trunk`)."""
     tech, _, rest = target.partition("/")
     if tech == "Local":
-        return endpoint.removeprefix("Local/") == rest.partition("/")[0]
+        number, at, context = rest.partition("/")[0].partition("@")
+        own_number, _, own_context = endpoint.removeprefix("Local/").partition("@")
+        return number == own_number and (not at or context == own_context)
     own_tech, _, name = endpoint.partition("/")
     if tech != own_tech:
         return False

@@ -100,3 +100,55 @@ def test_the_number_of_a_second_dial_is_known_from_its_end() -> None:
     call = record(rows)
 
     assert (call.phone, call.reason) == ("+375290000098", "cancelled")
+
+
+def pair(at: float, number: str) -> list[CelRow]:
+    """The two halves of a Local channel."""
+    return [
+        row("CHAN_START", at, f"Local/{number}@office-09;{half}", f"1.9{half}", Exten=number, Context="office")
+        for half in "12"
+    ]
+
+
+def through_the_pair(at: float, number: str) -> list[CelRow]:
+    """What the inner half dials rings in vain until 9 s, when the caller has gone."""
+    inner = f"Local/{number}@office-09;2"
+    return [
+        dial(at, "APP_START", "PJSIP/103,20", "1.92", inner),
+        row("CHAN_START", at, ONE, "1.3"),
+        *hangup(9.0, CALLER, "1.0", 16, own=True),
+        *hangup(9.0, inner, "1.92", 0, own=False),
+        *hangup(9.0, inner[:-1] + "1", "1.91", 0, own=False),
+        *hangup(9.0, ONE, "1.3", 16, own=False),
+    ]
+
+
+def test_where_a_telephone_forwards_its_call_rings_for_the_caller() -> None:
+    """302: Asterisk dials a pair that no application has asked for, and says so in a row of its own."""
+    forward = row("FORWARD", 0.2, CALLER, "1.0", AppName="Dial", EventExtra=json.dumps({"forward": "103"}))
+    rows = [
+        entered(),
+        dial(0.1, "APP_START", "PJSIP/105,20"),
+        row("CHAN_START", 0.1, TWO, "1.2"),
+        *pair(0.2, "103"),
+        forward,
+        *hangup(0.2, TWO, "1.2", 23, own=True),
+        *through_the_pair(0.3, "103"),
+    ]
+
+    assert record(rows).rung == ("105", "103")
+
+
+def test_a_pair_that_a_second_dial_rings_is_known_from_its_end() -> None:
+    """As a mobile through Local beside the phones; that Dial() has no APP_START."""
+    rows = [
+        entered(),
+        dial(0.1, "APP_START", "PJSIP/105,20"),
+        row("CHAN_START", 0.1, TWO, "1.2"),
+        *hangup(0.2, TWO, "1.2", 17, own=True),
+        *pair(0.2, "8000"),
+        *through_the_pair(0.3, "8000"),
+    ]
+    rows.insert(-6, dial(9.0, "APP_END", "Local/8000@office/n,20"))
+
+    assert record(rows).rung == ("103",)
