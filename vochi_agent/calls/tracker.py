@@ -385,14 +385,14 @@ class Tracker:
         call.last_event = at
         if leg.origin is Origin.CREATED:
             self._recognise_mobile(leg, row.caller_number)
-        if row.ringing:
-            leg.rang = at
         self._correct(leg, row, at, leg.started - AGE_STEP_S)
 
     def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float, heard: float) -> None:
         """Believe the row: what it says anew happened since the leg was `heard` of, at the latest now."""
         if row.linkedid and row.linkedid != leg.linkedid:
             self._groups.relink(leg, row.linkedid, at)
+        if row.ringing and leg.rang is None:
+            leg.rang = at
         if row.up and leg.up is None:
             leg.up = at
         if row.bridge and not row.holding:

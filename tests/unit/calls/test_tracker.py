@@ -452,6 +452,21 @@ def test_a_snapshot_changes_nothing_of_a_call_that_was_followed():
     assert tracker.expire(60.0) == []
 
 
+def test_a_phone_that_began_to_ring_unheard_rings():
+    """It was dialled before the connection broke, and rings when it is back."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call()[:3])
+    tracker.interrupted()
+
+    told = tracker.receive(
+        ev.Snapshot(5.0, (row(*CUSTOMER, up=False, bridge=""), row(*PHONE, up=False, ringing=True, bridge="")))
+    )
+
+    assert [(update.phase, update.agents) for update in told] == [(Phase.DIAL, ("101",))]
+    (update,) = feed(tracker, [end("1.1", PHONE[1], 9.0), end("1.0", CUSTOMER[1], 9.0)])
+    assert (update.call.reason, update.call.rung) == (Reason.NO_ANSWER, ("101",))
+
+
 def test_a_channel_that_a_snapshot_lacks_ended_unseen():
     """It gets a moment for a Hangup that is still on its way, then its call ends."""
     tracker = Tracker(LAYOUT)
