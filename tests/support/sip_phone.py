@@ -18,7 +18,8 @@ __all__ = ["Handover", "SecretaryPhone"]
 
 HOST = "127.0.0.1"
 ANSWER_S = 10.0
-OK = 200
+OK, MOVED = 200, 302
+REASONS = {180: "Ringing", OK: "OK", MOVED: "Moved Temporarily"}
 SDP = "application/sdp"
 # features.conf of the laboratory.
 BLIND_CODE, ATTENDED_CODE, TAKE_BACK_CODE = "##", "*2", "*1"
@@ -34,7 +35,8 @@ class Handover:
     Attributes:
         target: Who gets the call; as dialled.
         how: "blind" (REFER), "attended" (the target is asked, then REFER with Replaces), "kept" (he is asked, and the
-            caller taken back), "in vain" (he does not answer, and the caller is taken back).
+            caller taken back), "in vain" (he does not answer, and the caller is taken back), "forwarded" (the telephone
+            does not even ring: 302 says where else to try).
         by_code: By the feature codes of Asterisk, as INFO (RFC 6086), instead of SIP's own means.
         talk_s: From the answer to the first step.
         ask_s: How long the target is asked, or rings in vain.
@@ -131,6 +133,27 @@ class SecretaryPhone(asyncio.DatagramProtocol):
 
     # ------------------------------------------------------------ what the secretary does
 
+    async def call_out(self, number: str, plan: Handover) -> None:
+        """Call somebody and hand him over as planned; returns when that was asked for, or he is back."""
+        called = self._new_dialog(number)
+        answer = await self._request(called, "INVITE", body=_sdp("sendrecv"))
+        if not answer.start.startswith("SIP/2.0 2"):
+            self.problems.append(f"{number}: {answer.start}")
+            return
+        await asyncio.sleep(plan.talk_s)
+        await self._hand_over(called, plan)
+
+    def _new_dialog(self, number: str) -> _Dialog:
+        serial = next(self._serials)
+        dialog = _Dialog(
+            f"ask{serial}-{self._port}",
+            f"<sip:{self._extension}@{HOST}>;tag=ask{serial}",
+            f"<sip:{number}@{HOST}>",
+            f"sip:{number}@{HOST}:{self._pbx_port}",
+        )
+        self._dialogs[dialog.call_id] = dialog
+        return dialog
+
     def _rung(self, invite: _Message) -> None:
         tag = f"sec{next(self._serials)}"
         caller = re.search(r"sip:([^@>;]+)", invite.get("From"))
@@ -140,6 +163,9 @@ class SecretaryPhone(asyncio.DatagramProtocol):
             invite.get("Call-ID"), f"{invite.get('To')};tag={tag}", invite.get("From"), invite.contact, shown
         )
         self._dialogs[dialog.call_id] = dialog
+        if plan is not None and plan.how == "forwarded":
+            self._reply(invite, MOVED, tag=tag, contact=plan.target)
+            return
         self._tasks.create_task(self._serve(invite, dialog, tag, plan), name="a caller of the secretary")
 
     async def _serve(self, invite: _Message, caller: _Dialog, tag: str, plan: Handover | None) -> None:
@@ -161,14 +187,7 @@ class SecretaryPhone(asyncio.DatagramProtocol):
             await self._refer(caller, f"<sip:{plan.target}@{HOST}>")
             return
         await self._request(caller, "INVITE", body=_sdp("sendonly"))
-        number = next(self._serials)
-        asked = _Dialog(
-            f"ask{number}-{self._port}",
-            f"<sip:{self._extension}@{HOST}>;tag=ask{number}",
-            f"<sip:{plan.target}@{HOST}>",
-            f"sip:{plan.target}@{HOST}:{self._pbx_port}",
-        )
-        self._dialogs[asked.call_id] = asked
+        asked = self._new_dialog(plan.target)
         answer = self._send_request(asked, "INVITE", body=_sdp("sendrecv"))
         if plan.how == "in vain":
             await asyncio.sleep(plan.ask_s)
@@ -264,16 +283,16 @@ class SecretaryPhone(asyncio.DatagramProtocol):
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
 
-    def _reply(self, message: _Message, code: int, *, tag: str = "", sdp: str = "") -> None:
+    def _reply(self, message: _Message, code: int, *, tag: str = "", sdp: str = "", contact: str = "") -> None:
         to = message.get("To")
         lines = [
-            f"SIP/2.0 {code} {'OK' if code == OK else 'Ringing'}",
+            f"SIP/2.0 {code} {REASONS[code]}",
             *(f"Via: {via}" for via in message.all("Via")),
             f"From: {message.get('From')}",
             f"To: {to};tag={tag}" if tag and ";tag=" not in to else f"To: {to}",
             f"Call-ID: {message.get('Call-ID')}",
             f"CSeq: {message.get('CSeq')}",
-            f"Contact: <sip:{self._extension}@{HOST}:{self._port}>",
+            f"Contact: <sip:{contact or self._extension}@{HOST}:{self._port}>",
             *(f"Record-Route: {route}" for route in message.all("Record-Route")),
         ]
         self._send(lines, sdp)

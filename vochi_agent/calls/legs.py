@@ -105,6 +105,11 @@ class Leg:
             and (self.ended is None or self.ended + TEARDOWN_S >= moment)
         )
 
+    def talks_at(self, moment: float) -> bool:
+        """It had been answered then, and what happened then was not that it ended."""
+        lasts = self.ended is None or self.ended > moment + TEARDOWN_S
+        return self.up is not None and self.up <= moment and lasts
+
     def twin_name(self) -> str:
         """Name of the other half of a Local pair (`…;1` and `…;2`), "" for other channels."""
         base, semicolon, half = self.channel.rpartition(";")

@@ -5,17 +5,11 @@ from typing import NamedTuple
 
 from vochi_agent.calls.layout import Layout, Role
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.model import Call, Direction, Phase
-from vochi_agent.calls.verdict import Group, customers_of, placed_by
+from vochi_agent.calls.model import Call, Phase
+from vochi_agent.calls.parts import Part, parts_of
+from vochi_agent.calls.verdict import Group
 
-__all__ = ["LiveCall", "LiveChannel", "Part", "Told"]
-
-
-class Part(NamedTuple):
-    """What will be one record: its linkedid, and the leg it is about."""
-
-    linkedid: str
-    main: Leg
+__all__ = ["LiveCall", "LiveChannel", "Told"]
 
 
 class Told(NamedTuple):
@@ -66,34 +60,13 @@ class LiveCall:
         """When its first channel appeared."""
         return min(leg.started for leg in self.legs.values())
 
-    @property
-    def main_leg(self) -> Leg:
-        """The leg the call is about: the customer who came in, else the phone that placed it."""
-        legs = self.legs.values()
-        return next(iter(customers_of(legs)), None) or placed_by(legs) or min(legs, key=lambda leg: leg.started)
-
-    @property
-    def direction(self) -> Direction:
-        """Fixed by the first external channel; before there is one a call looks internal."""
-        if customers_of(self.legs.values()):
-            return Direction.IN
-        return Direction.OUT if any(self.dialled_out()) else Direction.INTERNAL
-
     def parts(self) -> list[Part]:
-        """Every customer who came in; without one the call is one whole."""
-        legs = self.legs.values()
-        if customers := customers_of(legs):
-            return [Part(leg.first_linkedid, leg) for leg in customers]
-        first = min(legs, key=lambda leg: leg.started)
-        return [Part(first.first_linkedid, placed_by(legs) or first)]
-
-    def dialled_out(self) -> list[Leg]:
-        """Trunk legs to customers; an agent's mobile is no customer."""
-        return [leg for leg in self.legs.values() if leg.role is Role.TRUNK and not leg.agent]
+        """What will be its records, as far as it is known by now."""
+        return parts_of(self.legs.values())
 
     def channels(self) -> list[LiveChannel]:
         """Everybody in it now, the one it is about first; no plumbing."""
-        main = self.main_leg
+        main = self.parts()[0].main
         alive = [leg for leg in self.legs.values() if leg.ended is None and leg.role in (Role.TRUNK, Role.EXTENSION)]
         alive.sort(key=lambda leg: (leg is not main, leg.started))
         return [LiveChannel(leg.uniqueid, leg.channel, leg.agent, bool(leg.bridge)) for leg in alive]

@@ -3,10 +3,10 @@
 from vochi_agent.calls.events import Origin
 from vochi_agent.calls.layout import dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall, Part, Told
+from vochi_agent.calls.live import LiveCall, Told
 from vochi_agent.calls.model import CallProgress, Direction, Phase
+from vochi_agent.calls.parts import Part, serves_customer
 from vochi_agent.calls.talk import connected
-from vochi_agent.calls.verdict import serves_customer
 
 __all__ = ["TRANSITIONS", "progress", "ringing_agents", "talking_agents"]
 
@@ -21,9 +21,10 @@ TRANSITIONS: dict[Phase | None, frozenset[Phase]] = {
 }
 
 
-def ringing_agents(call: LiveCall, main: Leg) -> tuple[str, ...]:
+def ringing_agents(call: LiveCall, part: Part) -> tuple[str, ...]:
     """Extensions whose phones ring now for the one a part of the call is about, in order of first ring."""
-    if call.direction is Direction.OUT or (main.origin is Origin.CREATED and main.up is None):
+    main = part.main
+    if part.direction is Direction.OUT or (main.origin is Origin.CREATED and main.up is None):
         return ()  # what rings is the customer's phone, or that of the agent who asked for the call
     twins = call.locals_by_name()
     ringing = [
@@ -39,34 +40,34 @@ def ringing_agents(call: LiveCall, main: Leg) -> tuple[str, ...]:
     return tuple(dict.fromkeys(leg.agent for leg in ringing))
 
 
-def talking_agents(call: LiveCall, main: Leg, told: Told | None) -> tuple[str, ...]:
-    """The path so far, when somebody talks with `main` now; internally the caller stands first."""
+def talking_agents(call: LiveCall, part: Part, told: Told | None) -> tuple[str, ...]:
+    """The path so far, when somebody talks with the customer now; internally the caller stands first."""
     members: dict[str, set[Leg]] = {}
     for leg in call.legs.values():
         if leg.ended is None and leg.bridge:
             members.setdefault(leg.bridge, set()).add(leg)
     twins = {leg.channel: leg for legs in members.values() for leg in legs if leg.twin_name()}
-    customers = [leg for leg in call.dialled_out() if leg.ended is None] if call.direction is Direction.OUT else [main]
+    customers = [leg for leg in part.customers or (part.main,) if leg.ended is None]
     heard = {leg for customer in customers for leg in connected(customer, members, twins)}.difference(customers)
     agents = sorted((leg for leg in heard if leg.agent), key=lambda leg: leg.bridges[-1].entered)
     if not agents:
         return ()
     path = list(told.agents) if told is not None and told.phase is Phase.BRIDGE else []
-    if call.direction is Direction.INTERNAL and not path:
-        path.append(main.agent)
+    if part.direction is Direction.INTERNAL and not path:
+        path.append(part.main.agent)
     return tuple(dict.fromkeys([*path, *(leg.agent for leg in agents)]))
 
 
 def progress(call: LiveCall, part: Part, told: Told, at: float) -> CallProgress:
     """A part of the call as others see it at this moment."""
-    layout, direction, main = call.layout, call.direction, part.main
+    layout, direction, main = call.layout, part.direction, part.main
     phone, raw, line = None, "", None
     if direction is Direction.IN:
         raw = main.number
         line = layout.inbound_line(main.endpoint.name, main.exten)
         phone = layout.caller(raw, line)
     elif direction is Direction.OUT:
-        trunk = max(call.dialled_out(), key=lambda leg: leg.started)
+        trunk = part.customers[-1]
         raw = dialled_digits(trunk.dial_string) or trunk.number
         shown = main.number if main is not trunk else ""
         line = layout.outbound_line(trunk.endpoint.name, marked=call.marked_line, digits=raw, shown=shown)
@@ -80,6 +81,6 @@ def progress(call: LiveCall, part: Part, told: Told, at: float) -> CallProgress:
         phone=phone,
         raw_number=raw,
         line=line.id if line else None,
-        started_at=main.started if direction is Direction.IN else call.started,
+        started_at=part.started,
         agents=told.agents,
     )

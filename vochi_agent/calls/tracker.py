@@ -18,10 +18,11 @@ from vochi_agent.calls.events import Event, Origin
 from vochi_agent.calls.groups import REMEMBER_S, Groups
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall, LiveChannel, Part, Told
+from vochi_agent.calls.live import LiveCall, LiveChannel, Told
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
+from vochi_agent.calls.parts import Part
 from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
-from vochi_agent.calls.verdict import customers_of, judge, placed_by
+from vochi_agent.calls.verdict import judge
 
 __all__ = ["Tracker"]
 
@@ -223,7 +224,7 @@ class Tracker:
             return
         call, leg = self._new_leg(event, event.origin, event.exten, event.caller_number)
         if leg.role is Role.TRUNK and leg.origin is Origin.ENTERED:
-            self._tell_placed(call, Phase.START, event.at)
+            self._tell_of(call, leg, event.at, Phase.START)
 
     def _caller_named(self, event: ev.CallerNamed) -> None:
         if leg := self._leg(event):
@@ -246,21 +247,10 @@ class Tracker:
         leg.dial_string = event.dial_string
         self._recognise_mobile(leg, dialled_digits(event.dial_string) or leg.number)
         call = self._groups[leg]
-        if leg.role is Role.TRUNK and not leg.agent and not customers_of(call.legs.values()):
-            self._tell_placed(call, Phase.START, event.at)
-            self._tell_placed(call, Phase.DIAL, event.at)
-        elif leg.agent and self._placed_internally(call, leg):
-            self._tell_placed(call, Phase.START, event.at)
-
-    def _placed_internally(self, call: LiveCall, leg: Leg) -> bool:
-        """A colleague's phone is dialled by a phone that entered or took its originated call; no customer is there."""
-        placed = placed_by(call.legs.values())
-        return (
-            placed is not None
-            and placed is not leg
-            and (placed.origin is Origin.ENTERED or placed.up is not None)
-            and call.direction is Direction.INTERNAL
-        )
+        if leg.role is Role.TRUNK:
+            self._tell_of(call, leg, event.at, Phase.START, Phase.DIAL)
+        if leg.agent:
+            self._tell_internal(call, leg, event.at)
 
     def _channel_ringing(self, event: ev.ChannelRinging) -> None:
         leg = self._leg(event)
@@ -373,7 +363,11 @@ class Tracker:
                 self._missing.setdefault(leg.uniqueid, event.at)
         for call in self._groups:
             if call.open and not listed.isdisjoint(call.legs):
-                self._tell_snapshot(call, event.at)
+                for part in call.parts():
+                    if part.direction is not Direction.INTERNAL:
+                        self._tell_placed(call, part, Phase.START, event.at)
+                self._tell_ringing(call, event.at)
+                self._tell_talking(call, event.at)
 
     def _adopt(self, row: ev.SnapshotChannel, at: float) -> None:
         origin = Origin.ENTERED if row.uniqueid == row.linkedid else Origin.CREATED
@@ -409,25 +403,32 @@ class Tracker:
 
     def _tell_ringing(self, call: LiveCall, at: float) -> None:
         for part in call.parts():
-            if agents := ringing_agents(call, part.main):
+            if agents := ringing_agents(call, part):
                 self._advance(call, part, Phase.DIAL, at, agents)
 
     def _tell_talking(self, call: LiveCall, at: float) -> None:
         for part in call.parts():
-            if agents := talking_agents(call, part.main, call.told.get(part.linkedid)):
+            if agents := talking_agents(call, part, call.told.get(part.linkedid)):
                 self._advance(call, part, Phase.BRIDGE, at, agents)
 
-    def _tell_snapshot(self, call: LiveCall, at: float) -> None:
-        if call.direction is not Direction.INTERNAL:
-            self._tell_placed(call, Phase.START, at)
-        self._tell_ringing(call, at)
-        self._tell_talking(call, at)
-
-    def _tell_placed(self, call: LiveCall, phase: Phase, at: float) -> None:
-        """A phase that is about who placed the call: of one from outside nobody of ours."""
-        placed = placed_by(call.legs.values()) if call.direction is not Direction.IN else None
+    def _tell_of(self, call: LiveCall, leg: Leg, at: float, *phases: Phase) -> None:
+        """A customer came in, or one is dialled; of other trunks there is nothing to tell."""
         for part in call.parts():
-            self._advance(call, part, phase, at, (placed.agent,) if placed else ())
+            if leg in part.customers:
+                for phase in phases:
+                    self._tell_placed(call, part, phase, at)
+
+    def _tell_internal(self, call: LiveCall, leg: Leg, at: float) -> None:
+        """A colleague's phone is dialled by a phone that entered or took its originated call; no customer is there."""
+        part = call.parts()[0]
+        placed = part.main
+        picked_up = placed.origin is Origin.ENTERED or placed.up is not None
+        if part.direction is Direction.INTERNAL and placed.agent and placed is not leg and picked_up:
+            self._tell_placed(call, part, Phase.START, at)
+
+    def _tell_placed(self, call: LiveCall, part: Part, phase: Phase, at: float) -> None:
+        """A phase that is about who placed the call: of one from outside nobody of ours."""
+        self._advance(call, part, phase, at, (part.main.agent,) if part.main.agent else ())
 
     def _advance(self, call: LiveCall, part: Part, phase: Phase, at: float, agents: tuple[str, ...]) -> None:
         before, now = call.told.get(part.linkedid), Told(phase, agents)
@@ -447,6 +448,7 @@ class Tracker:
         """The last channel is gone: judge, tell what is new, and remember the call for stragglers."""
         if call.open:
             return
+        self._merged(call)
         for record in judge(call.evidence(at), call.layout, self.source):
             if call.finished.get(record.linkedid) != record:
                 call.finished[record.linkedid] = record

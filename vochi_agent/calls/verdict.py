@@ -13,10 +13,11 @@ from vochi_agent.calls.evidence import MAX_LEGS, LegEvidence
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import TEARDOWN_S, Leg
 from vochi_agent.calls.model import Call, Direction, Reason, Source, Status
+from vochi_agent.calls.parts import Part, parts_of, placed_by, serves_customer
 from vochi_agent.calls.talk import Talk, talks, total
 from vochi_agent.config import Line
 
-__all__ = ["Group", "agents_rung", "customers_of", "judge", "placed_by", "serves_customer"]
+__all__ = ["Group", "judge"]
 
 # Q.850 causes as Asterisk gives them (include/asterisk/causes.h).
 BUSY, DECLINED, NO_ROUTE, ANSWERED_ELSEWHERE = 17, 21, 3, 26
@@ -41,35 +42,24 @@ class Group:
 
 
 def judge(group: Group, layout: Layout, source: Source) -> list[Call]:
-    """The records of a finished group: one for each customer who came in, else one outbound, else one internal."""
-    entered = customers_of(group.legs)
-    if entered:
-        return [_inbound(group, leg, entered, layout, source) for leg in entered]
-    dialled_out = [leg for leg in group.legs if leg.role is Role.TRUNK and not leg.agent]
-    if dialled_out or _refused_outbound(group, layout):
-        return [_outbound(group, dialled_out, layout, source)]
-    return _internal(group, layout, source)
-
-
-def customers_of(legs: Iterable[Leg]) -> list[Leg]:
-    """Trunk legs that came in from outside, oldest first."""
-    found = [leg for leg in legs if leg.role is Role.TRUNK and leg.origin is Origin.ENTERED]
-    return sorted(found, key=lambda leg: leg.started)
-
-
-def placed_by(legs: Iterable[Leg]) -> Leg | None:
-    """The agent's leg that began a call of ours: the phone that entered, else the one originated first."""
-    agents = sorted((leg for leg in legs if leg.agent), key=lambda leg: leg.started)
-    entered = [leg for leg in agents if leg.origin is Origin.ENTERED]
-    return next(iter(entered or agents), None)
+    """The records of a finished group: one for each customer it was with, else one internal."""
+    parts = parts_of(group.legs)
+    customers = {leg for part in parts for leg in part.customers}
+    humans = [leg for leg in group.legs if leg not in customers and leg.role in (Role.EXTENSION, Role.TRUNK)]
+    if parts[0].direction is not Direction.INTERNAL:
+        tell = {Direction.IN: _inbound, Direction.OUT: _outbound}
+        return [tell[part.direction](group, part, humans, layout, source) for part in parts]
+    if _refused_outbound(group, layout):
+        return [_outbound(group, parts[0]._replace(direction=Direction.OUT), humans, layout, source)]
+    return _internal(group, parts[0], layout, source)
 
 
 # ---------------------------------------------------------------- inbound
 
 
-def _inbound(group: Group, customer: Leg, entered: Sequence[Leg], layout: Layout, source: Source) -> Call:
+def _inbound(group: Group, part: Part, humans: Sequence[Leg], layout: Layout, source: Source) -> Call:
+    customer = part.main
     line = layout.inbound_line(customer.endpoint.name, customer.exten)
-    humans = [leg for leg in group.legs if leg not in entered and leg.role in (Role.EXTENSION, Role.TRUNK)]
     until = customer.ended if customer.ended is not None else group.until
     spoken = talks([customer], humans, group.legs, until)
     path = _path(spoken, layout)
@@ -79,9 +69,7 @@ def _inbound(group: Group, customer: Leg, entered: Sequence[Leg], layout: Layout
         group,
         layout,
         source,
-        direction=Direction.IN,
-        first_leg=customer,
-        started=customer.started,
+        part,
         ended=until,
         end_unseen=customer.end_unseen or customer.ended is None,
         spoken=spoken,
@@ -144,26 +132,6 @@ def agents_rung(legs: Iterable[Leg], customer: Leg, talked: Iterable[Leg]) -> tu
     return tuple(dict.fromkeys(leg.agent for leg in rang))
 
 
-def serves_customer(leg: Leg, customer: Leg, known: dict[str, Leg], by_name: dict[str, Leg]) -> bool:
-    """The leg was dialled on behalf of the customer, not for a colleague's question (a consultation)."""
-    seen: set[Leg] = set()
-    while leg not in seen:
-        seen.add(leg)
-        if leg.completed:
-            return True
-        source = known.get(leg.dialled_by)
-        if source is customer:
-            return True
-        if source is None:
-            # Dialled by nobody's channel (ARI, Originate) serves the call. The half of a Local pair that a transfer by
-            # feature code makes is never dialled at all: it belongs to the agent who asks.
-            return leg.dialled or leg.role is not Role.LOCAL
-        if source.role is not Role.LOCAL:
-            return source.completed
-        leg = by_name.get(source.twin_name(), source)
-    return False
-
-
 # ---------------------------------------------------------------- outbound
 
 
@@ -180,13 +148,12 @@ def _refused_outbound(group: Group, layout: Layout) -> bool:
     )
 
 
-def _outbound(group: Group, trunks: Sequence[Leg], layout: Layout, source: Source) -> Call:
-    attempts = sorted(trunks, key=lambda leg: leg.started)
-    humans = [leg for leg in group.legs if leg.agent]
-    caller = placed_by(group.legs)
+def _outbound(group: Group, part: Part, humans: Sequence[Leg], layout: Layout, source: Source) -> Call:
+    attempts = part.customers
+    caller = part.main if part.main.agent else None
     until = max((leg.ended if leg.ended is not None else group.until for leg in attempts), default=group.until)
     spoken = talks(attempts, humans, group.legs, until)
-    answered = [leg for leg in attempts if leg.up is not None and leg.bridges] or attempts
+    answered = tuple(leg for leg in attempts if leg.up is not None and leg.bridges) or attempts
     last = (answered if spoken else attempts)[-1] if attempts else None
     digits = dialled_digits(last.dial_string) or last.number if last else caller.exten if caller else ""
     shown = caller.number if caller else ""
@@ -198,9 +165,7 @@ def _outbound(group: Group, trunks: Sequence[Leg], layout: Layout, source: Sourc
         group,
         layout,
         source,
-        direction=Direction.OUT,
-        first_leg=min(group.legs, key=lambda leg: leg.started),
-        started=min(leg.started for leg in group.legs),
+        part,
         ended=until,
         end_unseen=any(leg.end_unseen or leg.ended is None for leg in attempts[-1:]),
         spoken=spoken,
@@ -210,7 +175,7 @@ def _outbound(group: Group, trunks: Sequence[Leg], layout: Layout, source: Sourc
         line=line,
         path=path,
         rung=(),
-        first_agent=caller.agent if caller else None,
+        first_agent=caller.agent if caller else next(iter(path), None),
     )
 
 
@@ -237,10 +202,10 @@ def _outbound_reason(group: Group, last: Leg | None, caller: Leg | None) -> Reas
 # ---------------------------------------------------------------- internal
 
 
-def _internal(group: Group, layout: Layout, source: Source) -> list[Call]:
+def _internal(group: Group, part: Part, layout: Layout, source: Source) -> list[Call]:
     """A call between extensions; nothing at all when nobody was called (echo test, an originated leg not taken)."""
-    caller = placed_by(group.legs)
-    if caller is None:
+    caller = part.main
+    if not caller.agent:
         return []
     callees = [leg for leg in group.legs if leg.agent and leg is not caller]
     picked_up = caller.origin is Origin.ENTERED or caller.up is not None
@@ -255,9 +220,7 @@ def _internal(group: Group, layout: Layout, source: Source) -> list[Call]:
             group,
             layout,
             source,
-            direction=Direction.INTERNAL,
-            first_leg=caller,
-            started=caller.started,
+            part,
             ended=until,
             end_unseen=any(leg.end_unseen or leg.ended is None for leg in (caller, *callees)),
             spoken=spoken,
@@ -314,10 +277,8 @@ def _record(
     group: Group,
     layout: Layout,
     source: Source,
+    part: Part,
     *,
-    direction: Direction,
-    first_leg: Leg,
-    started: float,
     ended: float,
     end_unseen: bool,
     spoken: Sequence[Talk],
@@ -331,11 +292,12 @@ def _record(
 ) -> Call:
     answered = spoken[0].start if spoken else None
     status = Status.ANSWERED if spoken else Status.UNKNOWN if end_unseen else Status.MISSED
+    started = part.started
     ended = max(ended, started)
     return Call(
         enterprise_number=layout.enterprise_number,
-        linkedid=first_leg.first_linkedid,
-        direction=direction,
+        linkedid=part.linkedid,
+        direction=part.direction,
         status=status,
         reason=Reason.UNKNOWN_END if end_unseen else reason,
         phone=phone,
@@ -352,18 +314,15 @@ def _record(
         rung=rung,
         source=source,
         partial=group.partial or end_unseen,
-        evidence=_evidence(group.legs, direction, started),
+        evidence=_evidence(group.legs, part),
     )
 
 
-def _evidence(legs: Iterable[Leg], direction: Direction, since: float) -> tuple[LegEvidence, ...]:
+def _evidence(legs: Iterable[Leg], part: Part) -> tuple[LegEvidence, ...]:
     """What each leg did, oldest first; of very many those that were in a bridge and the oldest."""
     kept = sorted(legs, key=lambda leg: (not leg.bridges, leg.started))[:MAX_LEGS]
-    customer = {leg for leg in kept if leg.role is Role.TRUNK and not leg.agent}
-    if direction is Direction.IN:
-        customer.intersection_update(customers_of(kept))  # a call forwarded outside reaches somebody else
     return tuple(
-        leg.evidence(since, customer=leg in customer)
+        leg.evidence(part.started, customer=leg in part.customers)
         for leg in sorted(kept, key=lambda leg: (leg.started, leg.channel))
     )
 

@@ -1,4 +1,4 @@
-"""Callers who are handed over: by SIP, by feature code, by the manager; pick-up and parking."""
+"""Customers who are handed over: by SIP, by feature code, by the manager; pick-up and parking."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,21 @@ from dataclasses import replace
 from tests.support.manager import is_event
 from tests.support.sip_phone import Handover
 from tests.support.sipp import RING_S, CallResult
-from tests.support.truth.stage import ANSWER_S, MOBILE, PATIENT_S, SECRETARY, Expected, Stage, internal, kind, talked
+from tests.support.truth.stage import (
+    ANSWER_S,
+    LINES,
+    MOBILE,
+    PATIENT_S,
+    SECRETARY,
+    Expected,
+    Stage,
+    internal,
+    kind,
+    talked,
+)
+
+# Whoever is called at a number that ends so hangs up by himself.
+LEAVES, LEAVES_AFTER_S = "94", 3.0
 
 
 @kind
@@ -174,3 +188,44 @@ async def transferred_by_the_manager(stage: Stage) -> Sequence[Expected]:
         stage.enter(dialled, "far_end", "talked", caller=caller, path=["101", "102"], rung=("101", "102")), transfer()
     )
     return [replace(call, talk_s=call.talk_s - RING_S)]
+
+
+# ---------------------------------------------------------------- customers whom the secretary has called
+
+
+def called(number: str, path: Sequence[str], talk_s: float) -> Expected:
+    return Expected(
+        dialled=number,
+        direction="out",
+        reason="talked",
+        phone=f"+375{number[2:]}",
+        line=LINES["gsm1"],
+        path=(SECRETARY, *path),
+        first_agent=SECRETARY,
+        talk_s=talk_s,
+    )
+
+
+@kind
+async def called_and_handed_over(stage: Stage) -> Sequence[Expected]:
+    number, how = f"8029{stage.number()}{LEAVES}", stage.dice.choice(("blind", "attended"))
+    target = "101" if how == "blind" else f"call{stage.number()}101"
+    await stage.secretary.call_out(number, Handover(target, how, talk_s=0.5, ask_s=0.5))
+    return [called(number, ["101"], LEAVES_AFTER_S - (RING_S if how == "blind" else 0.0))]
+
+
+@kind
+async def called_and_handed_over_outside(stage: Stage) -> Sequence[Expected]:
+    """The customer is the one who was called, not the one he was handed to."""
+    serial, talk_s = stage.number(), stage.dice.uniform(0.5, 1.5)
+    number, target = f"8029{serial}10", f"8029{stage.number()}{LEAVES}"
+    await stage.secretary.call_out(number, Handover(target, "blind", talk_s))
+    return [called(number, [f"+375{target[2:]}"], talk_s + LEAVES_AFTER_S)]
+
+
+@kind
+async def called_for_a_colleague(stage: Stage) -> Sequence[Expected]:
+    """She talks with the colleague first: that becomes part of the customer's call, which begins with him."""
+    number, colleague = f"8029{stage.number()}{LEAVES}", f"call{stage.number()}101"
+    await stage.secretary.call_out(colleague, Handover(number, "attended", talk_s=0.5, ask_s=1.0))
+    return [called(number, ["101"], LEAVES_AFTER_S)]

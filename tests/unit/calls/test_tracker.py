@@ -356,6 +356,205 @@ def test_a_talk_of_colleagues_becomes_part_of_the_customers_call():
     assert tracker.live_linkedids == ["3.0"]
 
 
+# ---------------------------------------------------------------- calls of ours that are handed on
+
+OUR = ("1.0", "PJSIP/101-0001")
+CALLED = ("1.1", "PJSIP/trunk-0002")
+OTHER = ("3.1", "PJSIP/trunk-0003")
+
+
+def dialled(channel, source, at, number, *, linkedid="1.0"):
+    """A leg is dialled and answered a second later."""
+    return [
+        start(*channel, at=at, linkedid=linkedid, origin=Origin.CREATED, exten="s", number=number),
+        ev.DialStarted(at, channel[0], linkedid, channel[1], source, f"{number}@trunk" if len(number) > 5 else number),
+        ev.ChannelRinging(at, channel[0], linkedid, channel[1]),
+        ev.ChannelUp(at + 1, channel[0], linkedid, channel[1]),
+    ]
+
+
+def called():
+    """101 talks from 1 s on with a customer whom he has called."""
+    return [
+        start(*OUR, exten="80290000010", number="101"),
+        *dialled(CALLED, "1.0", 0.0, "80290000010"),
+        *met("b", 1.0, CALLED, OUR),
+    ]
+
+
+def ended(at, *channels):
+    return [end(uniqueid, channel, at, linkedid="") for uniqueid, channel in channels]
+
+
+def finished(updates):
+    return [update.call for update in updates if isinstance(update, CallFinished)]
+
+
+def test_whom_we_called_stays_the_customer_when_he_is_handed_on_outside():
+    """A blind transfer: his channel dials on, and who answers there is no customer of this call."""
+    there = ("1.2", "PJSIP/trunk-0003")
+    told = feed(
+        Tracker(LAYOUT),
+        [
+            *called(),
+            *ended(5.0, OUR),
+            ev.BridgeLeft(5.0, *CALLED[:1], "1.0", CALLED[1], "b"),
+            *dialled(there, "1.1", 5.0, "80290000020"),
+            *met("c", 6.0, there, CALLED),
+            *ended(10.0, there, CALLED),
+        ],
+    )
+
+    (call,) = finished(told)
+    assert (call.direction, call.phone, call.path) == (Direction.OUT, "+375290000010", ("101", "+375290000020"))
+    assert (call.first_agent, call.last_agent, call.talk_seconds) == ("101", "+375290000020", 8.0)
+    assert {update.phone for update in told if isinstance(update, CallProgress)} == {"+375290000010"}
+
+
+def test_a_line_that_answered_and_dropped_the_call_is_followed_by_an_attempt_and_no_stranger():
+    """A gateway answers for the network; its Hangup may come when the next line is dialled already."""
+    second = ("1.2", "PJSIP/trunk-0003")
+    told = feed(
+        Tracker(LAYOUT),
+        [
+            *called(),
+            ev.BridgeLeft(1.5, CALLED[0], "1.0", CALLED[1], "b"),
+            *dialled(second, "1.0", 1.5, "80290000010"),
+            *ended(1.51, CALLED),
+            *met("c", 3.0, second, OUR),
+            *ended(10.0, second, OUR),
+        ],
+    )
+
+    (call,) = finished(told)
+    assert (call.phone, call.path, call.last_agent) == ("+375290000010", ("101",), "101")
+
+
+def test_whom_we_called_first_is_the_customer_of_two_who_are_joined():
+    """The second one was asked on his behalf, as he would be on behalf of one who came in."""
+    second = ("3.0", "PJSIP/101-0009")
+    tracker = Tracker(LAYOUT)
+    told = feed(
+        tracker,
+        [
+            *called(),
+            start(*second, at=5.0, exten="80290000020", number="101"),
+            *dialled(OTHER, "3.0", 5.0, "80290000020", linkedid="3.0"),
+            *met("c", 6.0, OTHER, second),
+        ],
+    )
+    assert [(update.linkedid, update.phone) for update in told if update.phase is Phase.BRIDGE] == [
+        ("1.0", "+375290000010"),
+        ("3.0", "+375290000020"),
+    ]
+
+    told = feed(
+        tracker,
+        [ev.Joined(8.0, ("1.0", "3.0"), ("3.0", "3.1")), *ended(8.0, OUR, second), *met("b", 8.0, OTHER)],
+    )
+    assert told == [CallMerged(enterprise_number="0901", linkedid="3.0", into="1.0")]
+
+    (call,) = finished(feed(tracker, ended(10.0, OTHER, CALLED)))
+    assert (call.linkedid, call.phone, call.path) == ("1.0", "+375290000010", ("101", "+375290000020"))
+
+
+def test_a_call_that_a_colleague_asked_for_begins_with_the_customer():
+    """102 asks 101 to connect him: the record is that of the call that 101 placed, not of their talk before it."""
+    boss, asked, second = ("1.0", "PJSIP/102-0001"), ("1.1", "PJSIP/101-0002"), ("3.0", "PJSIP/101-0009")
+    tracker = Tracker(LAYOUT)
+    told = feed(
+        tracker,
+        [
+            start(*boss, exten="101", number="102"),
+            *dialled(asked, "1.0", 0.0, "101"),
+            *met("b", 1.0, asked, boss),
+            start(*second, at=5.0, exten="80290000020", number="101"),
+            *dialled(OTHER, "3.0", 5.0, "80290000020", linkedid="3.0"),
+            *met("c", 6.0, OTHER, second),
+            ev.Joined(8.0, ("1.1", "3.0"), ("3.0", "3.1")),
+            *ended(8.0, asked, second),
+            *met("b", 8.0, OTHER),
+        ],
+    )
+
+    assert told[-2] == CallMerged(enterprise_number="0901", linkedid="1.0", into="3.0")
+    assert (told[-1].linkedid, told[-1].phase, told[-1].agents) == ("3.0", Phase.BRIDGE, ("101", "102"))
+    assert tracker.live_linkedids == ["3.0"]
+    (call,) = finished(feed(tracker, ended(10.0, OTHER, boss)))
+    assert (call.linkedid, call.phone, call.path) == ("3.0", "+375290000020", ("101", "102"))
+    assert (call.first_agent, call.wait_seconds, call.talk_seconds) == ("101", 1.0, 4.0)
+
+
+def test_one_who_was_called_and_one_who_came_in_have_a_record_each():
+    """101 joins the customer whom he has called with one who calls him meanwhile."""
+    caller, second = ("3.0", "PJSIP/trunk-0003"), ("3.1", "PJSIP/101-0009")
+    tracker = Tracker(LAYOUT)
+    told = feed(
+        tracker,
+        [
+            *called(),
+            start(*caller, at=3.0, number="375290000002"),
+            *dialled(second, "3.0", 3.0, "101", linkedid="3.0"),
+            *met("c", 4.0, second, caller),
+            ev.Joined(8.0, ("1.0", "3.1"), ("3.1", "3.0")),
+            *ended(8.0, OUR, second),
+            *met("b", 8.0, caller),
+        ],
+    )
+    assert not [update for update in told if isinstance(update, CallMerged)]
+    assert sorted(tracker.live_linkedids) == ["1.0", "3.0"]
+
+    out, into = finished(feed(tracker, ended(10.0, caller, CALLED)))
+    assert (out.linkedid, out.direction, out.phone, out.path) == ("1.0", Direction.OUT, "+375290000010", ("101",))
+    assert (into.linkedid, into.direction, into.phone, into.path) == ("3.0", Direction.IN, "+375290000002", ("101",))
+    assert (out.talk_seconds, into.talk_seconds) == (7.0, 4.0)
+
+
+def test_a_dialler_s_call_is_of_the_agent_who_took_it():
+    """The customer is called first and then rings phones: the one that rang first has placed nothing."""
+    customer, first, other = ("1.0", "PJSIP/trunk-0001"), ("1.1", "PJSIP/101-0002"), ("1.2", "PJSIP/102-0003")
+    rings = [event for event in dialled(first, "1.0", 2.0, "101") if not isinstance(event, ev.ChannelUp)]
+    told = feed(
+        Tracker(LAYOUT),
+        [
+            *dialled(customer, "", 0.0, "80290000010"),
+            *rings,
+            *ended(8.0, first),
+            *dialled(other, "1.0", 8.0, "102"),
+            *met("b", 9.0, other, customer),
+            *ended(12.0, other, customer),
+        ],
+    )
+
+    (call,) = finished(told)
+    assert (call.direction, call.first_agent, call.path) == (Direction.OUT, "102", ("102",))
+
+
+def test_what_rang_for_one_customer_did_not_ring_for_another():
+    """The second one's call had rung 103 before it came to 101, who joined the two."""
+    caller, missed, second = ("3.0", "PJSIP/trunk-0003"), ("3.1", "PJSIP/103-0008"), ("3.2", "PJSIP/101-0009")
+    rings = [
+        event for event in dialled(missed, "3.0", 3.0, "103", linkedid="3.0") if not isinstance(event, ev.ChannelUp)
+    ]
+    told = feed(
+        Tracker(LAYOUT),
+        [
+            *answered_call(),
+            start(*caller, at=3.0, number="375290000002"),
+            *rings,
+            *ended(4.0, missed),
+            *dialled(second, "3.0", 4.0, "101", linkedid="3.0"),
+            *met("c", 5.0, second, caller),
+            ev.Joined(8.0, ("1.1", "3.2"), ("3.2", "3.0")),
+            *ended(8.0, PHONE, second),
+            *met("b", 8.0, caller),
+            *ended(10.0, caller, CUSTOMER),
+        ],
+    )
+
+    assert [(call.linkedid, call.rung) for call in finished(told)] == [("1.0", ("101",)), ("3.0", ("103", "101"))]
+
+
 def test_a_customer_alone_in_a_room_has_talked_with_nobody():
     """The next one to use the room comes after he has left."""
     tracker = Tracker(LAYOUT)
