@@ -328,7 +328,7 @@ class Popup:
         progress: Its phase; `hangup` when it is over.
         began: Extensions that this phase is about and the one before was not: phones that began to ring, or who talks.
         ended: Extensions that were told before and are no longer in the call.
-        finished: The record, in phase `hangup`.
+        finished: The record, in phase `hangup`; None: the call became part of another and has none of its own.
         remote_id: What the CRM returned for an earlier phase of this call, "" at first.
     """
 

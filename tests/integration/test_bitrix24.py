@@ -548,6 +548,16 @@ async def test_cards_open_where_phones_ring_and_close_on_the_others_at_the_answe
     assert portal.calls[call_id].screens == set()
 
 
+async def test_the_card_of_a_call_that_became_part_of_another_is_hidden(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    """An agent asked somebody outside and joined him with his customer: no record will close this card."""
+    call_id = await crm.show(Popup(progress=ringing("151", direction=Direction.OUT), customer=None, began=("151",)))
+    over = ringing(phase=Phase.HANGUP, direction=Direction.OUT)
+    await crm.show(Popup(progress=over, customer=None, ended=("151",), remote_id=call_id))
+
+    assert portal.calls[call_id].screens == set()
+    assert await crm.show(Popup(progress=over, customer=None, ended=("151",))) == ""
+
+
 async def test_an_outbound_call_is_the_callers_own(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
     progress = ringing("151", direction=Direction.OUT)
     call_id = await crm.show(Popup(progress=progress, customer=None, began=("151",)))

@@ -163,9 +163,12 @@ class Bitrix24:
         return identifier(mapping(mapping(made).get("task")).get("id")) or identifier(made)
 
     async def show(self, popup: Popup) -> str:
-        """See `ports.CallScreen`. The portal hears of a call when the first phone rings; its end is `log_call`'s."""
+        """See `ports.CallScreen`. The portal hears of a call when the first phone rings; its end is `log_call`'s.
+
+        A call that became part of another has no end of its own: its card is hidden.
+        """
         progress = popup.progress
-        if not self._portal.telephony or progress.phone is None or progress.phase is Phase.HANGUP:
+        if not self._portal.telephony or progress.phone is None or popup.finished is not None:
             return popup.remote_id
         deadline, call_id = self._calls.http.deadline(), popup.remote_id
         began = [user for each in popup.began if (user := await self._user_of(each, deadline))]
