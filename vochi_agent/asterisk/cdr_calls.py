@@ -132,7 +132,9 @@ def _inbound_reason(rows: Sequence[CdrRow], layout: Layout) -> Reason:
 
 def _outbound(outside: Sequence[CdrRow], first: CdrRow, layout: Layout) -> Call:
     talks = [row for row in outside if _talked(row)]
-    last = (talks or outside)[-1]
+    # Handed on outside, the customer's own channel dials: who answers there is somebody else.
+    called = [row for row in outside if layout.endpoint(row.channel).role is not Role.TRUNK] or outside
+    last = ([row for row in called if _talked(row)] or called)[-1]
     digits = _digits(last) or last.dst
     line = layout.outbound_line(layout.endpoint(last.dstchannel).name, marked="", digits=digits, shown=last.src)
     caller = layout.endpoint(first.channel).extension

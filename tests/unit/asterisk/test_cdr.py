@@ -89,6 +89,30 @@ def test_freepbx_tables_say_when_a_call_began_and_how_long_it_was():
     assert (row.start, row.answer, row.end, row.did) == (1795170244, 1795170248, 1795170253, "375172000000")
 
 
+def test_whom_we_called_stays_the_customer_when_he_is_handed_on_outside():
+    """Rows as Asterisk 22.10 writes them of a blind transfer to another number."""
+    columns = ("channel", "dstchannel", "dst", "start", "answer", "end", "uniqueid")
+    legs = [
+        ("PJSIP/111-00", "PJSIP/trunk-01", "80290000310", "23:22:06", "23:22:06", "23:22:08", "1795303326.0"),
+        ("PJSIP/trunk-01", "PJSIP/trunk-02", "80290000394", "23:22:08", "23:22:08", "23:22:11", "1795303326.1"),
+    ]
+    rows = [
+        cdr_row(
+            dict(zip(columns, leg, strict=True))
+            | {column: f"2026-11-21 {leg[columns.index(column)]}" for column in ("start", "answer", "end")}
+            | {"src": "111", "lastapp": "Dial", "lastdata": f"PJSIP/{leg[2]}@trunk,4", "disposition": "ANSWERED"}
+            | {"linkedid": "1795303326.0"},
+            PrintedTimes(UTC),
+        )
+        for leg in legs
+    ]
+
+    (call,) = calls_of([row for row in rows if row is not None], LAYOUT)
+
+    assert (call.direction, call.phone, call.path) == (Direction.OUT, "+375290000310", ("111",))
+    assert call.talk_seconds == 5.0
+
+
 @pytest.mark.parametrize("line", ["", "\0", "a,b,c\n", '"' * 50, "," * 40, '"x",' * 13 + '"ANSWERED"\n'])
 def test_what_is_no_row_is_passed_over(line):
     good = (SCENARIOS / "inbound-answered" / "cdr.csv").read_text().splitlines(keepends=True)
