@@ -51,6 +51,14 @@ def test_an_empty_header_is_no_recording_and_the_longest_of_several_is_the_call(
     assert find_recording(tmp_path, "1795165024.84", STARTED) == longest
 
 
+def test_the_recording_of_another_call_of_the_same_second_is_not_taken(tmp_path: Path) -> None:
+    """Whose linkedid begins with this one's, or ends with it."""
+    write(tmp_path, "1795165024.84.wav")
+    write(tmp_path, "in-11795165024.8.wav")
+
+    assert find_recording(tmp_path, "1795165024.8", STARTED) == ""
+
+
 def test_a_folder_that_is_not_there_has_no_recordings(tmp_path: Path) -> None:
     assert find_recording(tmp_path / "gone", "1795165024.84", STARTED) == ""
 

@@ -5,6 +5,7 @@ dialplans `<uniqueid>.wav` beside each other: so a name that holds the linkedid,
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +25,15 @@ def find_recording(folder: Path, linkedid: str, started_at: datetime) -> str:
 
 
 def _candidates(folder: Path, linkedid: str, started_at: datetime) -> Iterator[tuple[int, Path]]:
+    # `…24.8` is no call of `…24.84`: a box that has just booted gives many numbers within a second.
+    names = re.compile(rf"(?<!\d){re.escape(linkedid)}(?!\d)")
     # The day is that of the PBX's clock, whose zone nobody tells us.
     days = {(started_at.astimezone(UTC) + timedelta(hours=hours)).date() for hours in (-12, 0, 14)}
     for place in (folder, *(folder / f"{day:%Y/%m/%d}" for day in sorted(days))):
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if linkedid in entry.name and entry.name.lower().endswith(SOUNDS) and entry.is_file():
+                    if names.search(entry.name) and entry.name.lower().endswith(SOUNDS) and entry.is_file():
                         size = entry.stat().st_size
                         if size > HEADER_BYTES:
                             yield size, Path(entry.path)
