@@ -7,11 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vochi_agent.asterisk.replay import replay_cel
 from vochi_agent.asterisk.translate_ami import ONLY, WANTED, translate
 from vochi_agent.calls import events as ev
 from vochi_agent.calls.events import Origin
 from vochi_agent.calls.evidence import MAX_LEGS
 from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.ledger import corrected
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, Direction, Phase, Reason, Status
 from vochi_agent.calls.tracker import SILENT_CALL_S, Tracker
 from vochi_agent.config import load
@@ -130,6 +132,71 @@ def channels(event):
         return set(event.uniqueids)
     source = {event.source} if isinstance(event, ev.DialStarted) else set()
     return {event.uniqueid} | source
+
+
+class Books:
+    """What others make of updates: whom they were told of and not told the end, and the records as they stand."""
+
+    def __init__(self):
+        self.open, self.rows = set(), {}
+
+    def take(self, updates):
+        """Note them."""
+        for update in updates:
+            if isinstance(update, CallProgress):
+                self.open.add(update.linkedid)
+            elif isinstance(update, CallMerged):
+                self.open.discard(update.linkedid)
+                self.rows.pop(update.linkedid, None)
+            else:
+                new = update.call
+                self.open.discard(new.linkedid)
+                self.rows[new.linkedid] = corrected(self.rows.get(new.linkedid, new), new)
+
+    def facts(self):
+        """What AMI and CEL agree on of each record."""
+        return {
+            key: (call.direction, call.status, call.phone, call.line, call.path, call.first_agent, call.last_agent)
+            for key, call in self.rows.items()
+        }
+
+
+def listed(tracker, at):
+    """The PBX's answer to what lives, as this tracker knows it."""
+    alive = [leg for _, leg in tracker._groups.legs() if leg.ended is None]
+    rows = (
+        row(
+            leg.uniqueid, leg.channel, linkedid=leg.linkedid, up=leg.up is not None, ringing=leg.ringing,
+            bridge=leg.bridge, age=float(int(at - leg.started)), number=leg.number,
+        )
+        for leg in alive
+    )  # fmt: skip
+    return ev.Snapshot(at, tuple(rows))
+
+
+@relaxed
+@given(data=st.data(), name=st.sampled_from(NAMES), restarted=st.booleans())
+def test_a_silence_anywhere_in_a_call_leaves_nobody_told_and_is_made_good_by_cel(data, name, restarted):
+    """A reconnect keeps what was believed, a restart of the daemon does not; in the end the books are the same."""
+    events = EVENTS[name]
+    since, until = sorted(data.draw(st.tuples(*[st.integers(0, len(events) - 1)] * 2)))
+    tracker, true, books = Tracker(LAYOUT), Tracker(LAYOUT), Books()
+    books.take(feed(tracker, events[:since]))
+    feed(true, events[:until])
+
+    if restarted:
+        tracker = Tracker(LAYOUT)
+    tracker.interrupted()
+    books.take(tracker.receive(listed(true, events[until].at - 0.001)))
+    books.take(feed(tracker, events[until:]))
+    books.take(tracker.expire(events[-1].at + 60.0))
+    assert restarted or not books.open
+
+    books.take(replay_cel(SCENARIOS / name / "cel.csv", LAYOUT))
+    assert not books.open
+    whole = Books()
+    whole.take(CallFinished(call) for call in WHOLE[name].values())
+    assert books.facts() == whole.facts()
 
 
 # ---------------------------------------------------------------- single facts
