@@ -195,8 +195,7 @@ CREATE TABLE cards (
     sent_at           timestamptz,
     shared            boolean NOT NULL DEFAULT false, -- the message carries other cards too
     sending_by        text,                           -- which life of which daemon made the request
-    sending_text      text,                           -- of a new message that is being sent; null: an edit. Buttons
-                                                      -- follow it in JSON, after the character U+001E
+    sending_text      text,                           -- of a new message that is being sent; null: an edit
     doubtful_text     text,                           -- of a new message whose answer was lost: it may stand there
     doubtful_since    timestamptz,
     token             uuid NOT NULL DEFAULT gen_random_uuid(), -- what the buttons of its message carry

@@ -77,7 +77,6 @@ class Doubt:
     """A text that may stand in the chat without our knowledge: the answer to its request was lost.
 
     Attributes:
-        keyboard: What stands below it.
         age: Seconds since the request.
         after: The id of our last message before it; None: there was none.
         newest: The highest id of a message of ours; None: there is none.
@@ -87,7 +86,6 @@ class Doubt:
     age: float
     after: int | None
     newest: int | None
-    keyboard: Keyboard = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +152,7 @@ class CardQueue(Protocol):
         """Every card that the message of this one carries."""
         ...
 
-    async def claim(self, cards: Sequence[Card], *, new_text: str | None, keyboard: Keyboard = ()) -> bool:
+    async def claim(self, cards: Sequence[Card], *, new_text: str | None) -> bool:
         """Note that a request is about to be made; False when the cards are not as they were."""
         ...
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from tests.support.chats import GROUP, OTHER, QUICK, Chats, sending
@@ -50,6 +51,32 @@ async def test_the_words_of_people_and_other_cards_are_never_touched(chats: Chat
 def _answer(chats: Chats, message: SandboxMessage) -> None:
     if not message.edits:
         chats.sandbox.say(message.chat_id, message.text)
+
+
+async def test_of_two_calls_without_an_answer_each_stands_there_once_in_the_end(chats: Chats) -> None:
+    """What is looked for first meets what the other one left."""
+    for text in ("один", "два"):
+        chats.sandbox.break_next(Fault.LOST_ANSWER, chat_id=GROUP)
+        await chats.cards.until_shown(await chats.cards.put(text, chat_id=GROUP))
+    await chats.cards.until(SETTLED)
+
+    assert chats.texts() == ["один", "два"]
+    assert chats.counted("duplicate") == 2
+
+
+async def test_what_the_bot_wrote_itself_and_no_table_knows_keeps_its_words(chats: Chats) -> None:
+    """An answer to a person whose own answer was lost, another program with the same token, `doctor --test-card`."""
+    chats.sandbox.break_next(Fault.LOST_ANSWER, chat_id=GROUP)
+    linkedid = await chats.cards.put("текст", chat_id=GROUP)
+    await chats.sandbox.until(lambda: bool(chats.texts()))
+    async with aiohttp.ClientSession() as http:
+        words = {"chat_id": str(GROUP), "text": "Сервер не отвечает"}
+        await http.post(f"{chats.sandbox.url}/bot42:TEST/sendMessage", data=words)
+    await chats.cards.until_shown(linkedid)
+    await chats.cards.until(SETTLED)
+
+    assert sorted(chats.texts()) == ["Сервер не отвечает", "текст"]
+    assert [message.buttons for message in chats.sandbox.messages(GROUP)] == [[], []]
 
 
 async def test_an_edit_without_an_answer_is_repeated(chats: Chats) -> None:

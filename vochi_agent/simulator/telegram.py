@@ -86,6 +86,7 @@ class TelegramSandbox:
             "editmessagetext": self._edit_message_text,
             "editmessagecaption": self._edit_message_caption,
             "editmessagemedia": self._edit_message_media,
+            "editmessagereplymarkup": self._edit_message_reply_markup,
             "answercallbackquery": self._answer_callback_query,
             "deletemessage": self._delete_message,
             "deletemessages": self._delete_messages,
@@ -330,6 +331,14 @@ class TelegramSandbox:
         keyboard = keyboard_from(fields.get("reply_markup", ""))
         edits = message.edits + 1
         return self._shown(chat, replace(message, source=source, text=text, file=file, keyboard=keyboard, edits=edits))
+
+    def _edit_message_reply_markup(self, fields: Form) -> dict[str, object]:
+        chat = self._writable(fields)
+        message = _editable(chat, fields)
+        keyboard = keyboard_from(fields.get("reply_markup", ""))
+        if keyboard == message.keyboard:
+            raise _Refused(400, NOT_MODIFIED)
+        return self._shown(chat, replace(message, keyboard=keyboard, edits=message.edits + 1))
 
     def _answer_callback_query(self, fields: Mapping[str, str]) -> bool:
         return self.queries.answer(fields, asyncio.get_running_loop().time())

@@ -7,14 +7,13 @@ have left in the chat is a doubt, to be looked for.
 Invariant: only the holder of a claim writes its outcome. Whoever finds that his claim was taken over is told by `sent`.
 """
 
-import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import timedelta
 from typing import Final
 
 from vochi_agent.calls.model import Phase
-from vochi_agent.cards import Button, Card, ChatState, ChatWork, Doubt, Keyboard, PendingChat
+from vochi_agent.cards import Card, ChatState, ChatWork, Doubt, PendingChat
 from vochi_agent.ports import CardDraft, OpenWork
 
 from .card_drafts import CARDS_CHANNEL, CallCards, put_cards, take_back
@@ -29,8 +28,6 @@ LIVE_WORTH: Final = timedelta(seconds=60)
 PATIENCE: Final = timedelta(seconds=3)
 # A look for a lost message before it can have arrived would find nothing.
 DOUBT_RIPE: Final = timedelta(seconds=1)
-# A control character, which no text of ours has: outside strings lose theirs.
-SEPARATOR: Final = "\x1e"
 MOST_CARDS: Final = 200
 MOST_DELETED: Final = 100  # deleteMessages takes no more
 BOARD: Final = "board"
@@ -116,7 +113,7 @@ class CardQueue:
             open=_cards(cards),
             live=_cards(live),
             leftovers=[row["message_id"] for row in leftovers],
-            doubt=None if doubt is None else _doubt(doubt),
+            doubt=None if doubt is None else Doubt(**dict(doubt)),
         )
 
     async def cards_of(self, card: Card) -> list[Card]:
@@ -125,19 +122,18 @@ class CardQueue:
             await self._database.fetch("cards_of_message", card.enterprise_number, card.chat_id, card.message_id)
         )
 
-    async def claim(self, cards: Sequence[Card], *, new_text: str | None, keyboard: Keyboard = ()) -> bool:
+    async def claim(self, cards: Sequence[Card], *, new_text: str | None) -> bool:
         """Note that a request about these cards is about to be made.
 
         Args:
             new_text: Of a new message; None for an edit, which may be repeated without harm.
-            keyboard: Below the new message.
 
         Returns:
             False when one of them changed meanwhile or is another's: nothing is claimed then.
         """
         ids = [card.id for card in cards]
         revisions = [card.revision for card in cards]
-        text = None if new_text is None else _message(new_text, keyboard)
+        text = None if new_text is None else storable(new_text)
         claimed = await self._database.fetch("claim_cards", ids, revisions, self._holder, text, self._patience)
         if len(claimed) == len(cards):
             return True
@@ -193,7 +189,7 @@ class CardQueue:
 
     async def settled(self, enterprise_number: str, chat_id: int, doubt: Doubt) -> None:
         """The text of a doubt was looked for everywhere."""
-        await self._database.execute("doubt_settled", enterprise_number, chat_id, _message(doubt.text, doubt.keyboard))
+        await self._database.execute("doubt_settled", enterprise_number, chat_id, doubt.text)
 
     async def chat(self, enterprise_number: str, chat_id: int) -> ChatState:
         """What became of a chat."""
@@ -233,25 +229,6 @@ class CardQueue:
 
 def _cards(rows: Sequence[Row]) -> list[Card]:
     return [Card(**{each.name: row[each.name] for each in fields(Card)}) for row in rows]
-
-
-def _message(text: str, keyboard: Keyboard) -> str:
-    """How the table keeps what a new message says: only a message that is the same in both is the same."""
-    if not keyboard:
-        return storable(text)
-    return storable(text) + SEPARATOR + json.dumps([[asdict(button) for button in row] for row in keyboard])
-
-
-def _doubt(row: Row) -> Doubt:
-    text, _, keyboard = row["text"].partition(SEPARATOR)
-    rows = json.loads(keyboard) if keyboard else []
-    return Doubt(
-        text=text,
-        age=row["age"],
-        after=row["after"],
-        newest=row["newest"],
-        keyboard=tuple(tuple(Button(**button) for button in each) for each in rows),
-    )
 
 
 async def _put_notice(session: Session, what: tuple[str, str, str, Phase], draft: CardDraft) -> None:

@@ -82,7 +82,6 @@ NOT_MODIFIED: Final = "message is not modified"
 AUDIO: Final = frozenset({".mp3", ".m4a"})
 SOUND_NAME: Final = "Запись разговора"
 PROXY_ERRORS: Final = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
-NO_CAPTION: Final = "there is no caption in the message to edit"
 # Descriptions of 400 answers, in lower case; the texts are Telegram's only way to tell them apart.
 REFUSALS: Final[tuple[tuple[str, type[TelegramFailure]], ...]] = (
     ("can't parse", MarkupRefused),
@@ -213,17 +212,20 @@ class TelegramBot:
         except AnswerLost as lost:
             raise TelegramAway(str(lost)) from lost
 
-    async def is_ours(self, chat_id: int, message_id: int) -> bool:
-        """Whether a message is a text of this bot; changes nothing, since a text takes no caption."""
+    async def set_buttons(self, chat_id: int, message_id: int, keyboard: Keyboard) -> str | None:
+        """Put other buttons below a message; the text above them, None: they cannot be put there."""
         try:
-            await self._answer(self._bot.edit_message_caption(chat_id=chat_id, message_id=message_id, caption=""))
-        except CardRefused as refused:
-            return NO_CAPTION in str(refused)
-        except MessageGone:
-            return False
+            message = await self._answer(
+                self._bot.edit_message_reply_markup(
+                    chat_id=chat_id, message_id=message_id, reply_markup=_inline(keyboard)
+                )
+            )
+        except (CardRefused, MessageGone):
+            return None
         except AnswerLost as lost:
+            # To repeat an edit does no harm, whether it arrived or not.
             raise TelegramAway(str(lost)) from lost
-        return False
+        return (message.text or "") if isinstance(message, Message) else None
 
     async def answer(self, message: Incoming, text: str) -> int:
         """A silent reply to what somebody wrote, Telegram HTML; returns its id."""

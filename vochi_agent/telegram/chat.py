@@ -183,7 +183,7 @@ class ChatWorker:
                 draft = CardDraft(chat_id=self._chat_id, topic=step.topic, text=step.text, silent=True)
                 await self._queue.put_board(self._enterprise_number, draft)
             case plan.Post():
-                if await self._queue.claim(step.cards, new_text=step.text, keyboard=keyboard_of(step.cards)):
+                if await self._queue.claim(step.cards, new_text=step.text):
                     await self._show(step.cards, step.text, None, silent=step.silent)
             case plan.Edit():
                 await self._edit(step.card)
@@ -262,7 +262,7 @@ class ChatWorker:
     async def _look(self, look: plan.Look) -> None:
         """Find a message that came without our knowledge, and take it away: its card stands in another one by now."""
         for message_id in await self._queue.unknown(self._chat_id, _candidates(look.doubt)):
-            if await self._door.says(message_id, look.doubt.text, look.doubt.keyboard):
+            if await self._door.says(message_id, look.doubt.text):
                 await self._door.delete([message_id])
                 self._count("duplicate")
                 log.info("a card that was sent twice is taken away", extra={"action": "card_duplicate"})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vochi_agent.cards import Card, ChatWork, Doubt, Keyboard
+from vochi_agent.cards import Card, ChatWork, Doubt
 
 from .together import board, message_of, which_share
 
@@ -112,7 +112,7 @@ class Planner:
         self._size = size
         self._minute = minute
         self._posted = self._boarded = self._deleted = float("-inf")
-        self._looked: set[tuple[str, Keyboard]] = set()
+        self._looked: set[str] = set()
 
     def next(self, work: ChatWork, *, left: int, burst: int, now: float) -> Step:
         """The one thing to do now.
@@ -135,7 +135,7 @@ class Planner:
             case Delete():
                 self._deleted = now
             case Look():
-                self._looked.add((step.doubt.text, step.doubt.keyboard))
+                self._looked.add(step.doubt.text)
                 if step.last:
                     self._looked.clear()
         return step
@@ -202,7 +202,7 @@ class Planner:
         if doubt is None or left <= SPARE:
             return None
         last = doubt.age >= SETTLES * self._minute
-        return Look(doubt, last) if last or (doubt.text, doubt.keyboard) not in self._looked else None
+        return Look(doubt, last) if last or doubt.text not in self._looked else None
 
     def _idle(self, work: ChatWork) -> float | None:
         waits = work.open or work.leftovers or work.doubt or self.rushing
