@@ -745,16 +745,20 @@ INSERT INTO bot_answers (chat_id, message_id) VALUES ($1, $2) ON CONFLICT DO NOT
 -- $1 bot
 SELECT next_update FROM bot_updates WHERE bot_id = $1 AND noted_at > now() - interval '6 days';
 
--- name: take_update
--- Notes that an update is about to be handled; no row when it was taken before, polled or brought by a webhook.
--- $1 bot, $2 update
-WITH noted AS (
-    INSERT INTO bot_updates AS taken (bot_id, next_update) VALUES ($1, $2 + 1)
+-- name: keep_polled
+-- Keeps what was polled, unless it came before, and notes from where to go on. $1 bot, $2 the number after the last one,
+-- $3 how long it may have waited at Telegram, then one array element an update: $4 numbers, $5 Update objects
+WITH forgotten AS (
+    DELETE FROM bot_inbox WHERE received_at < now() - interval '2 days'
+), noted AS (
+    INSERT INTO bot_updates AS known (bot_id, next_update) VALUES ($1, $2)
     ON CONFLICT (bot_id) DO UPDATE SET next_update = excluded.next_update, noted_at = now()
-    WHERE taken.next_update < excluded.next_update OR taken.noted_at <= now() - interval '6 days'
-    RETURNING bot_id
+    WHERE known.next_update < excluded.next_update OR known.noted_at <= now() - interval '6 days'
 )
-SELECT bot_id FROM noted WHERE NOT EXISTS (SELECT FROM bot_inbox WHERE bot_id = $1 AND update_id = $2);
+INSERT INTO bot_inbox (bot_id, update_id, content, received_at)
+SELECT $1, update_id, content, now() - $3::interval
+FROM unnest($4::bigint[], $5::text[]) AS polled (update_id, content)
+ON CONFLICT DO NOTHING;
 
 -- name: keep_update
 -- Keeps what a webhook brought, unless it came before, by webhook or polled. Telegram brings nothing that is older than a
@@ -769,11 +773,12 @@ SELECT $1, $2, $3 WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING;
 
 -- name: kept_updates
--- What is kept and not taken, oldest first. $1 bot, $2 limit
-SELECT update_id, content FROM bot_inbox WHERE bot_id = $1 AND content IS NOT NULL ORDER BY update_id LIMIT $2;
+-- What is kept and not dealt with, oldest first, and for how many seconds. $1 bot, $2 limit
+SELECT update_id, content, extract(epoch FROM now() - received_at)::double precision AS age
+FROM bot_inbox WHERE bot_id = $1 AND content IS NOT NULL ORDER BY update_id LIMIT $2;
 
--- name: take_kept_update
--- The same for an update that is kept: what it said is forgotten, that it came is not. $1 bot, $2 update
+-- name: take_update
+-- What an update said is forgotten, that it came is not; no row when that was so before. $1 bot, $2 update
 UPDATE bot_inbox SET content = NULL WHERE bot_id = $1 AND update_id = $2 AND content IS NOT NULL RETURNING update_id;
 
 -- name: invite

@@ -261,19 +261,19 @@ CREATE TABLE invitations (
     CONSTRAINT invitations_code_hash_key UNIQUE (code_hash)
 );
 
--- How far each bot's updates have been taken: noted before one is handled, so none is handled twice.
+-- How far each bot's updates have been polled: noted together with what is kept of them.
 CREATE TABLE bot_updates (
     bot_id      bigint PRIMARY KEY,
     next_update bigint NOT NULL,
     noted_at    timestamptz NOT NULL DEFAULT now()    -- after a quiet week Telegram begins to count anew
 );
 
--- What a webhook of Telegram brought: kept before Telegram hears 200, taken before it is handled. Rows stay for two days,
--- so that what Telegram repeats is known again.
+-- What people wrote to a bot or pressed: kept before Telegram hears that it came, until it is dealt with. Rows stay for
+-- two days, so that what Telegram repeats is known again.
 CREATE TABLE bot_inbox (
     bot_id      bigint NOT NULL,
     update_id   bigint NOT NULL,
-    content     text,                                 -- the Update object; null: taken
+    content     text,                                 -- the Update object; null: dealt with
     received_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (bot_id, update_id)
 );

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -15,6 +15,7 @@ __all__ = [
     "CallOfMessage",
     "DeskStore",
     "Incoming",
+    "KeptUpdate",
     "Names",
     "Operator",
     "Person",
@@ -62,6 +63,7 @@ class Press:
         query_id: What Telegram is answered with, once.
         chat_id: Where, as Telegram numbers it now; 0 when it does not say.
         data: Of the button, or what a forged client sent in its place (hostile).
+        age_s: For how many seconds he may have waited until the bot heard of it.
     """
 
     query_id: str
@@ -69,6 +71,7 @@ class Press:
     message_id: int
     person: Person
     data: str
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +102,42 @@ class CallOfMessage:
     over: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeptUpdate:
+    """What came and waits to be handled: its number, the Update object in JSON, for how many seconds it has waited."""
+
+    number: int
+    content: str
+    age_s: float
+
+
 class UpdateQueue(Protocol):
-    """How far a bot's updates were taken. Every method raises StoreUnavailable."""
+    """What came to a bot and waits to be dealt with. Every method raises StoreUnavailable."""
 
     async def next_update(self, bot_id: int) -> int | None:
         """From which update on to read; None: from the oldest that Telegram still has."""
         ...
 
-    async def take_update(self, bot_id: int, update_id: int) -> bool:
-        """Note that an update is about to be handled; False when it was taken before, polled or kept."""
+    async def keep_polled(
+        self, bot_id: int, updates: Mapping[int, str], *, next_update: int, waited: timedelta
+    ) -> None:
+        """Keep what was polled until it is taken, and go on from the next number; what is known stays as it is.
+
+        Args:
+            waited: For how long it may have waited at Telegram.
+        """
         ...
 
     async def keep_update(self, bot_id: int, update_id: int, content: str) -> None:
         """Keep what a webhook brought until it is taken; what is known already stays as it is."""
         ...
 
-    async def kept_updates(self, bot_id: int, *, limit: int) -> Sequence[tuple[int, str]]:
-        """What is kept and not taken, oldest first: numbers and Update objects in JSON."""
+    async def kept_updates(self, bot_id: int, *, limit: int) -> Sequence[KeptUpdate]:
+        """What is kept and not taken, oldest first."""
+        ...
+
+    async def take_update(self, bot_id: int, update_id: int) -> bool:
+        """Forget what an update said, it is never to be handled again; False when it was taken before."""
         ...
 
 

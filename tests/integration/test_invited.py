@@ -1,5 +1,6 @@
 """From `invite` to an answer, with the daemon as a process that dies in between."""
 
+import asyncio
 import json
 
 import aiohttp
@@ -17,6 +18,13 @@ pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
 ANNA = 7
 
 
+async def handled(site: Site) -> None:
+    """Return when the daemon has noted what it answered: killed before that, it would answer again."""
+    async with asyncio.timeout(10):
+        while await site.store.operators.kept_updates(BOT, limit=1):
+            await asyncio.sleep(0.01)
+
+
 async def test_an_invited_person_is_answered_once_each_time_whatever_dies(site: Site) -> None:
     site.telegram.add_chat(ANNA)
 
@@ -29,6 +37,7 @@ async def test_an_invited_person_is_answered_once_each_time_whatever_dies(site: 
     async with DaemonProcess(site.config, **ports) as daemon:
         site.telegram.write(ANNA, f"/start {code}", user_id=ANNA)
         await site.telegram.until(lambda: texts() == ["Готово,"], within=30)
+        await handled(site)
         await daemon.kill()
         site.telegram.write(ANNA, f"/who {PERSON}", user_id=ANNA)
         await daemon.start()
@@ -59,6 +68,7 @@ async def test_what_telegram_brings_outlives_the_daemon_and_so_does_going_back_t
         await site.telegram.until(lambda: asked("setWebhook") == 1, within=30)
         site.telegram.write(ANNA, f"/start {code}", user_id=ANNA)
         await site.telegram.until(lambda: heads() == ["Готово,"], within=30)
+        await handled(site)
         await daemon.kill()
         site.telegram.write(ANNA, "/today", user_id=ANNA)
         kept = site.telegram.write(ANNA, "/help", user_id=ANNA)

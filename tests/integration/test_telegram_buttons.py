@@ -1,6 +1,7 @@
 """Buttons below cards: aiogram between a real database and the sandbox Bot API."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -440,6 +441,35 @@ async def test_a_call_back_rings_the_telephone_of_who_pressed(front: Front, pbx:
     assert await pressed(front, card, "Перезвонить", user_id=BORIS) == (say.RINGING.format(extension="152"), False)
     assert await pressed(front, card, "Перезвонить", user_id=BORIS) == (say.RINGS_ALREADY, False)
     assert pbx.placed == [("152", CALLER)]
+
+
+async def test_a_press_that_waited_for_the_daemon_rings_no_telephone(front: Front, pbx: Pbx) -> None:
+    """Whoever pressed does something else by now; a second press is his to make."""
+    card = await carded(front, in_vain())
+    person = {"id": ANNA, "is_bot": False, "first_name": "Анна"}
+    shown = {"message_id": card.message_id, "chat": {"id": GROUP, "type": "supergroup", "title": "x"}, "date": 1}
+    query_id = front.sandbox.queries.begin(asyncio.get_running_loop().time())
+    query = {"id": query_id, "from": person, "chat_instance": "1", "message": shown, "data": card.button("Перезвонить")}
+    update = json.dumps({"update_id": 7, "callback_query": query})
+    await front.store.operators.keep_polled(42, {7: update}, next_update=8, waited=timedelta(seconds=20))
+
+    assert await front.sandbox.answered(query_id) == (say.LATE, True)
+    assert pbx.placed == []
+    assert await pressed(front, card, "Перезвонить") == (say.RINGING.format(extension="151"), False)
+
+
+async def test_a_telephone_is_rung_once_though_its_daemon_is_killed_before_it_says_so(
+    front: Front, store: PostgresStore, pbx: Pbx, table: CardTable
+) -> None:
+    card = await carded(front, in_vain())
+    front.sandbox.break_next(Fault.SILENCE, method="answerCallbackQuery")
+    front.sandbox.press(card, "Перезвонить", user_id=ANNA)
+    await table.until("EXISTS (SELECT FROM bot_inbox WHERE content IS NULL)")
+    async with asyncio.timeout(5):
+        while not pbx.placed:
+            await asyncio.sleep(0.01)
+
+    assert await store.operators.kept_updates(42, limit=1) == []
 
 
 async def test_a_number_that_costs_and_a_pbx_that_is_away_are_said(front: Front, pbx: Pbx) -> None:

@@ -15,7 +15,7 @@ from tests.support.chats import GROUP, OTHER
 from tests.support.desks import ANNA, BORIS, Front, configured, listening
 from vochi_agent.config import Enterprise
 from vochi_agent.desk_ports import Incoming, Person
-from vochi_agent.simulator.telegram import TelegramSandbox
+from vochi_agent.simulator.telegram import Fault, TelegramSandbox
 from vochi_agent.simulator.telegram_updates import WEBHOOK_SET
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.desk import Desk, Reply
@@ -332,6 +332,7 @@ async def test_nothing_is_answered_twice_after_a_restart(store: PostgresStore) -
         async with listening(store, sandbox=sandbox) as front:
             await front.sign_up()
             await front.ask("/help")
+            await front.handled()
         sandbox.write(ANNA, "/today", user_id=ANNA)  # while nobody listens
         async with listening(store, sandbox=sandbox) as front:
             await sandbox.until(lambda: len(front.texts(ANNA)) == 3)
@@ -340,11 +341,40 @@ async def test_nothing_is_answered_twice_after_a_restart(store: PostgresStore) -
         assert [text.split()[0] for text in front.texts(ANNA)] == ["Готово,", "Что", "📊", "Что"]
 
 
+async def test_what_a_killed_daemon_was_about_to_answer_its_successor_does(store: PostgresStore) -> None:
+    """Polled, and dead before anybody was answered: Telegram has forgotten it by then."""
+    async with TelegramSandbox() as sandbox:
+        for chat_id in (GROUP, ANNA):
+            sandbox.add_chat(chat_id)
+        async with listening(store, sandbox=sandbox) as front:
+            await front.sign_up()
+            await front.handled()
+            sandbox.break_next(Fault.SILENCE, method="sendMessage")
+            sandbox.write(ANNA, "/today", user_id=ANNA)
+            await sandbox.until(
+                lambda: sandbox.mailbox.pending == 0 and sum(r.method == "sendMessage" for r in sandbox.requests) == 2
+            )
+            assert len(front.texts(ANNA)) == 1
+        async with listening(store, sandbox=sandbox) as front:
+            await sandbox.until(lambda: len(front.texts(ANNA)) == 2)
+
+        assert [text.split()[0] for text in front.texts(ANNA)] == ["Готово,", "📊"]
+
+
+async def test_who_comes_with_his_own_code_again_is_told_who_he_is(front: Front) -> None:
+    """So does a daemon that died between the extension and the answer."""
+    code = await front.store.operators.invite("0901", "151")
+    await front.ask(f"/start {code}")
+
+    assert (await front.ask(f"/start {code}")).text.startswith("Сейчас ваш номер 151 – Ромашка.")
+
+
 async def test_an_update_that_was_taken_is_not_handled_again(front: Front) -> None:
     await front.sign_up()
     update = front.sandbox.write(ANNA, "/help", user_id=ANNA)
     await front.sandbox.until(lambda: len(front.texts(ANNA)) == 2)
 
+    await front.handled()
     assert not await front.store.operators.take_update(42, update)
     assert await front.store.operators.next_update(42) == update + 1
 

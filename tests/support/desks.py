@@ -61,6 +61,12 @@ class Front:
         """The metric of messages to the bot with this result."""
         return self.metrics.registry.get_sample_value("vochi_bot_messages_total", {"result": result}) or 0.0
 
+    async def handled(self) -> None:
+        """Return when the table knows that everything that came was handled."""
+        async with asyncio.timeout(5):
+            while await self.store.operators.kept_updates(42, limit=1):
+                await asyncio.sleep(0.01)
+
     async def sign_up(self, user_id: int = ANNA, extension: str = "151") -> None:
         """A person is an operator."""
         code = await self.store.operators.invite("0901", extension)

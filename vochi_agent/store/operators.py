@@ -1,14 +1,14 @@
-"""People who talk with the bot: their extensions, the codes that invite them, how far their messages were taken."""
+"""People who talk with the bot: their extensions, the codes that invite them, what they wrote to it that waits."""
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from vochi_agent.calls.model import Call, Phase
-from vochi_agent.desk_ports import CallOfMessage, Operator, Person, PressedCard
+from vochi_agent.desk_ports import CallOfMessage, KeptUpdate, Operator, Person, PressedCard
 
 from .database import Database
 from .rows import call_from_row, storable
@@ -96,21 +96,24 @@ class Operators:
         row = await self._database.fetchrow("next_update", bot_id)
         return int(row["next_update"]) if row is not None else None
 
-    async def take_update(self, bot_id: int, update_id: int) -> bool:
-        """Note that an update is about to be handled; False when it was taken before, polled or kept."""
-        async with self._database.transaction() as session:
-            if await session.fetchrow("take_kept_update", bot_id, update_id) is not None:
-                return True
-            return await session.fetchrow("take_update", bot_id, update_id) is not None
+    async def keep_polled(
+        self, bot_id: int, updates: Mapping[int, str], *, next_update: int, waited: timedelta
+    ) -> None:
+        """Keep what was polled until it is taken, and go on from the next number; what is known stays as it is."""
+        await self._database.execute("keep_polled", bot_id, next_update, waited, list(updates), list(updates.values()))
 
     async def keep_update(self, bot_id: int, update_id: int, content: str) -> None:
         """Keep what a webhook brought until it is taken; what is known already stays as it is."""
         await self._database.execute("keep_update", bot_id, update_id, content)
 
-    async def kept_updates(self, bot_id: int, *, limit: int) -> list[tuple[int, str]]:
-        """What is kept and not taken, oldest first: numbers and Update objects in JSON."""
+    async def kept_updates(self, bot_id: int, *, limit: int) -> list[KeptUpdate]:
+        """What is kept and not taken, oldest first."""
         rows = await self._database.fetch("kept_updates", bot_id, limit)
-        return [(row["update_id"], row["content"]) for row in rows]
+        return [KeptUpdate(row["update_id"], row["content"], row["age"]) for row in rows]
+
+    async def take_update(self, bot_id: int, update_id: int) -> bool:
+        """Forget what an update said, it is never to be handled again; False when it was taken before."""
+        return await self._database.fetchrow("take_update", bot_id, update_id) is not None
 
 
 def _hash(code: str) -> str:

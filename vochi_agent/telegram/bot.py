@@ -4,6 +4,7 @@ Invariant: no request outlives its deadline, and no exception of aiogram or aioh
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
@@ -258,14 +259,14 @@ class TelegramBot:
         """Telegram's number of the bot, the first part of its token."""
         return self._bot.id
 
-    async def updates(self, offset: int | None, *, wait_s: int) -> Sequence[tuple[int, Incoming | Press | None]]:
+    async def updates(self, offset: int | None, *, wait_s: int) -> dict[int, str]:
         """What people did from this update on, oldest first; with it Telegram forgets what came before.
 
         Args:
             wait_s: For how long Telegram may hold the request while there is nothing.
 
         Returns:
-            The number of each update, and what it is; see `received`.
+            By its number what each update is, for `read`; "" for what `received` does not know.
         """
         request_s = wait_s + self._request_s
         found = await self._answer(
@@ -274,7 +275,7 @@ class TelegramBot:
             ),
             within_s=request_s,
         )
-        return [(update.update_id, self.received(update)) for update in found]
+        return {update.update_id: _json(update) if self.received(update) else "" for update in found}
 
     def received(self, update: Update) -> Incoming | Press | None:
         """What a person wrote or pressed, however the update came; None for anything else."""
@@ -283,11 +284,11 @@ class TelegramBot:
         return self._incoming(update.message)
 
     def read(self, update: str) -> Incoming | Press | None:
-        """The same of an Update object in JSON; None for what is no update, too."""
+        """The same of what `updates` gave or a webhook brought; None for what is no update, too."""
         try:
             return self.received(Update.model_validate_json(update, context={"bot": self._bot}))
         except ValidationError:
-            log.warning("an update that Telegram's webhook brought is passed over", extra={"action": "update_strange"})
+            log.warning("an update that Telegram brought is passed over", extra={"action": "update_strange"})
             return None
 
     async def set_hook(self, url: str, *, secret: str) -> None:
@@ -346,6 +347,11 @@ class TelegramBot:
             raise TelegramAway(f"the proxy: {failed}") from failed
         except AiogramError as error:
             raise _failure(error) from error
+
+
+def _json(update: Update) -> str:
+    """The object as Telegram sent it, as far as it is known here; in ASCII, as what a webhook brings is kept."""
+    return json.dumps(update.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
 def _press(query: CallbackQuery) -> Press:

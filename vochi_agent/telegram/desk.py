@@ -108,7 +108,7 @@ class Desk:
     async def _sign_up(self, message: Incoming, code: str, served: Sequence[Enterprise]) -> Reply | None:
         operator = await self._store.redeem(code.strip(), message.person, [each.number for each in served])
         if operator is None:
-            return self._to_a_stranger(message, say.CODE_REFUSED)
+            return await self._refused(message, served)
         log.info(
             "Telegram user %d is extension %s of %s now",
             operator.user_id,
@@ -118,6 +118,14 @@ class Desk:
         )
         enterprise = next(each for each in served if each.number == operator.enterprise_number)
         return Reply(say.welcome(operator.name, operator.extension, enterprise.name))
+
+    async def _refused(self, message: Incoming, served: Sequence[Enterprise]) -> Reply | None:
+        """A code that is worth nothing: whoever has used it himself is told who he is."""
+        names = {each.number: each.name for each in served}
+        known = await self._store.operators(message.person.user_id, list(names))
+        if not known:
+            return self._to_a_stranger(message, say.CODE_REFUSED)
+        return Reply(say.signed_up_already([(each.extension, names[each.enterprise_number]) for each in known]))
 
     def _to_a_stranger(self, message: Incoming, text: str) -> Reply | None:
         window, now = self._strangers if message.private else self._strangers_in_groups, self._clock()

@@ -30,6 +30,7 @@ __all__ = [
     "missed",
     "named",
     "of_enterprise",
+    "signed_up_already",
     "still_missed",
     "unknown",
     "welcome",
@@ -61,6 +62,12 @@ def welcome(name: str, extension: str, enterprise: str) -> str:
     """Somebody signed up."""
     where = f" – {_safe(enterprise)}" if enterprise else ""
     return f"Готово, {_safe(name) or 'коллега'}: ваш номер {_safe(extension)}{where}.\n\n{HELP}"
+
+
+def signed_up_already(extensions: Sequence[tuple[str, str]]) -> str:
+    """A code is worth nothing (any more), and whoever came with it is somebody: extensions and their enterprises."""
+    who = [_safe(extension) + (f" – {_safe(name)}" if name else "") for extension, name in extensions]
+    return f"Сейчас ваш номер {', '.join(who)}.\n\n{CODE_REFUSED}"
 
 
 def still_missed(calls: Sequence[Call]) -> list[tuple[Call, int]]:

@@ -1,8 +1,8 @@
 """Reads what people write to a bot, polled or brought by a webhook, and carries the answers of its desk.
 
-Invariants: one daemon reads, the one that sends the cards of the bot's first enterprise; an update is noted as taken
-before it is handled, so that none is handled twice, whatever dies meanwhile; what a webhook brings is kept before it
-hears of success; no answer delays a card of another chat.
+Invariants: one daemon reads, the one that sends the cards of the bot's first enterprise; an update is kept until it was
+handled, so that a person is answered whatever dies meanwhile, rather twice than never - but what rings a telephone is
+done once at most; no answer delays a card of another chat.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from .desk_text import LATER
 from .failures import FloodWait, TelegramFailure, TokenRefused, UpdatesTaken
 from .opened import OpenBot, Reader
 from .press_text import LATER as TRY_LATER
-from .presses import PressAnswer, Presses
+from .presses import PressAnswer, Presses, rings
 from .updates import Updates
 
 __all__ = ["DeskMaker", "Intake", "PressesMaker"]
@@ -161,12 +161,13 @@ class _Life:
         """Wait for updates once and begin to handle them; returns for how many seconds to leave Telegram alone."""
         try:
             self._username = self._username or await self._reader.username()
-            for update_id, update in await self._updates.next():
-                if not self._intake.reads(self._opened):
-                    return 0.0
-                if await self._updates.take(update_id) and update is not None:
-                    await self._room.acquire()
-                    tasks.create_task(self._handle(update), name=f"answer to Telegram user {update.person.user_id}")
+            for number, update in await self._updates.next():
+                if update is None:
+                    await self._updates.done(number)
+                    continue
+                await self._room.acquire()
+                name = f"answer to Telegram user {update.person.user_id}"
+                tasks.create_task(self._handle(number, update), name=name)
         except StoreUnavailable:
             return self._pace.look_again
         except TelegramFailure as failure:
@@ -190,11 +191,13 @@ class _Life:
                 self._outage.begin(failure)
                 return self._backoff.next_wait()
 
-    async def _handle(self, update: Incoming | Press) -> None:
-        """Whatever one person did, however it came here."""
+    async def _handle(self, number: int, update: Incoming | Press) -> None:
+        """Whatever one person did, however it came here; what is interrupted stays to be done."""
         try:
+            if not self._intake.reads(self._opened):
+                return self._updates.leave(number)
             if isinstance(update, Press):
-                await self._press(update)
+                await self._press(number, update)
             else:
                 self._intake.count(await self._answered(update))
         except TelegramFailure as failure:
@@ -208,13 +211,16 @@ class _Life:
             self._failed(update)
         finally:
             self._room.release()
+        return await self._updates.done(number)
 
     def _failed(self, update: Incoming | Press) -> None:
         if isinstance(update, Incoming):
             self._intake.count("failed")
 
-    async def _press(self, press: Press) -> None:
+    async def _press(self, number: int, press: Press) -> None:
         try:
+            if rings(press) and not await self._updates.take(number):
+                return
             answer = await self._presses.answer(press)
         except StoreUnavailable:
             answer = PressAnswer(text=TRY_LATER, alert=True, button="other", result="failed")

@@ -1,6 +1,6 @@
 """A bot at work, and what its chats share: its limits, its outage, one door a chat."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,12 +42,12 @@ class Reader(Protocol):
         """Its name after the @."""
         ...
 
-    def updates(self, offset: int | None, *, wait_s: int) -> Awaitable[Sequence[tuple[int, Incoming | Press | None]]]:
-        """What people wrote or pressed from this update on; None for anything else."""
+    def updates(self, offset: int | None, *, wait_s: int) -> Awaitable[Mapping[int, str]]:
+        """What people wrote or pressed from this update on: Update objects in JSON, "" for anything else."""
         ...
 
     def read(self, update: str) -> Incoming | Press | None:
-        """The same of an Update object in JSON; None for what is no update, too."""
+        """What an Update object in JSON says; None for anything else, and for what is none."""
         ...
 
     def set_hook(self, url: str, *, secret: str) -> Awaitable[None]:

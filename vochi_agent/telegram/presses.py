@@ -23,7 +23,7 @@ from .labels import labels_of
 from .text import Labels
 from .why import why, why_briefly
 
-__all__ = ["PressAnswer", "Presses"]
+__all__ = ["PressAnswer", "Presses", "rings"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ MINUTE_S: Final = 60.0
 # Lines in the log about who may not press; he is answered all the same, which no limit of Telegram's forbids.
 REFUSALS_LOGGED_A_MINUTE: Final = 10
 OTHER: Final = "other"
+# Who has waited longer does something else by now, and his telephone is not to ring. Telegram's clients give up, too.
+PATIENCE_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ class Presses:
             case "why":
                 return await self._why(scene)
             case "call":
-                return await self._call(scene)
+                return await self._call(scene, press.age_s)
             case _:
                 return await self._take(scene)
 
@@ -181,7 +183,9 @@ class Presses:
         text = say.MINE if own else say.somebodys(call_back, scene.labels)
         return PressAnswer(text=text, alert=not own, button=TAKE, result="late")
 
-    async def _call(self, scene: _Scene) -> PressAnswer:
+    async def _call(self, scene: _Scene, age_s: float) -> PressAnswer:
+        if age_s > PATIENCE_S:
+            return PressAnswer(text=say.LATE, alert=True, button=CALL, result="failed")
         redial, call = self._redial.get(scene.enterprise.number), await self._known(scene)
         if redial is None or call is None or not call.phone:
             text = say.AWAY if redial is None else say.NO_NUMBER if call else say.NO_CALL
@@ -210,6 +214,12 @@ class Presses:
 
     async def _known(self, scene: _Scene) -> Call | None:
         return await self._store.call(scene.card.enterprise_number, scene.card.linkedid)
+
+
+def rings(press: Press) -> bool:
+    """Whether this press makes a telephone ring, which must not happen a second time."""
+    button = pressed(press.data)
+    return button is not None and button[0] == CALL
 
 
 def _chat_of(enterprise: Enterprise, chat_id: int, topic: int) -> Chat | None:

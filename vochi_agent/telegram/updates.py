@@ -1,16 +1,20 @@
 """Where a bot's updates come from: Telegram is asked for them (polling), or brings them (webhook) and they wait here.
 
-Invariants: what the webhook brought and the table keeps is handled in either mode, so that changing the mode loses
-nothing; only a webhook that we set ourselves is ever taken away.
+Invariants: an update is in the table before Telegram hears that it came, and stays there until it was handled, so that
+neither the end of a process nor another mode loses one; only a webhook that we set ourselves is ever taken away.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from vochi_agent.desk_ports import Incoming, Press, UpdateQueue
+from vochi_agent.desk_ports import Incoming, KeptUpdate, Press, UpdateQueue
+from vochi_agent.errors import StoreUnavailable
 
 from .failures import UpdatesTaken
 from .hook import hook_secret, hook_url, is_our_hook
@@ -23,6 +27,10 @@ log = logging.getLogger(__name__)
 # Between looks whether our webhook still stands and is reached.
 LOOK_S: Final = 300.0
 MOST_AT_ONCE: Final = 100
+# When nobody asked for so long, what waits is asked for by itself: that is old, what comes later is not.
+UNASKED_S: Final = 5.0
+# Of a longer wait nobody has to know.
+LONGEST_WAIT_S: Final = 3600.0
 
 
 class Updates:
@@ -58,46 +66,90 @@ class Updates:
         self._look_at = 0.0
         self._hooked = False
         self._complained = 0
+        self._complete_at = float("-inf")
+        self._under_way: set[int] = set()
+        self._done: set[int] = set()
 
     async def next(self) -> Sequence[tuple[int, Incoming | Press | None]]:
-        """What came, as soon as something has, oldest first. Raises StoreUnavailable and the failures of `failures`."""
+        """What is to be handled now, oldest first; waits for something. Each goes on until it is said to be `done`.
+
+        Raises StoreUnavailable and the failures of `failures`.
+        """
+        await self._forget_done()
         if self._public_url:
             await self._keep_hooked()
-            return await self._kept(wait=True)
-        return await self._kept(wait=False) or await self._polled()
+            return await self._kept() or await self._brought_soon()
+        if found := await self._kept():
+            return found
+        await self._poll()
+        return await self._kept()
 
-    async def take(self, update_id: int) -> bool:
-        """Note that an update is about to be handled; False when it was before. Raises StoreUnavailable."""
-        return await self._queue.take_update(self._reader.id, update_id)
+    async def take(self, number: int) -> bool:
+        """Note of what must not be done twice that it was; False when it was before. Raises StoreUnavailable."""
+        return await self._queue.take_update(self._reader.id, number)
+
+    async def done(self, number: int) -> None:
+        """An update was handled, and is not to be again; what cannot be noted now is noted later."""
+        self._done.add(number)
+        with contextlib.suppress(StoreUnavailable):
+            await self._forget_done()
+
+    def leave(self, number: int) -> None:
+        """An update stays for another daemon to handle."""
+        self._under_way.discard(number)
 
     def left(self) -> None:
         """Another daemon reads from now on: it may have other addresses."""
         self._hooked = False
 
-    async def _kept(self, *, wait: bool) -> Sequence[tuple[int, Incoming | Press | None]]:
-        self._brought.clear()
-        kept = await self._queue.kept_updates(self._reader.id, limit=MOST_AT_ONCE)
-        if not kept and wait:
-            try:
-                async with asyncio.timeout(self._look_s):
-                    await self._brought.wait()
-            except TimeoutError:
-                pass
-            kept = await self._queue.kept_updates(self._reader.id, limit=MOST_AT_ONCE)
-        return [(update_id, self._reader.read(content)) for update_id, content in kept]
+    async def _forget_done(self) -> None:
+        for number in sorted(self._done):
+            await self._queue.take_update(self._reader.id, number)
+            self._done.discard(number)
+            self._under_way.discard(number)
 
-    async def _polled(self) -> Sequence[tuple[int, Incoming | Press | None]]:
-        offset = await self._queue.next_update(self._reader.id)
+    async def _kept(self) -> Sequence[tuple[int, Incoming | Press | None]]:
+        self._brought.clear()
+        # As it was before the look: what is done meanwhile was still kept then.
+        under_way = frozenset(self._under_way)
+        kept = await self._queue.kept_updates(self._reader.id, limit=MOST_AT_ONCE)
+        fresh = [each for each in kept if each.number not in under_way]
+        self._under_way.update(each.number for each in fresh)
+        return [(each.number, self._read(each)) for each in fresh]
+
+    def _read(self, kept: KeptUpdate) -> Incoming | Press | None:
+        update = self._reader.read(kept.content)
+        return replace(update, age_s=kept.age_s) if isinstance(update, Press) else update
+
+    async def _brought_soon(self) -> Sequence[tuple[int, Incoming | Press | None]]:
         try:
-            return await self._reader.updates(offset, wait_s=self._hold_s)
+            async with asyncio.timeout(self._look_s):
+                await self._brought.wait()
+        except TimeoutError:
+            pass
+        return await self._kept()
+
+    async def _poll(self) -> None:
+        """Ask Telegram for what came, and keep it before Telegram hears that it did."""
+        offset = await self._queue.next_update(self._reader.id)
+        # What waits at Telegram when nobody has asked for a while is old; what comes while it holds a question is not.
+        waited_s = min(self._clock() - self._complete_at, LONGEST_WAIT_S)
+        try:
+            found = await self._reader.updates(offset, wait_s=self._hold_s if waited_s < UNASKED_S else 0)
         except UpdatesTaken:
             hook = await self._reader.hook()
             if not is_our_hook(hook.url, self._token):
                 raise
-        # What waits at Telegram comes by polling now.
-        await self._reader.unhook()
-        log.info("the webhook is taken away: updates are polled", extra={"action": "telegram_unhooked"})
-        return ()
+            # What waits at Telegram comes by polling now.
+            await self._reader.unhook()
+            log.info("the webhook is taken away: updates are polled", extra={"action": "telegram_unhooked"})
+            return
+        if found:
+            understood = {number: content for number, content in found.items() if content}
+            waited = timedelta(seconds=waited_s)
+            await self._queue.keep_polled(self._reader.id, understood, next_update=max(found) + 1, waited=waited)
+        if len(found) < MOST_AT_ONCE:
+            self._complete_at = self._clock()
 
     async def _keep_hooked(self) -> None:
         if self._hooked and self._clock() < self._look_at:
