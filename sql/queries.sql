@@ -708,9 +708,43 @@ UPDATE cards SET sound_gave_up = $3, updated_at = now() WHERE id = $1 AND sound 
 SELECT moved_to, now() - closed_at AS closed_for FROM telegram_chats WHERE enterprise_number = $1 AND chat_id = $2;
 
 -- name: chat_moved
--- A group became a supergroup: its messages have other ids there. $1 enterprise, $2 chat, $3 new id
-INSERT INTO telegram_chats (enterprise_number, chat_id, moved_to) VALUES ($1, $2, $3)
-ON CONFLICT (enterprise_number, chat_id) DO UPDATE SET moved_to = excluded.moved_to;
+-- A group became a supergroup, which numbers its messages anew: those of the group stay behind for good.
+-- $1 enterprise, $2 chat, $3 new id
+WITH moved AS (
+    INSERT INTO telegram_chats AS known (enterprise_number, chat_id, moved_to) VALUES ($1, $2, $3)
+    ON CONFLICT (enterprise_number, chat_id) DO UPDATE SET moved_to = excluded.moved_to
+    WHERE known.moved_to IS DISTINCT FROM excluded.moved_to
+    RETURNING enterprise_number, chat_id
+), behind AS (
+    UPDATE cards SET message_id = NULL, shared = false FROM moved
+    WHERE cards.enterprise_number = moved.enterprise_number AND cards.chat_id = moved.chat_id
+      AND message_id IS NOT NULL
+)
+DELETE FROM card_leftovers USING moved
+WHERE card_leftovers.enterprise_number = moved.enterprise_number AND card_leftovers.chat_id = moved.chat_id;
+
+-- name: chats_mended
+-- Chats that are configured by the id that they moved to: what is known of them stands under it from now on.
+-- $1 enterprise, $2 its chats as configured
+WITH mended AS (
+    DELETE FROM telegram_chats
+    WHERE enterprise_number = $1 AND moved_to = ANY ($2::bigint[]) AND chat_id <> ALL ($2::bigint[])
+    RETURNING enterprise_number, chat_id, moved_to
+), renamed AS (
+    UPDATE cards SET chat_id = mended.moved_to FROM mended
+    WHERE cards.enterprise_number = mended.enterprise_number AND cards.chat_id = mended.chat_id AND NOT EXISTS (
+        SELECT FROM cards AS there
+        WHERE there.enterprise_number = cards.enterprise_number AND there.linkedid = cards.linkedid
+          AND there.chat_id = mended.moved_to AND there.topic = cards.topic
+    )
+), leftovers AS (
+    DELETE FROM card_leftovers USING mended
+    WHERE card_leftovers.enterprise_number = mended.enterprise_number AND card_leftovers.chat_id = mended.chat_id
+    RETURNING mended.enterprise_number, mended.moved_to, message_id
+)
+INSERT INTO card_leftovers (enterprise_number, chat_id, message_id)
+SELECT enterprise_number, moved_to, message_id FROM leftovers
+ON CONFLICT DO NOTHING;
 
 -- name: chat_closed
 -- A chat refused the bot. $1 enterprise, $2 chat, $3 why

@@ -1,6 +1,6 @@
 """What the table of cards and the senders say to each other: values, and what senders may ask of the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -133,7 +133,11 @@ class CardQueue(Protocol):
         ...
 
     async def moved(self, enterprise_number: str, chat_id: int, address: int) -> None:
-        """The chat has another id now."""
+        """The chat has another id now: no card has a message there, which is news only once."""
+        ...
+
+    async def mended(self, enterprise_number: str, chats: Collection[int]) -> None:
+        """These are the chats of an enterprise: what is known of one under an id that it had before is known of it."""
         ...
 
     async def closed(self, enterprise_number: str, chat_id: int, why: str) -> None:
@@ -202,6 +206,10 @@ class SoundQueue(Protocol):
 
     async def without_sound(self, enterprises: Sequence[str], not_in: Sequence[int], *, limit: int) -> Sequence[Card]:
         """Cards whose message lacks its recording and shows everything else, oldest first, but for some chats."""
+        ...
+
+    async def moved(self, enterprise_number: str, chat_id: int, address: int) -> None:
+        """The chat has another id now: no card has a message there, which is news only once."""
         ...
 
     async def sounded(self, card: Card) -> None:

@@ -91,6 +91,7 @@ class Chats:
         self.rendering.use(self._renderers(config))
         self.live.use(_live_renderers(config))
         self._intake.use(config)
+        self.cards.use(config)
 
     async def tell_recovered(self, enterprise_number: str, calls: Sequence[Call]) -> None:
         """As the function; an enterprise that left the configuration has no chats. Raises StoreUnavailable."""

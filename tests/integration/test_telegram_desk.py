@@ -15,7 +15,7 @@ from tests.support.chats import GROUP, OTHER
 from tests.support.desks import ANNA, BORIS, Front, configured, listening
 from vochi_agent.config import Enterprise
 from vochi_agent.desk_ports import Incoming, Person
-from vochi_agent.simulator.telegram import Fault, TelegramSandbox
+from vochi_agent.simulator.telegram import Fault, SandboxMessage, TelegramSandbox
 from vochi_agent.simulator.telegram_updates import WEBHOOK_SET
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.desk import Desk, Reply
@@ -227,6 +227,30 @@ async def test_a_group_that_became_a_supergroup_is_the_same_chat(front: Front) -
     await front.sign_up()
 
     assert (await front.ask("/today", chat_id=moved)).text.startswith("📊 Сегодня")
+
+
+async def test_a_supergroup_whose_new_id_is_configured_by_now_is_answered(store: PostgresStore, dsn: str) -> None:
+    """And answers to the cards that were sent there before the configuration was mended name their callers."""
+    group = -77
+    await store.cards.moved("0901", group, GROUP)
+    async with TelegramSandbox() as sandbox:
+        for chat_id in (GROUP, ANNA):
+            sandbox.add_chat(chat_id)
+        # The daemon of before: by the old id, in the new chat.
+        cards = CardTable(store, dsn)
+        await cards.put("не подняли", chat_id=group, linkedid="1.1")
+        (card,) = (await store.cards.work("0901", group)).open
+        await store.cards.claim([card], new_text=card.text)
+        sent = sandbox.chat(GROUP)
+        sent.last_id = 1
+        sent.messages[1] = SandboxMessage(GROUP, 1, card.text, card.text, silent=False, topic=0)
+        await store.cards.sent([card], 1)
+        async with listening(store, sandbox=sandbox) as front:
+            await front.stored(missed(linkedid="1.1", phone=CALLER))
+            await front.sign_up()
+
+            assert (await front.ask("/today", chat_id=GROUP)).text.startswith("📊 Сегодня")
+            assert (await front.ask("Петрова Анна", chat_id=GROUP, reply_to=1)).text.startswith("✏️")
 
 
 async def test_a_chat_that_the_configuration_no_longer_has_is_not_answered(front: Front) -> None:

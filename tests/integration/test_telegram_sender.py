@@ -277,6 +277,19 @@ async def test_a_group_that_became_a_supergroup_is_followed_also_by_the_next_lif
     assert said(caplog, "telegram_moved") == 1
 
 
+async def test_no_message_of_a_supergroup_is_taken_for_one_of_the_group_it_was(chats: Chats) -> None:
+    """A supergroup numbers its messages anew, so a card of before and one of after may have the same id."""
+    before = await chats.cards.put("до", chat_id=GROUP)
+    await chats.cards.until_shown(before)
+    chats.sandbox.chat(GROUP).moved_to = OTHER
+    await chats.cards.until_shown(await chats.cards.put("после", chat_id=GROUP))
+    await chats.cards.put("до: исправлено", chat_id=GROUP, linkedid=before)
+    await chats.cards.until_shown(before)
+
+    assert chats.texts(OTHER) == ["после", "до: исправлено"]
+    assert chats.texts(GROUP) == ["до"]
+
+
 async def test_a_card_stands_in_its_topic_and_without_one_when_that_is_gone(
     chats: Chats, caplog: pytest.LogCaptureFixture
 ) -> None:

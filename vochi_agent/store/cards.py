@@ -199,8 +199,12 @@ class CardQueue:
         return ChatState(address=row["moved_to"] or chat_id, closed_for=row["closed_for"])
 
     async def moved(self, enterprise_number: str, chat_id: int, address: int) -> None:
-        """The chat has another id now."""
+        """The chat has another id now: no card has a message there, which is news only once."""
         await self._database.execute("chat_moved", enterprise_number, chat_id, address)
+
+    async def mended(self, enterprise_number: str, chats: Collection[int]) -> None:
+        """These are the chats of an enterprise: what is known of one under an id that it had before is known of it."""
+        await self._database.execute("chats_mended", enterprise_number, list(chats))
 
     async def closed(self, enterprise_number: str, chat_id: int, why: str) -> None:
         """The chat refuses the bot."""

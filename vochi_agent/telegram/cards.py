@@ -6,7 +6,7 @@ in a thread, after the doors are open.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
 from vochi_agent.cards import CardQueue
@@ -59,8 +59,14 @@ class CardSender:
         self._bots = dict(bots or {})
         self._ours = ours
         self._attend = attend
+        self._mended: Mapping[str, Collection[int]] = {}
+        self.use(config)
         self._changed = asyncio.Event()
         self._workers: dict[tuple[str, int], ChatWorker] = {}
+
+    def use(self, config: Config) -> None:
+        """Take chats from another configuration."""
+        self._chats = {each.number: {chat.id for chat in each.chats} for each in config.enterprises}
 
     def wake(self) -> None:
         """Cards were written."""
@@ -132,12 +138,21 @@ class CardSender:
 
     async def _wake_chats(self, tasks: asyncio.TaskGroup, bots: Mapping[str, OpenBot]) -> None:
         try:
+            await self._mend()
             chats = await self._queue.pending_chats()
         except StoreUnavailable:
             return
         for chat in chats:
             if chat.enterprise_number in bots and self._ours(chat.enterprise_number):
                 self._worker(tasks, bots[chat.enterprise_number], chat.enterprise_number, chat.chat_id).wake()
+
+    async def _mend(self) -> None:
+        """Once a configuration: a chat may stand in it under the id that it moved to."""
+        chats = self._chats
+        if chats is not self._mended:
+            for number, configured in chats.items():
+                await self._queue.mended(number, configured)
+            self._mended = chats
 
     def _worker(self, tasks: asyncio.TaskGroup, opened: OpenBot, number: str, chat_id: int) -> ChatWorker:
         worker = self._workers.get((number, chat_id))

@@ -120,6 +120,7 @@ class ChatWorker:
         metrics.chats_rushing.labels(enterprise_number)  # 0, not nothing
         self._paused_until = 0.0
         self._known = False
+        self._address = chat_id
         self._more = asyncio.Event()
 
     def wake(self) -> None:
@@ -149,6 +150,7 @@ class ChatWorker:
         try:
             await self._recall()
             async with self._door.lock:
+                await self._note_address()
                 await self._door.free()
                 work = await self._queue.work(self._enterprise_number, self._chat_id)
                 rushed = self._planner.rushing
@@ -166,10 +168,18 @@ class ChatWorker:
             return
         state = await self._queue.chat(self._enterprise_number, self._chat_id)
         self._known = True
+        self._address = state.address
         if state.address != self._chat_id:
             self._door.address = state.address
         if state.closed_for is not None:
             self._paused_until = self._clock() + max(0.0, self._pace.closed - state.closed_for.total_seconds())
+
+    async def _note_address(self) -> None:
+        """The chat moved, whoever met it first: no message of before is to be looked for under its id."""
+        address = self._door.address
+        if address != self._address:
+            await self._queue.moved(self._enterprise_number, self._chat_id, address)
+            self._address = address
 
     async def _do(self, step: plan.Step) -> float | None:
         match step:
@@ -205,7 +215,6 @@ class ChatWorker:
 
     async def _show_message(self, cards: Sequence[Card], text: str, message_id: int | None, *, silent: bool) -> None:
         queue = self._queue
-        address = self._door.address
         try:
             sent = await self._door.put(
                 text,
@@ -237,7 +246,7 @@ class ChatWorker:
             pause = timedelta(seconds=self._pace.longest)
             return await self._note(lambda: queue.failed(cards, pause))
         self._count("edited" if sent.edited else "sent")
-        await self._works(address)
+        await self._works()
         return await self._note(lambda: self._sent(cards, sent.message_id))
 
     async def _sent(self, cards: Sequence[Card], message_id: int) -> None:
@@ -246,13 +255,12 @@ class ChatWorker:
 
     async def _guarded(self, work: Callable[[T], Awaitable[None]], what: T) -> None:
         """Requests of which the table need not know what came: they are made again."""
-        address = self._door.address
         try:
             await work(what)
         except TelegramFailure as failure:
             await self._fail(failure)
         else:
-            await self._works(address)
+            await self._works()
 
     async def _delete(self, message_ids: Sequence[int]) -> None:
         await self._door.delete(message_ids)
@@ -290,13 +298,11 @@ class ChatWorker:
                 self._bot_outage.begin(failure)
                 return self._pause(self._backoff.next_wait())
 
-    async def _works(self, address: int) -> None:
+    async def _works(self) -> None:
         """The chat took something."""
-        if self._outage.goes_on or self._door.address != address:
-            moved_to = self._door.address
+        if self._outage.goes_on or self._door.address != self._address:
             await self._note(lambda: self._queue.opened(self._enterprise_number, self._chat_id))
-            if moved_to != self._chat_id:
-                await self._note(lambda: self._queue.moved(self._enterprise_number, self._chat_id, moved_to))
+        await self._note(self._note_address)
         self._bot_outage.end()
         self._outage.end()
         self._backoff.reset()

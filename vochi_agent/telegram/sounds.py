@@ -171,7 +171,8 @@ class _Life:
         except ChatClosed:
             self._paused[card.chat_id] = self._clock() + self._pace.closed  # whoever sends its cards says so
         except ChatMoved as failure:
-            door.follow(failure)  # a message that stayed behind is not found there
+            door.follow(failure)
+            await self._queue.moved(card.enterprise_number, card.chat_id, door.address)
         except (CardRefused, MarkupRefused, MessageGone) as failure:
             await self._give_up(card, str(failure))
         except (AnswerLost, TelegramAway):
