@@ -365,6 +365,27 @@ async def test_nothing_is_answered_twice_after_a_restart(store: PostgresStore) -
         assert [text.split()[0] for text in front.texts(ANNA)] == ["Готово,", "Что", "📊", "Что"]
 
 
+@pytest.mark.parametrize("fault", [Fault.FLOOD, Fault.SERVER_ERROR])
+async def test_an_answer_that_telegram_did_not_take_is_made_again(front: Front, fault: Fault) -> None:
+    await front.sign_up()
+    front.sandbox.break_next(fault, chat_id=GROUP)
+
+    assert (await front.ask("/today", chat_id=GROUP)).text.startswith("📊 Сегодня")
+
+
+async def test_a_chat_that_is_to_be_left_alone_gets_no_answers_either(front: Front, dsn: str) -> None:
+    await front.sign_up()
+    front.sandbox.break_next(Fault.FLOOD, chat_id=GROUP, retry_after=2)
+    await CardTable(front.store, dsn).put("не подняли", chat_id=GROUP)
+    clock = asyncio.get_running_loop().time
+    await front.sandbox.until(lambda: any(each.fields.get("chat_id") == str(GROUP) for each in front.sandbox.requests))
+    refused = clock()
+    front.sandbox.write(GROUP, "/today", user_id=ANNA)
+    await front.sandbox.until(lambda: len(front.texts(GROUP)) == 2)
+
+    assert clock() - refused > 1.5
+
+
 async def test_what_a_killed_daemon_was_about_to_answer_its_successor_does(store: PostgresStore) -> None:
     """Polled, and dead before anybody was answered: Telegram has forgotten it by then."""
     async with TelegramSandbox() as sandbox:

@@ -1,7 +1,7 @@
 """One chat as a bot reaches it: requests one after another within the budget, and the ways round what is refused.
 
-Invariant: no more requests leave than bot and chat may make; a request that is refused for its form goes out in another
-form, and what was learned by that is kept for the next one.
+Invariant: no more requests leave than bot and chat may make, and none while Telegram wants the chat left alone; a
+request that is refused for its form goes out in another form, and what was learned by that is kept for the next one.
 """
 
 import asyncio
@@ -93,6 +93,12 @@ class ChatDoor:
         self._window = window
         self._clock = asyncio.get_running_loop().time
         self._closed_topics: set[int] = set()
+        self._left_alone_until = 0.0
+
+    @property
+    def left_alone_s(self) -> float:
+        """For how many seconds Telegram wants no request to this chat, whoever's."""
+        return max(0.0, self._left_alone_until - self._clock())
 
     async def free(self) -> None:
         """Return when the next request may go out."""
@@ -101,7 +107,7 @@ class ChatDoor:
 
     def _wait(self) -> float:
         now = self._clock()
-        return max(self.budget.wait(now), self._window.wait(now))
+        return max(self.budget.wait(now), self._window.wait(now), self.left_alone_s)
 
     async def put(
         self,
@@ -215,7 +221,8 @@ class ChatDoor:
         self._window.spend(self._clock())
         try:
             yield
-        except FloodWait:
+        except FloodWait as failure:
+            self._left_alone_until = self._clock() + failure.seconds
             raise  # it was not counted there either
         except BaseException:
             self.budget.spend(self._clock())

@@ -19,7 +19,7 @@ from vochi_agent.supervisor import Backoff
 from .chat import Outage, Pace
 from .desk import Desk, Reply
 from .desk_text import LATER
-from .failures import FloodWait, TelegramFailure, TokenRefused, UpdatesTaken
+from .failures import FloodWait, TelegramAway, TelegramFailure, TokenRefused, UpdatesTaken
 from .opened import OpenBot, Reader
 from .press_text import LATER as TRY_LATER
 from .presses import PressAnswer, Presses, rings
@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 
 # Answers under way: a group in a rush lets its own wait, the others are not to.
 AT_ONCE: Final = 16
+
+# Whoever asked has asked again by then.
+ANSWERS_WAIT_S: Final = 60.0
+# Whoever pressed a button is shown that it goes on, for some fifteen seconds.
+PRESSES_WAIT_S: Final = 5.0
 
 Enterprises = Callable[[], Sequence[Enterprise]]
 DeskMaker = Callable[[Enterprises], Desk]
@@ -107,15 +112,35 @@ class Intake:
         """Whether this daemon reads this bot's updates now."""
         return self._ours(opened.numbers[0])
 
-    async def carry(self, opened: OpenBot, reader: Reader, message: Incoming, text: str) -> None:
-        """Send an answer within the limits, so that the search for duplicates knows it. Raises TelegramFailure."""
+    async def carry(
+        self, opened: OpenBot, reader: Reader, message: Incoming, text: str, *, within_s: float = ANSWERS_WAIT_S
+    ) -> None:
+        """Send an answer within the limits, so that the search for duplicates knows it; again where none was shown.
+
+        Raises TelegramFailure, StoreUnavailable.
+        """
         home = await self._store.home_chat(message.chat_id)
         carded = any(chat.id == home for each in self._config.enterprises for chat in each.chats)
         door = opened.door(home, keep=carded)
-        async with door.lock:
-            message_id = await door.pass_through(lambda: reader.answer(message, text))
-            if carded:
-                await self._store.note_answer(home, message_id)
+        clock, backoff = asyncio.get_running_loop().time, Backoff(self._pace.first, self._pace.longest)
+        until = clock() + within_s
+        while True:
+            if clock() + door.left_alone_s > until:
+                raise FloodWait("the chat is to be left alone for too long", door.left_alone_s)
+            try:
+                async with door.lock:
+                    message_id = await door.pass_through(lambda: reader.answer(message, text))
+                    if carded:
+                        await self._store.note_answer(home, message_id)
+            except FloodWait:
+                continue  # the door knows for how long
+            except TelegramAway:
+                pause = backoff.next_wait()
+                if clock() + pause > until:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
     def count(self, result: str) -> None:
         """A message was dealt with."""
@@ -237,7 +262,7 @@ class _Life:
             chat_id=person.user_id, private=True, topic=0, message_id=0, person=person, text="", reply_to=None
         )
         try:
-            await self._intake.carry(self._opened, self._reader, chat, text)
+            await self._intake.carry(self._opened, self._reader, chat, text, within_s=PRESSES_WAIT_S)
         except (TelegramFailure, StoreUnavailable):
             return False
         return True

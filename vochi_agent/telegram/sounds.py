@@ -130,10 +130,11 @@ class _Life:
         return self._settles_s if self._unsettled else self._pace.look_again
 
     def _has_room(self, door: ChatDoor, chat_id: int) -> bool:
-        """Half of the minute is left to cards, as in a rush; and nobody told us to leave the chat alone."""
+        """Half of the minute is left to cards, as in a rush; and the chat is not to be left alone."""
         now = self._clock()
         return (
             self._paused.get(chat_id, 0.0) <= now
+            and not door.left_alone_s
             and door.budget.left(now) > door.budget.size // 2
             and door.budget.burst(now) > SPARE
         )
@@ -165,9 +166,8 @@ class _Life:
                     door.address, message_id, text, file, keyboard=keyboard, within_s=within_s
                 )
             )
-        except FloodWait as failure:
+        except FloodWait:
             self._count(card, "flood")
-            self._paused[card.chat_id] = self._clock() + failure.seconds
         except ChatClosed:
             self._paused[card.chat_id] = self._clock() + self._pace.closed  # whoever sends its cards says so
         except ChatMoved as failure:
