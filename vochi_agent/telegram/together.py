@@ -4,12 +4,14 @@ Pure. Invariant: a message is a function of the cards it carries, so that it can
 changes; it is never longer than Telegram takes.
 """
 
+import html
 from collections.abc import Sequence
 from typing import Final
 
 from vochi_agent.cards import Card
+from vochi_agent.customers.names import cut
 
-from .text import MAX_UNITS, units
+from .text import MAX_UNITS, plain, units
 from .words import counted
 
 __all__ = ["board", "board_of", "in_one_message", "message_of", "recovered_digest", "which_share"]
@@ -52,7 +54,7 @@ def in_one_message(cards: Sequence[tuple[str, str]], *, held: bool) -> str:
     calls = counted(len(cards), "звонок", "звонка", "звонков")
     head = f"🌙 В тихие часы: {calls}" if held else f"📋 {calls}"
     lines = [brief or text.partition("\n")[0] for text, brief in cards]
-    return "\n".join([f"{head}, пропущено: {missed}" if missed else head, *lines])
+    return _listed(f"{head}, пропущено: {missed}" if missed else head, lines)
 
 
 def recovered_digest(lines: Sequence[str]) -> str:
@@ -62,7 +64,7 @@ def recovered_digest(lines: Sequence[str]) -> str:
     shown = list(lines[-MOST_LINES:])
     if len(lines) > MOST_LINES:
         shown.insert(0, f"… и ещё {len(lines) - MOST_LINES} раньше")
-    return "\n".join([f"{head}, пропущено: {missed}" if missed else head, *shown])
+    return _listed(f"{head}, пропущено: {missed}" if missed else head, shown)
 
 
 def board(cards: Sequence[Card]) -> str:
@@ -83,6 +85,16 @@ def board_of(calls: Sequence[tuple[str, str]]) -> str:
     if len(calls) > LINES_ON_A_BOARD:
         lines.append(f"… и ещё {len(calls) - LINES_ON_A_BOARD}")
     return "\n".join([f"🔥 Сейчас {', '.join(parts)}", *lines])
+
+
+def _listed(head: str, lines: Sequence[str]) -> str:
+    """A list; where Telegram does not take it, the longest lines are cut."""
+    lines = list(lines)
+    while units(text := "\n".join([head, *lines])) > MAX_UNITS:
+        at = max(range(len(lines)), key=lambda index: units(lines[index]))
+        words = plain(lines[at])
+        lines[at] = html.escape(cut(words, len(words) * 3 // 4) + "…", quote=False)
+    return text
 
 
 def _in_full(texts: Sequence[str]) -> str:

@@ -39,11 +39,13 @@ def test_more_cards_than_anybody_reads_are_a_list() -> None:
 
 
 def test_the_longest_list_fits() -> None:
-    brief = f"❌ 10:00 · {'&amp;' * 30} · {'&amp;' * 30}"
+    brief = f"❌ 10:00 · {'&amp;' * 30} · {'🔥' * 30} · {'&lt;' * 30}"
     cards = [card(number, text=LONG, brief=brief) for number in range(1, 100)]
     text = in_one_message([(each.text, each.brief) for each in which_share(cards)], held=False)
 
-    assert len(shown_text(text)) <= MAX_UNITS
+    assert units(shown_text(text)) <= MAX_UNITS
+    assert text.count("❌ 10:00") == len(which_share(cards))
+    assert units(recovered_digest([brief] * 100)) <= MAX_UNITS
 
 
 def test_a_board_says_how_many_talk_and_how_many_wait() -> None:
