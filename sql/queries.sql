@@ -511,11 +511,11 @@ SELECT enterprise_number, chat_id FROM cards WHERE phase <> 'hangup' AND text <>
 
 -- name: open_cards
 -- What a chat has to be told now, oldest first. $1 enterprise, $2 chat, $3 who asks, $4 how long another's request is
--- left alone, $5 how long a live state is worth sending, $6 limit
+-- left alone (one of the future is of a clock that was set back), $5 how long a live state is worth sending, $6 limit
 SELECT * FROM cards
 WHERE enterprise_number = $1 AND chat_id = $2 AND sent_revision < revision AND gave_up IS NULL
   AND (retry_at IS NULL OR retry_at <= now()) AND (held_until IS NULL OR held_until <= now())
-  AND (sending_since IS NULL OR sending_by = $3 OR sending_since <= now() - $4::interval)
+  AND (sending_since IS NULL OR sending_by = $3 OR sending_since NOT BETWEEN now() - $4::interval AND now() + $4::interval)
   AND (phase = 'hangup' OR text = '' OR changed_at > now() - $5::interval)
 ORDER BY id LIMIT $6;
 
@@ -550,7 +550,7 @@ UPDATE cards SET
     sending_since = now(), sending_by = $3, sending_text = $4
 FROM unnest($1::bigint[], $2::integer[]) AS wanted (id, revision)
 WHERE cards.id = wanted.id AND cards.revision = wanted.revision AND gave_up IS NULL
-  AND (sending_since IS NULL OR sending_by = $3 OR sending_since <= now() - $5::interval)
+  AND (sending_since IS NULL OR sending_by = $3 OR sending_since NOT BETWEEN now() - $5::interval AND now() + $5::interval)
 RETURNING cards.id;
 
 -- name: cards_sent

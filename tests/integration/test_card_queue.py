@@ -277,6 +277,18 @@ async def test_a_living_daemons_request_is_left_alone_for_a_moment(table: CardTa
     assert await opened(other) == []
 
 
+async def test_a_request_of_the_future_is_of_nobody(table: CardTable, queue: CardQueue) -> None:
+    """Its daemon died, and the machine's clock was set back since."""
+    other = CardQueue(table.store.database, holder="two", patience=timedelta(seconds=3))
+    await table.put("текст", chat_id=CHAT)
+    (card,) = await opened(queue)
+    await queue.claim([card], new_text=card.text)
+    await table.rows("UPDATE cards SET sending_since = now() + interval '1 year' RETURNING id")
+
+    (again,) = await opened(other)
+    assert await other.claim([again], new_text=again.text)
+
+
 async def test_a_daemon_that_was_frozen_learns_that_nobody_knows_of_its_message(
     table: CardTable, queue: CardQueue, successor: CardQueue
 ) -> None:

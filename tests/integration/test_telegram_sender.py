@@ -244,6 +244,14 @@ async def test_a_closed_chat_is_left_alone_by_the_next_life_too(store: PostgresS
         assert chats.asked("sendMessage") == 1
 
 
+async def test_a_clock_that_is_set_back_keeps_no_chat_closed(store: PostgresStore, dsn: str) -> None:
+    await store.cards.closed("0901", GROUP, "kicked")
+    async with sending(store, dsn, pace=replace(QUICK, closed=0.5)) as chats:
+        await chats.cards.rows("UPDATE telegram_chats SET closed_at = now() + interval '1 year' RETURNING chat_id")
+        for text in ("один", "два"):
+            await chats.cards.until_shown(await chats.cards.put(text, chat_id=GROUP))
+
+
 async def test_an_unknown_chat_is_a_closed_one(chats: Chats, caplog: pytest.LogCaptureFixture) -> None:
     linkedid = await chats.cards.put("текст", chat_id=-404)
     await chats.cards.until("(SELECT failures >= 2 FROM cards)")

@@ -172,7 +172,9 @@ class ChatWorker:
         if state.address != self._chat_id:
             self._door.address = state.address
         if state.closed_for is not None:
-            self._paused_until = self._clock() + max(0.0, self._pace.closed - state.closed_for.total_seconds())
+            # A clock that was set back says that it was in the future.
+            left = self._pace.closed - max(0.0, state.closed_for.total_seconds())
+            self._paused_until = self._clock() + max(0.0, left)
 
     async def _note_address(self) -> None:
         """The chat moved, whoever met it first: no message of before is to be looked for under its id."""
