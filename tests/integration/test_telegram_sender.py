@@ -18,6 +18,7 @@ from vochi_agent.simulator.telegram import Fault, TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.budget import GROUP_A_MINUTE
 from vochi_agent.telegram.cards import CardSender
+from vochi_agent.telegram.door import OUTDATED
 
 # Cards come on being woken, not because somebody looks often.
 WOKEN = replace(QUICK, look_again=600.0)
@@ -313,6 +314,29 @@ async def test_a_card_stands_in_its_topic_and_without_one_when_that_is_gone(
     ]
     assert said(caplog, "telegram_topic") == 1
     assert chats.asked("sendMessage", FORUM) == 4
+
+
+async def test_a_forum_in_which_nobody_may_write_outside_of_topics_is_waited_for(chats: Chats) -> None:
+    chats.sandbox.chat(FORUM).general_closed = True
+    linkedid = await chats.cards.put("темы нет", chat_id=FORUM, topic=9)
+    await chats.cards.until("EXISTS (SELECT 1 FROM telegram_chats WHERE closed_why LIKE '%TOPIC_CLOSED%')")
+    chats.sandbox.chat(FORUM).general_closed = False
+    await chats.cards.until_shown(linkedid)
+
+    assert chats.texts(FORUM) == ["темы нет"]
+
+
+async def test_what_is_too_old_to_be_deleted_says_that_it_holds_no_longer(chats: Chats) -> None:
+    """A reminder that was there over the weekend, a live card of before a long outage; others of the same go."""
+    gone = [await chats.cards.put(text, chat_id=GROUP, phase=Phase.DIAL) for text in ("звонит", "звонит другой")]
+    for linkedid in gone:
+        await chats.cards.until_shown(linkedid)
+    chats.sandbox.chat(GROUP).too_old = {1}
+    for linkedid in gone:
+        await chats.cards.put("", chat_id=GROUP, linkedid=linkedid, phase=Phase.BRIDGE, wanted=False)
+
+    await chats.until_texts(OUTDATED)
+    await chats.cards.until("NOT EXISTS (SELECT 1 FROM card_leftovers)")
 
 
 async def test_markup_that_telegram_refuses_is_sent_as_plain_text(chats: Chats) -> None:

@@ -292,6 +292,8 @@ class TelegramSandbox:
         topic = int(fields.get("message_thread_id") or 0)
         if topic and topic not in chat.topics:
             raise _Refused(400, "Bad Request: message thread not found")
+        if not topic and chat.general_closed:
+            raise _Refused(400, "Bad Request: TOPIC_CLOSED")
         text, keyboard = _text(fields), keyboard_from(fields.get("reply_markup", ""))
         chat.last_id += 1
         silent = fields.get("disable_notification", "").lower() == "true"
@@ -348,6 +350,8 @@ class TelegramSandbox:
         wanted = json.loads(fields.get("message_ids") or "[]")
         if not wanted or len(wanted) > MOST_DELETED:
             raise _Refused(400, "Bad Request: message identifiers are not specified")
+        if chat.too_old.intersection(wanted):
+            raise _Refused(400, "Bad Request: message can't be deleted for everyone")
         for message_id in wanted:
             if message_id in chat.messages and not chat.messages[message_id].by_people:
                 del chat.messages[message_id]

@@ -71,6 +71,8 @@ class SandboxChat:
 
     Attributes:
         topics: Open topics of a forum.
+        general_closed: Nobody may write outside of them.
+        too_old: Messages of more than 48 hours ago.
         closed: Why writing is forbidden, e.g. `bot was kicked from the supergroup chat`; "" while it is not.
         moved_to: The supergroup that this group became.
         is_channel: Only administrators who may post write there.
@@ -81,6 +83,8 @@ class SandboxChat:
     id: int
     title: str = "Продажи"
     topics: set[int] = field(default_factory=set)
+    general_closed: bool = False
+    too_old: set[int] = field(default_factory=set)
     closed: str = ""
     moved_to: int = 0
     is_channel: bool = False

@@ -16,15 +16,26 @@ from uuid import uuid4
 from vochi_agent.cards import Button, Keyboard
 
 from .budget import ChatBudget, Window
-from .failures import CardRefused, ChatMoved, FloodWait, MarkupRefused, MessageGone, TextIsCaption, TopicGone
+from .failures import (
+    CardRefused,
+    ChatClosed,
+    ChatMoved,
+    FloodWait,
+    MarkupRefused,
+    MessageGone,
+    TextIsCaption,
+    TopicGone,
+)
 from .text import plain
 
-__all__ = ["Bot", "ChatDoor", "Sent"]
+__all__ = ["OUTDATED", "Bot", "ChatDoor", "Sent"]
 
 log = logging.getLogger(__name__)
 
 # The group moved, the topic is gone, the message is gone or a file, the markup is refused: each once, and a last one.
 MAX_ATTEMPTS: Final = 6
+# In the place of a message that cannot be deleted any more (core.telegram.org/bots/api#deletemessage).
+OUTDATED: Final = "🗑 Больше не актуально"
 
 T = TypeVar("T")
 
@@ -139,6 +150,8 @@ class ChatDoor:
             except MessageGone:
                 attempt = replace(attempt, message_id=None)
             except TopicGone as failure:
+                if not attempt.topic:
+                    raise ChatClosed(str(failure)) from failure  # nobody may write outside of topics
                 self._close_topic(attempt.topic, failure)
                 attempt = replace(attempt, topic=0, message_id=None)
             except ChatMoved as failure:
@@ -155,10 +168,22 @@ class ChatDoor:
             self.follow(failure)  # the messages stayed behind
         except (CardRefused, MessageGone):
             if len(message_ids) == 1:
-                return None
+                return await self._strike_out(message_ids[0])
         for message_id in message_ids if len(message_ids) > 1 else ():
             await self.delete([message_id])
         return None
+
+    async def _strike_out(self, message_id: int) -> None:
+        """What is older than 48 hours cannot be deleted, but what it said holds no longer."""
+        for caption in (False, True):
+            try:
+                async with self._request():
+                    await self._bot.edit(self.address, message_id, OUTDATED, markup=False, keyboard=(), caption=caption)
+            except TextIsCaption:
+                continue
+            except (CardRefused, MessageGone):
+                pass
+            return
 
     async def says(self, message_id: int, text: str) -> bool:
         """Whether a message that no table knows is ours and says exactly this; no words are changed by asking.
