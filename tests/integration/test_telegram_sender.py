@@ -16,6 +16,7 @@ from vochi_agent.calls.model import Phase, Status
 from vochi_agent.metrics import Metrics
 from vochi_agent.simulator.telegram import Fault, TelegramSandbox
 from vochi_agent.store.postgres import PostgresStore
+from vochi_agent.telegram import door
 from vochi_agent.telegram.budget import GROUP_A_MINUTE
 from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.door import OUTDATED
@@ -314,6 +315,19 @@ async def test_a_card_stands_in_its_topic_and_without_one_when_that_is_gone(
     ]
     assert said(caplog, "telegram_topic") == 1
     assert chats.asked("sendMessage", FORUM) == 4
+
+
+async def test_a_topic_that_is_opened_again_gets_its_cards_again(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(door, "CLOSED_TOPIC_S", 0.0)
+    forum = chats.sandbox.chat(FORUM)
+    for topics in (set(), {7}):
+        forum.topics = topics
+        await chats.cards.until_shown(await chats.cards.put("в тему", chat_id=FORUM, topic=7))
+
+    assert [message.topic for message in chats.sandbox.messages(FORUM)] == [0, 7]
+    assert said(caplog, "telegram_topic") == 1
 
 
 async def test_a_forum_in_which_nobody_may_write_outside_of_topics_is_waited_for(chats: Chats) -> None:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # The group moved, the topic is gone, the message is gone or a file, the markup is refused: each once, and a last one.
 MAX_ATTEMPTS: Final = 6
+# Between attempts to write into a topic that was closed.
+CLOSED_TOPIC_S: Final = 600.0
 # In the place of a message that cannot be deleted any more (core.telegram.org/bots/api#deletemessage).
 OUTDATED: Final = "🗑 Больше не актуально"
 
@@ -103,7 +105,7 @@ class ChatDoor:
         self._bot = bot
         self._window = window
         self._clock = asyncio.get_running_loop().time
-        self._closed_topics: set[int] = set()
+        self._closed_topics: dict[int, float] = {}
         self._left_alone_until = 0.0
 
     @property
@@ -135,7 +137,7 @@ class ChatDoor:
         Args:
             caption: The message to edit carries a file.
         """
-        attempt = _Attempt(message_id, 0 if topic in self._closed_topics else topic, keyboard, caption=caption)
+        attempt = _Attempt(message_id, 0 if self._is_closed(topic) else topic, keyboard, caption=caption)
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._put(text, attempt, silent)
@@ -263,4 +265,8 @@ class ChatDoor:
                 failure,
                 extra={"action": "telegram_topic"},
             )
-        self._closed_topics.add(topic)
+        self._closed_topics[topic] = self._clock() + CLOSED_TOPIC_S
+
+    def _is_closed(self, topic: int) -> bool:
+        """Whether a topic was closed a short while ago; people open it again."""
+        return self._closed_topics.get(topic, 0.0) > self._clock()
