@@ -386,6 +386,19 @@ async def test_a_chat_that_is_to_be_left_alone_gets_no_answers_either(front: Fro
     assert clock() - refused > 1.5
 
 
+async def test_what_somebody_wrote_is_done_in_the_order_in_which_he_wrote_it(store: PostgresStore) -> None:
+    """While nobody listened: he signs up, and asks."""
+    code = await store.operators.invite("0901", "151")
+    async with TelegramSandbox() as sandbox:
+        sandbox.add_chat(ANNA)
+        for text in (f"/start {code}", "/today", "/help"):
+            sandbox.write(ANNA, text, user_id=ANNA)
+        async with listening(store, sandbox=sandbox) as front:
+            await sandbox.until(lambda: len(front.texts(ANNA)) == 3)
+
+    assert [text.split()[0] for text in front.texts(ANNA)] == ["Готово,", "📊", "Что"]
+
+
 async def test_what_a_killed_daemon_was_about_to_answer_its_successor_does(store: PostgresStore) -> None:
     """Polled, and dead before anybody was answered: Telegram has forgotten it by then."""
     async with TelegramSandbox() as sandbox:

@@ -2,16 +2,17 @@
 
 Invariants: one daemon reads, the one that sends the cards of the bot's first enterprise; an update is kept until it was
 handled, so that a person is answered whatever dies meanwhile, rather twice than never - but what rings a telephone is
-done once at most; no answer delays a card of another chat.
+done once at most; what one person writes is answered in his order; no answer delays a card of another chat.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.desk_ports import DeskStore, Incoming, Press, UpdateQueue
+from vochi_agent.desk_ports import DeskStore, Incoming, Person, Press, UpdateQueue
 from vochi_agent.errors import StoreUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.supervisor import Backoff
@@ -170,6 +171,7 @@ class _Life:
         self._outage = Outage(f"what people write to the Telegram bot of {opened.numbers[0]}", "is read", "it waits")
         self._backoff = Backoff(self._pace.first, self._pace.longest)
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._username = ""
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
@@ -224,7 +226,8 @@ class _Life:
             if isinstance(update, Press):
                 await self._press(number, update)
             else:
-                self._intake.count(await self._answered(update))
+                async with self._turn_of(update.person):
+                    self._intake.count(await self._answered(update))
         except TelegramFailure as failure:
             log.info("an answer in Telegram chat %d: %s", update.chat_id, failure, extra={"action": "answer_failed"})
             self._failed(update)
@@ -237,6 +240,10 @@ class _Life:
         finally:
             self._room.release()
         return await self._updates.done(number)
+
+    def _turn_of(self, person: Person) -> asyncio.Lock:
+        """What one person wrote is done in his order: he signs up, then asks; he names a caller, then corrects it."""
+        return self._turns.setdefault(person.user_id, asyncio.Lock())
 
     def _failed(self, update: Incoming | Press) -> None:
         if isinstance(update, Incoming):
