@@ -68,14 +68,11 @@ class CelTranslator:
             yield from handler(row)
 
     def _chan_start(self, row: CelRow) -> Iterator[Event]:
-        # A leg the PBX makes starts at `s` of its endpoint's context, and inherits the linkedid of who asked for it.
-        created = row.uniqueid != row.linkedid or row.exten in ("", "s") or row.app == _ORIGINATED
         if row.caller_number:
             self._named.add(row.uniqueid)
-        yield ev.ChannelStarted(
-            row.at, *_channel(row), Origin.CREATED if created else Origin.ENTERED, row.exten, row.caller_number
-        )
-        if not created:
+        origin = _origin(row)
+        yield ev.ChannelStarted(row.at, *_channel(row), origin, row.exten, row.caller_number)
+        if origin is not Origin.CREATED:
             return
         source, dialled = self._who_dialled(row)
         if dialled or not row.channel.startswith("Local/"):
@@ -206,6 +203,20 @@ class CelTranslator:
 
 def _targets(row: CelRow) -> list[str]:
     return row.app_data.partition(",")[0].split("&")
+
+
+def _origin(row: CelRow) -> Origin:
+    """Who made a channel, by its first row.
+
+    A leg the PBX makes starts at `s` of its endpoint's context, and inherits the linkedid of who asked for it. Calls of
+    a registration that names no number come to `s` as well, from callers with a number: a trunk's leg of ours has none
+    yet, a telephone's its own.
+    """
+    if row.uniqueid != row.linkedid or row.exten == "" or row.app == _ORIGINATED:
+        return Origin.CREATED
+    if row.exten == "s":
+        return Origin.UNKNOWN if row.caller_number else Origin.CREATED
+    return Origin.ENTERED
 
 
 def _reaches(target: str, endpoint: str) -> bool:

@@ -185,8 +185,10 @@ class Tracker:
         linkedid = event.linkedid or event.uniqueid
         endpoint = self.layout.endpoint(event.channel)
         if origin is Origin.UNKNOWN:
-            # The first channel of a call gives it its linkedid; the rest were made by the PBX.
-            origin = Origin.ENTERED if event.uniqueid == linkedid else Origin.CREATED
+            # The first channel of a call gives it its linkedid; the rest were made by the PBX. A telephone that calls
+            # dials a number, one at `s` was called.
+            first = event.uniqueid == linkedid and not (exten == "s" and endpoint.role is Role.EXTENSION)
+            origin = Origin.ENTERED if first else Origin.CREATED
         leg = Leg(
             uniqueid=event.uniqueid,
             linkedid=linkedid,

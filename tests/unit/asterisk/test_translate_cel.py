@@ -43,6 +43,38 @@ def dial(at: float, event: str, data: str, uniqueid: str = "1.0", channel: str =
     return row(event, at, channel, uniqueid, AppName="Dial", AppData=data)
 
 
+def test_a_call_of_a_registration_without_a_number_comes_in() -> None:
+    """It begins at `s`, as a leg does that the PBX makes; but its caller has a number from the first row."""
+    rows = [
+        row("CHAN_START", 0.0, CALLER, "1.0", CIDnum="375290000001", Context="from-trunk"),
+        dial(0.1, "APP_START", "PJSIP/103,20"),
+        row("CHAN_START", 0.1, ONE, "1.1", CIDnum="103"),
+        *hangup(3.0, CALLER, "1.0", 16, own=True),
+        *hangup(3.0, ONE, "1.1", 16, own=False),
+    ]
+
+    call = record(rows)
+
+    assert (call.direction, call.phone, call.reason, call.rung) == ("in", "+375290000001", "abandoned", ("103",))
+
+
+def test_a_telephone_that_begins_at_s_was_called() -> None:
+    """Originate shows the telephone its own number, and the customer is dialled when it is picked up."""
+    trunk = "PJSIP/trunk-02"
+    rows = [
+        row("CHAN_START", 0.0, ONE, "1.0", CIDnum="103", Context="internal"),
+        row("ANSWER", 1.0, ONE, "1.0", AppName="AppDial2", AppData="(Outgoing Line)"),
+        dial(1.1, "APP_START", "PJSIP/80290000098@trunk,20", channel=ONE),
+        row("CHAN_START", 1.1, trunk, "1.1"),
+        *hangup(9.0, ONE, "1.0", 16, own=True),
+        *hangup(9.0, trunk, "1.1", 16, own=False),
+    ]
+
+    call = record(rows)
+
+    assert (call.direction, call.phone, call.first_agent) == ("out", "+375290000098", "103")
+
+
 def test_a_busy_phone_does_not_make_the_others_of_its_group_busy() -> None:
     """Asterisk hands the cause 17 on to the phone that it gives up with the caller."""
     rows = [
