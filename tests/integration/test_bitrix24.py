@@ -69,6 +69,7 @@ def as_application(
     *,
     default_user: str = "",
     clock: HandClock | None = None,
+    lists_calls: bool = True,
     **agents: str,
 ) -> Bitrix24:
     client = http(portal, session)
@@ -76,6 +77,7 @@ def as_application(
     tokens = TokenKeeper(folder / "bitrix24.json", first="first-refresh", refresh=shop.buy, clock=clock or HandClock())
     return Bitrix24(
         ByApplication(client, tokens, shop), url="https://demo.bitrix24.example", default_user=default_user,
+        lists_calls=lists_calls,
         agents=agents or {"8": "151", "9": "150"}, country="RU", clock=HandClock(),
     )  # fmt: skip
 
@@ -556,6 +558,21 @@ async def test_the_card_of_a_call_that_became_part_of_another_is_hidden(portal: 
 
     assert portal.calls[call_id].screens == set()
     assert await crm.show(Popup(progress=over, customer=None, ended=("151",))) == ""
+
+
+@pytest.mark.parametrize(("lists_calls", "left"), [(True, {"8"}), (False, set())])
+async def test_the_talkers_card_stays_for_the_list_of_calls_to_close(
+    portal: Bitrix24Sandbox, session: aiohttp.ClientSession, tmp_path: Path, lists_calls: bool, left: set[str]
+) -> None:
+    """Without `log_calls` nobody else would ever close it."""
+    crm = as_application(portal, session, tmp_path, lists_calls=lists_calls)
+    call_id = await crm.show(Popup(progress=ringing("151"), customer=None, began=("151",)))
+    over = Popup(
+        progress=ringing(phase=Phase.HANGUP), customer=None, ended=("151",), finished=answered(), remote_id=call_id
+    )
+    await crm.show(over)
+
+    assert portal.calls[call_id].screens == left
 
 
 async def test_an_outbound_call_is_the_callers_own(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:

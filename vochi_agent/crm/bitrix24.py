@@ -64,6 +64,7 @@ class Bitrix24:
         agents: Mapping[str, str],
         default_user: str,
         line: str = "",
+        lists_calls: bool = True,
         country: str,
         clock: Callable[[], float],
     ) -> None:
@@ -76,6 +77,7 @@ class Bitrix24:
         self._users = {extension: user for user, extension in reversed(list(agents.items()))}
         self._default_user = default_user
         self._line = line
+        self._lists_calls = lists_calls
         self._country = country
         self._found_users: Expiring[str, str] = Expiring(ttl_s=USERS_S, size=MOST_USERS, clock=clock)
         # Whether our id of a call that is finished is known again is UNCONFIRMED; the portal's own id is.
@@ -165,10 +167,11 @@ class Bitrix24:
     async def show(self, popup: Popup) -> str:
         """See `ports.CallScreen`. The portal hears of a call when the first phone rings; its end is `log_call`'s.
 
-        A call that became part of another has no end of its own: its card is hidden.
+        The card of a call that no `log_call` will end is hidden: it became part of another, or calls are not listed.
         """
         progress = popup.progress
-        if not self._portal.telephony or progress.phone is None or popup.finished is not None:
+        ended_by_list = popup.finished is not None and self._lists_calls
+        if not self._portal.telephony or progress.phone is None or ended_by_list:
             return popup.remote_id
         deadline, call_id = self._calls.http.deadline(), popup.remote_id
         began = [user for each in popup.began if (user := await self._user_of(each, deadline))]

@@ -171,6 +171,7 @@ def bitrix24(config: CrmConfig, around: Surroundings) -> Bitrix24:
         agents=table.agents,
         default_user=table.default_user,
         line=table.line,
+        lists_calls=table.log_calls,
         country=around.country,
         clock=around.clock,
     )
