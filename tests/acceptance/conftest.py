@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
 from tests.support.asterisk import Asterisk
 from tests.support.fetch import Tool
+from tests.support.pack import Company, company_at
 from tests.support.postgres import PostgresServer
 from tests.support.required import require
 from tests.support.sipp import Sipp
@@ -76,3 +78,16 @@ async def lines(pbx: Asterisk) -> AsyncIterator[Sipp]:
     """Telephones, provider and callers around `pbx`."""
     async with Sipp(require("sipp"), pbx.ports) as players:
         yield players
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["asterisk22", "asterisk16"])
+async def founded(
+    request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Company]:
+    """A company on the plain pack for all tests of a file, which run in one loop: to found one takes seconds."""
+    async with (
+        Asterisk(require(request.param)) as pbx,
+        Sipp(require("sipp"), pbx.ports) as lines,
+        company_at(pbx, lines, postgres, tmp_path_factory.mktemp("company")) as company,
+    ):
+        yield company

@@ -66,7 +66,7 @@ async def box(pbx: Asterisk, folder: Path, flavour: str, generated: str, *argume
     printed = await workplace.vochi("dialplan", "print", "--flavour", flavour, "--to", str(pack), *arguments)
     assert (printed.code, printed.err) == (0, "")
     etc = pbx.home / "etc"
-    await pbx.stop()
+    await pbx.kill()
     for file in pack.iterdir():
         (etc / file.name).write_text(file.read_text())
     ours = (pack / "extensions.conf").read_text() if flavour == "mikopbx" else ""

@@ -1,6 +1,6 @@
 """The plain pack at work, inside and to outside: departments, pick-up, calls out, recordings, hostile numbers.
 
-As `test_pack_plain.py`: each call is looked at twice, what the phones saw and what became of it in the ledger.
+As in `test_pack_plain.py` each call is looked at twice, what the phones saw and what became of it in the ledger.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.support.asterisk import Asterisk
 from tests.support.manager import is_event
@@ -15,15 +16,15 @@ from tests.support.pack import Company, company_at, told
 from tests.support.postgres import PostgresServer
 from tests.support.sipp import Sipp
 
-pytestmark = pytest.mark.asterisk
+pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="module")]
 
 CALLER, PHONE = "375290000022", "+375290000022"
 
 
-@pytest.fixture
-async def company(pbx: Asterisk, lines: Sipp, postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Company]:
-    async with company_at(pbx, lines, postgres, tmp_path) as company:
-        yield company
+@pytest_asyncio.fixture(loop_scope="module")
+async def company(founded: Company) -> AsyncIterator[Company]:
+    async with founded.own_time():
+        yield founded
 
 
 async def dials(company: Company, did: str, *, hold_s: float = 0.2) -> list[str]:
@@ -103,6 +104,7 @@ async def test_the_emergency_number_goes_out(company: Company) -> None:
     assert [(invite.trunk, invite.number) for invite in company.lines.invites()] == [("gsm1", "112")]
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_the_next_line_takes_over_and_is_the_calls_line(
     pbx: Asterisk, lines: Sipp, postgres: PostgresServer, tmp_path: Path
 ) -> None:

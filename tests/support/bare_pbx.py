@@ -51,7 +51,7 @@ async def make_bare(pbx: Asterisk, *, sections: bool = True) -> Path:
         sections: His files have the sections that ours add to; else some are empty.
     """
     etc = pbx.home / "etc"
-    await pbx.stop()
+    await pbx.kill()
     for file in (*etc.glob("*.example"), *(etc / name for name in OURS)):
         file.unlink()
     (etc / "extensions.conf").write_text(DIALPLAN.format(globals="[globals]\nHIS = own" if sections else ""))

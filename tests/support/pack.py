@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.asterisk import Asterisk
@@ -53,19 +54,33 @@ write = all
 
 @dataclass
 class Company:
-    """The parts of it."""
+    """The parts of it. Several tests may share one: each sees only what came while its `own_time` lasts."""
 
     pbx: Asterisk
     lines: Sipp
     daemon: DaemonProcess
     store: PostgresStore
+    _since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _changed: dict[str, str] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def own_time(self) -> AsyncIterator[None]:
+        """Earlier calls are not told any more; at the end nobody talks, and [globals] are as they were."""
+        self.lines.forget()
+        for file in self.recordings:
+            file.unlink()
+        self._since = datetime.now(UTC)
+        yield
+        await self.pbx.until_idle()
+        while self._changed:
+            await self.pbx.set_global(*self._changed.popitem())
 
     async def records(self, count: int = 1) -> list[Call]:
-        """The ledger, oldest first, once it has so many calls."""
+        """The ledger of its own time, oldest first, once it has so many calls."""
         found: list[Call] = []
 
         async def are_there() -> bool:
-            found[:] = await self.store.reports.calls(CallFilter(limit=50))
+            found[:] = await self.store.reports.calls(CallFilter(since=self._since, limit=50))
             return len(found) >= count
 
         await until(are_there, within=10)
@@ -79,6 +94,7 @@ class Company:
     async def use(self, **values: str) -> None:
         """Change values of [globals]."""
         for name, value in values.items():
+            self._changed.setdefault(name, await self.pbx.get_global(name))
             await self.pbx.set_global(name, value)
 
     async def daemon_command(self, *words: str) -> str:
@@ -152,7 +168,7 @@ async def install(pbx: Asterisk, config: Path, folder: Path) -> None:
     printed = await Workplace(config.parent).vochi("dialplan", "print", "--flavour", "plain", "--to", str(folder))
     assert (printed.code, printed.err) == (0, "")
     etc = pbx.home / "etc"
-    await pbx.stop()
+    await pbx.kill()
     around = {"extensions": AROUND, "manager": MANAGER.format(secret=pbx.secret)}
     for file in [folder / name for name in RENDERED]:
         name = f"{file.stem}.vochi.conf" if file.stem in around else file.name

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,6 +74,7 @@ class Sipp:
         self._program = str(tool.program("sipp"))
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
+        self._forgotten = datetime.min.replace(tzinfo=UTC)
         # Cut into pieces, so that callers who start together do not pick the same port; the players keep theirs.
         first, last = free_udp_range(PIECE * (MAX_PLAYERS + MAX_CALLERS))
         callers = first + PIECE * MAX_PLAYERS
@@ -137,15 +138,20 @@ class Sipp:
         """A call from one of the telephones, to a colleague or to the outside."""
         return await self._call(number, f"<sip:{extension}@127.0.0.1>", "X-Phone: yes", hold_s, patience_s)
 
+    def forget(self) -> None:
+        """For players that serve several tests: what came so far is not told any more."""
+        self._forgotten = max((invite.at for invite in self.invites()), default=self._forgotten)
+
     def invites(self, number: str = "") -> list[Invite]:
         """The calls that reached a telephone or the provider, oldest first; of one number or of all."""
         messages = [message for name in ("phones", "provider") for message in read_trace(self._trace(name))]
-        found = [invite for invite in invites(messages) if number in ("", invite.number)]
+        found = [each for each in invites(messages) if each.at > self._forgotten and number in ("", each.number)]
         return sorted(found, key=lambda invite: invite.at)
 
     def updates(self, number: str) -> list[Update]:
         """The changes of an identity that reached a telephone, oldest first."""
-        return updates(read_trace(self._trace("phones")), number)
+        told = updates(read_trace(self._trace("phones")), number)
+        return [update for update in told if update.at > self._forgotten]
 
     async def wait_for_update(self, number: str, *, within: float = 5.0) -> Update:
         """The first change of an identity that reaches this telephone."""
