@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.support.asterisk import Asterisk
 from tests.support.fetch import Tool
 from tests.support.pack import Company, company_at
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, in_memory
 from tests.support.required import require
 from tests.support.sipp import Sipp
 from vochi_agent.store.installations import find_installation
@@ -59,9 +59,9 @@ async def sipp16(asterisk16: Asterisk, sipp_tool: Tool) -> AsyncIterator[Sipp]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL for the session; the store itself is tried on two versions in tests/integration."""
-    with PostgresServer(find_installation().path / "bin", tmp_path_factory.mktemp("pg")) as server:
+    with in_memory() as folder, PostgresServer(find_installation().path / "bin", folder) as server:
         asyncio.run(server.make_template())
         yield server
 

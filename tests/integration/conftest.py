@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.company import Site, company
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, in_memory
 from tests.support.required import require
 from vochi_agent.store.installations import find_installation
 from vochi_agent.store.postgres import PostgresStore
@@ -20,10 +20,9 @@ def _programs(version: str) -> Path:
 
 
 @pytest.fixture(scope="session", params=["18", "15"], ids=["postgresql18", "postgresql15"])
-def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A running server with the template database, for the whole session."""
-    folder = tmp_path_factory.mktemp(f"pg{request.param}")
-    with PostgresServer(_programs(request.param), folder) as server:
+    with in_memory() as folder, PostgresServer(_programs(request.param), folder) as server:
         asyncio.run(server.make_template())
         yield server
 
