@@ -1,4 +1,4 @@
-"""A quiet office: how long after the PBX hung up Telegram has the final card. VOCHI_LATENCY_CALLS: of how many (10).
+"""A quiet office: how long after the PBX hung up Telegram has the final card. VOCHI_LATENCY_CALLS: of how many (5).
 
 Measured from the last Hangup that the PBX sent to the moment the Bot API accepted the card, both on one clock.
 """
@@ -15,7 +15,7 @@ from tests.support.postgres import PostgresServer
 from vochi_agent.simulator.pbx import Pbx, User
 from vochi_agent.simulator.telegram import SandboxMessage, TelegramSandbox
 
-CALLS = int(os.getenv("VOCHI_LATENCY_CALLS", "10"))
+CALLS = int(os.getenv("VOCHI_LATENCY_CALLS", "5"))
 PERSON = 1000000001
 # A machine that is busy with other things may take many times what it is promised to take.
 BOUND_S = 2.0

@@ -10,7 +10,7 @@ import pytest
 from tests.support.asterisk import Asterisk
 from tests.support.daemon import DaemonProcess
 
-pytestmark = [pytest.mark.alone, pytest.mark.asterisk]
+pytestmark = pytest.mark.asterisk
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.alone
 async def test_the_shipped_dialplan_passes_and_the_daemon_goes_on(pbx: Asterisk, daemon: DaemonProcess) -> None:
     code, output = await doctor(daemon, "--yes")
 

@@ -29,6 +29,9 @@ from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.store.reports import CallFilter
 from vochi_agent.telegram.drafts import renderer
 
+# Who suffers from whom does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
 SICK, HEALTHY = "0901", "0902"
 CHATS = {SICK: -1001000000001, HEALTHY: -1001000000002}
 TOKENS = {SICK: "41:SICK", HEALTHY: "42:TEST"}

@@ -23,6 +23,9 @@ from vochi_agent.simulator.crm_server import Fault
 from vochi_agent.simulator.retailcrm import RetailCrmSandbox
 from vochi_agent.store.postgres import PostgresStore
 
+# What a CRM's history means does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
 PHONE = "+375290000022"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

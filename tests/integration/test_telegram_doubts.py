@@ -11,6 +11,9 @@ from vochi_agent.calls.model import Phase
 from vochi_agent.simulator.telegram import Fault, SandboxMessage
 from vochi_agent.store.postgres import PostgresStore
 
+# What a chat is asked does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
 SETTLED = "NOT EXISTS (SELECT 1 FROM cards WHERE doubtful_text IS NOT NULL)"
 
 

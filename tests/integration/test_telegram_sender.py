@@ -22,6 +22,9 @@ from vochi_agent.telegram.cards import CardSender
 from vochi_agent.telegram.door import OUTDATED
 
 # Cards come on being woken, not because somebody looks often.
+# What a chat is sent does not depend on the server's version; every statement is prepared on both (test_sql.py).
+pytestmark = pytest.mark.parametrize("postgres", ["18"], indirect=True)
+
 WOKEN = replace(QUICK, look_again=600.0)
 CARD = final(finished(status=Status.MISSED), COMPANY)
 
