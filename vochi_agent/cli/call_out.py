@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 import aiohttp
 
@@ -12,16 +11,11 @@ from vochi_agent.asterisk.ari import Ari, AriPeer
 from vochi_agent.asterisk.switchboard import AriDialler
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise
-from vochi_agent.control import ClickToCall, Customers
-from vochi_agent.crms import crms_of
-from vochi_agent.customers.model import Profile
-from vochi_agent.enrichment import Enrichment
-from vochi_agent.errors import ConfigError, StoreUnavailable
-from vochi_agent.metrics import Metrics
+from vochi_agent.control import ClickToCall
+from vochi_agent.errors import ConfigError
 
-from .lookup import Nobody
+from .names import sources_of
 from .selection import add_enterprise, enterprise_of
-from .stored import existing_store
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,17 +42,11 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
 
 
 async def _call_out(config: Config, enterprise: Enterprise, peer: AriPeer, args: argparse.Namespace) -> str:
-    layout, metrics = Layout(enterprise), Metrics()
-    async with AsyncExitStack() as stack:
-        try:
-            store = await stack.enter_async_context(existing_store(config))
-            customers: Customers = store.customers if store else Nobody()
-        except StoreUnavailable as exc:
-            customers = Nobody(exc)
-        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        crms = {enterprise.number: crms_of(enterprise, session, metrics, state_dir=config.daemon.state_dir)}
-        enrichment = Enrichment(crms, on_profile=_keep_nothing, metrics=metrics, clock=time.monotonic)
-        stack.push_async_callback(enrichment.aclose)
+    layout = Layout(enterprise)
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        sources_of(config, enterprise, session) as (customers, enrichment),
+    ):
         click = ClickToCall(
             lambda: layout,
             AriDialler(Ari(peer, session)),
@@ -68,8 +56,3 @@ async def _call_out(config: Config, enterprise: Enterprise, peer: AriPeer, args:
             clock=time.time,
         )
         return await click.call_out(args.extension, args.phone, line=args.line)
-
-
-async def _keep_nothing(enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> None:
-    """The daemon keeps what the CRM says, when it sees the call."""
-    del enterprise_number, phone, profile, primary

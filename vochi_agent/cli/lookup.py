@@ -5,7 +5,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -16,37 +15,21 @@ from vochi_agent.caller_id import CallerId, Customers
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.numbers import display
 from vochi_agent.config import Config, Enterprise, Line
-from vochi_agent.crms import crms_of
 from vochi_agent.customers.handsets import CALLERID_NAME, form_for
 from vochi_agent.customers.identity import merge_names
-from vochi_agent.customers.model import Customer, Names, Profile
+from vochi_agent.customers.model import Customer, Names
 from vochi_agent.enrichment import Asked, Enrichment, Lookup, Outcome
 from vochi_agent.errors import ConfigError, StoreUnavailable
-from vochi_agent.metrics import Metrics
 from vochi_agent.protocols.agi import AgiRequest
 
+from .names import sources_of
 from .presentation import add_json, print_facts, print_json
 from .selection import add_enterprise, enterprise_of
-from .stored import existing_store
 
 NO: Final = 1
 UNREACHABLE: Final = 3
 NO_ANSWER: Final = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.BREAKER, Outcome.BUSY)
 OWN_TABLE: Final = "customers"
-
-
-class Nobody:
-    """A table of customers that is empty, or that does not answer."""
-
-    def __init__(self, failure: StoreUnavailable | None = None) -> None:
-        self._failure = failure
-
-    async def customer(self, enterprise_number: str, phone: str, *, within_s: float | None = None) -> Customer | None:
-        """Fulfils `caller_id.Customers`."""
-        del enterprise_number, phone, within_s
-        if self._failure:
-            raise self._failure
-        return None
 
 
 class Witness:
@@ -137,17 +120,10 @@ def _place(config: Config, number: str | None, line_id: str | None) -> tuple[Ent
 
 
 async def _look_up(config: Config, enterprise: Enterprise, line: Line | None, phone: str) -> Found:
-    metrics = Metrics()
-    async with AsyncExitStack() as stack:
-        try:
-            store = await stack.enter_async_context(existing_store(config))
-            customers: Customers = store.customers if store else Nobody()
-        except StoreUnavailable as exc:
-            customers = Nobody(exc)
-        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        crms = {enterprise.number: crms_of(enterprise, session, metrics, state_dir=config.daemon.state_dir)}
-        enrichment = Enrichment(crms, on_profile=_keep_nothing, metrics=metrics, clock=time.monotonic)
-        stack.push_async_callback(enrichment.aclose)
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        sources_of(config, enterprise, session) as (customers, enrichment),
+    ):
         witness = Witness(customers, enrichment)
         caller_id = CallerId(
             {enterprise.number: (enterprise, Layout(enterprise))},
@@ -169,11 +145,6 @@ async def _look_up(config: Config, enterprise: Enterprise, line: Line | None, ph
             database_away=witness.database_away,
             milliseconds=(loop.time() - begun) * 1000,
         )
-
-
-async def _keep_nothing(enterprise_number: str, phone: str, profile: Profile, *, primary: bool) -> None:
-    """A lookup leaves the customers' table as it is."""
-    del enterprise_number, phone, profile, primary
 
 
 def _source(witness: Witness, enterprise: Enterprise, phone: str) -> str:
