@@ -1,14 +1,17 @@
-"""Databases for the tests: each on Debian's PostgreSQL 15 and on the embedded 18."""
+"""Databases for the tests, each on Debian's PostgreSQL 15 and on the embedded 18; and what many files share besides."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from tests.support.company import Site, company
 from tests.support.postgres import PostgresServer, in_memory
 from tests.support.required import require
+from tests.support.tcp_gate import TcpGate
 from vochi_agent.store.installations import find_installation
 from vochi_agent.store.postgres import PostgresStore
 
@@ -46,3 +49,19 @@ async def site(tmp_path: Path, dsn: str, store: PostgresStore) -> AsyncIterator[
     """A company for the commands, with its servers on loopback and a database of the test's own."""
     async with company(tmp_path, dsn, store) as site:
         yield site
+
+
+@pytest.fixture
+async def gate(dsn: str) -> AsyncIterator[TcpGate]:
+    """The way to that database, which can be closed."""
+    port = urlsplit(dsn).port
+    assert port is not None
+    async with TcpGate(port) as gate:
+        yield gate
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """As the daemon has it for its CRMs."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield session

@@ -24,12 +24,6 @@ PERSON, COMPANY, STRANGER = "+79000000006", "+79000000010", "+79000000099"
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def amo() -> AsyncIterator[AmoCrmSandbox]:
     async with AmoCrmSandbox(token=TOKEN, requests_per_s=10_000, silence_s=1.0) as amo:
         amo.add_company(7001, name="Демо и Ко", phones=[COMPANY], user=901)

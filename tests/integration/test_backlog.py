@@ -32,14 +32,6 @@ WITHIN_S = 20.0
 
 
 @pytest.fixture
-async def gate(dsn: str) -> AsyncIterator[TcpGate]:
-    port = urlsplit(dsn).port
-    assert port is not None
-    async with TcpGate(port) as gate:
-        yield gate
-
-
-@pytest.fixture
 def behind_gate(gate: TcpGate, dsn: str) -> str:
     """The DSN through the gate."""
     parts = urlsplit(dsn)

@@ -32,12 +32,6 @@ SECRET = "hook-secret"
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def portal() -> AsyncIterator[Bitrix24Sandbox]:
     async with Bitrix24Sandbox(webhook_secret=SECRET, bucket=10_000, silence_s=1.0) as portal:
         portal.add_user("8", extension="151")

@@ -30,12 +30,6 @@ async def account(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def book(account: Account, session: aiohttp.ClientSession, tmp_path: Path) -> CallBook:
     return account.book(session, tmp_path)
 

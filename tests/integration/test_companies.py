@@ -29,12 +29,6 @@ async def account(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
         yield account
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
 def source(account: Account, session: aiohttp.ClientSession) -> CompanySource:
     crm = account.adapter(session)
     assert isinstance(crm, CompanySource)

@@ -65,12 +65,6 @@ class Shop:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def shop(store: PostgresStore, session: aiohttp.ClientSession) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(RetailCrmSandbox(api_key=API_KEY, requests_per_s=1000))

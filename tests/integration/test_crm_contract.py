@@ -33,12 +33,6 @@ async def account(request: pytest.FixtureRequest) -> AsyncIterator[Account]:
         yield account
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
 async def test_a_person_costs_few_requests(account: Account, session: aiohttp.ClientSession) -> None:
     profile = await account.adapter(session).profile(KNOWN)
 

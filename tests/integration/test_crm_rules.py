@@ -1,7 +1,6 @@
 """What follows from calls in CRMs: a contact for a stranger, a reminder of a missed call; once, and none by default."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,12 +27,6 @@ EVERY = pytest.mark.parametrize("kind", ACCOUNTS, ids=lambda kind: kind.name)
 LEADING = pytest.mark.parametrize("kind", [UonAccount, Bitrix24Account, AmoCrmAccount], ids=lambda kind: kind.name)
 # Requests of a search for a stranger at home, where they are not two.
 SEARCHES = {"moysklad": 1, "bitrix24": 1}
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
 
 
 def rules_of(account: Account, session: aiohttp.ClientSession, **keys: Any) -> list[CallBook]:

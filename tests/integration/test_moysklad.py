@@ -24,12 +24,6 @@ EXTERNAL_ID = "0901-1795165024.84"
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def account() -> AsyncIterator[MoySkladSandbox]:
     roomy = (10_000, 1.0)
     async with MoySkladSandbox(

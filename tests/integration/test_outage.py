@@ -19,14 +19,6 @@ DEADLINE_S = 0.4
 
 
 @pytest.fixture
-async def gate(dsn: str) -> AsyncIterator[TcpGate]:
-    port = urlsplit(dsn).port
-    assert port is not None
-    async with TcpGate(port) as gate:
-        yield gate
-
-
-@pytest.fixture
 async def database(gate: TcpGate, dsn: str) -> AsyncIterator[Database]:
     """A pool behind the gate."""
     behind = urlsplit(dsn)

@@ -19,12 +19,6 @@ STRANGER = "+4930000001"
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session
-
-
-@pytest.fixture
 async def sandbox() -> AsyncIterator[RetailCrmSandbox]:
     async with RetailCrmSandbox(api_key=API_KEY, requests_per_s=1000) as sandbox:
         sandbox.add_manager(7, code="151")
