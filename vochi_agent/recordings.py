@@ -55,7 +55,7 @@ class Recordings:
                 async with asyncio.timeout(None if due is None else max(0.0, due[0] - clock())):
                     await self._added.wait()
             except TimeoutError:
-                if due is not None:
+                if due is not None and due in self._calls:  # else it has just given way
                     self._calls.remove(due)
                     await self._look(due[2], due[1])
 

@@ -15,6 +15,7 @@ from vochi_agent.calls.model import Call
 from vochi_agent.config import Address, Config
 from vochi_agent.ports import Renderer
 from vochi_agent.recorded_calls import RecordedCalls, RecordingFolders
+from vochi_agent.recordings import MOST_CALLS, Recordings
 from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.drafts import renderer
 from vochi_agent.web.server import serving
@@ -61,6 +62,32 @@ def test_the_recording_of_another_call_of_the_same_second_is_not_taken(tmp_path:
 
 def test_a_folder_that_is_not_there_has_no_recordings(tmp_path: Path) -> None:
     assert find_recording(tmp_path / "gone", "1795165024.84", STARTED) == ""
+
+
+async def test_calls_whose_files_are_looked_for_give_way_to_newer_ones_and_the_search_goes_on() -> None:
+    """A folder so large that a look takes longer than the next call: one that is due gives way as its turn comes."""
+    looked: list[str] = []
+
+    async def find(call: Call) -> str:
+        looked.append(call.linkedid)
+        return ""
+
+    async def keep(_: Call, __: str) -> None:
+        raise AssertionError("there is no file")
+
+    recordings = Recordings(find, keep, looks_s=(0.0,))
+    for number in range(MOST_CALLS):
+        recordings.add(answered(linkedid=f"1.{number}"))
+    search = asyncio.create_task(recordings.run())
+    for number in range(MOST_CALLS):
+        recordings.add(answered(linkedid=f"2.{number}"))
+        await asyncio.sleep(0)
+    while "2.999" not in looked and not search.done():
+        await asyncio.sleep(0)
+
+    assert not search.done()
+    assert len(looked) == len(set(looked))
+    search.cancel()
 
 
 @dataclass
