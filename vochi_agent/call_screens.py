@@ -2,7 +2,8 @@
 
 A popup is worth nothing later: one that waited longer than a few seconds is dropped, none is repeated, none is kept
 over a restart, and calls found afterwards never come here. Who sees what follows from the calls' phases: a phone that
-begins to ring opens a card on its user's screen, one that stops closes it, the end closes all.
+begins to ring opens a card on its user's screen; it closes when he declines while others ring, when others ring or talk
+instead of him, and at the end.
 """
 
 import asyncio

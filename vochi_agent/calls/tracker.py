@@ -22,7 +22,7 @@ from vochi_agent.calls.live import LiveCall, LiveChannel, Told
 from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
 from vochi_agent.calls.parts import Part
 from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
-from vochi_agent.calls.verdict import judge
+from vochi_agent.calls.verdict import BUSY, DECLINED, judge
 
 __all__ = ["Tracker"]
 
@@ -340,9 +340,12 @@ class Tracker:
         if leg.ended is not None and not leg.end_unseen:
             self.anomalies["repeated end"] += 1
             return
+        declined = leg.ringing and event.cause in (BUSY, DECLINED) and leg.dial_status != "CANCEL"
         leg.end_unseen = False
         leg.cause = event.cause
         leg.end(event.at)
+        if declined:
+            self._tell_ringing(self._groups[leg], event.at)
         self._finish(self._groups[leg], event.at)
 
     def _snapshot(self, event: ev.Snapshot) -> None:

@@ -254,6 +254,29 @@ def test_phases_are_told_once_and_in_order():
     assert told[0].phone == "+375290000001"
 
 
+def test_a_phone_that_declines_while_others_ring_rings_no_more():
+    """Its card and its popup go; who gives up, or is given up because another answered, is not told one by one."""
+    group = [("1.1", "PJSIP/101-01", "101"), ("1.2", "PJSIP/102-02", "102"), ("1.3", "PJSIP/103-03", "103")]
+    told = feed(
+        Tracker(LAYOUT),
+        [
+            start(*CUSTOMER, number="375290000001"),
+            *[event for *phone, number in group for event in dialled(phone, "1.0", 0.1, number, linkedid="1.0")[:3]],
+            ev.DialEnded(3.0, "1.2", "1.0", "PJSIP/102-02", "NOANSWER"),
+            end("1.2", "PJSIP/102-02", 3.0, cause=21),
+            ev.DialEnded(5.0, "1.1", "1.0", "PJSIP/101-01", "CANCEL"),
+            end("1.1", "PJSIP/101-01", 5.0, cause=21),
+        ],
+    )
+
+    assert [update.agents for update in told if update.phase is Phase.DIAL] == [
+        ("101",),
+        ("101", "102"),
+        ("101", "102", "103"),
+        ("101", "103"),
+    ]
+
+
 def test_a_call_that_never_ends_is_closed_after_a_day_of_silence():
     """A lost Hangup must not keep a call for ever."""
     tracker = Tracker(LAYOUT)
