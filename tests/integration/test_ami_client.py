@@ -4,12 +4,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.ami_peer import AmiPeer, ami_peer, frame
 from vochi_agent.asterisk.ami import AmiClient, AmiConnection, AmiTimeouts, connect
 from vochi_agent.asterisk.ami import AmiPeer as Address
+from vochi_agent.asterisk.watch import PbxWatch
+from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import CallFinished, CallUpdate, Reason
+from vochi_agent.config import AsteriskConfig, load
 from vochi_agent.errors import (
     ActionFailed,
     ConnectionLost,
@@ -18,12 +23,14 @@ from vochi_agent.errors import (
     NotReachable,
     RemoteProtocolError,
 )
+from vochi_agent.metrics import Metrics
 from vochi_agent.protocols.ami import Message
 from vochi_agent.supervisor import Backoff
 
 DEADLINE_S = 5.0
 QUICK = AmiTimeouts(connect=1, login=1, action=1, ping_every=0.05, pong=0.1)
 CALM = AmiTimeouts(action=0.2)
+LAB = Path(__file__).parents[1] / "scenarios" / "lab.toml"
 
 
 @pytest.fixture
@@ -511,3 +518,61 @@ async def test_the_clock_of_the_pbx_is_known_while_connected_only(pbx: AmiPeer) 
         assert client.pbx_time() == pytest.approx(1000.0)
 
     assert client.pbx_time() is None
+
+
+def heard(event: str, uniqueid: str, channel: str, *more: str) -> bytes:
+    """An event of a call at 900 by the clock of the PBX."""
+    return frame(
+        f"Event: {event}", "Timestamp: 900.0", f"Channel: {channel}", f"Uniqueid: {uniqueid}", "Linkedid: 1.0", *more
+    )
+
+
+async def test_a_conversation_that_a_killed_pbx_ended_lasted_until_the_connection_broke_by_its_own_clock(
+    pbx: AmiPeer,
+) -> None:
+    """Ten seconds ahead of ours; an hour later it is back, and knows of no channel."""
+    for name in ("CoreShowChannels", "BridgeList"):
+        pbx.answers[name] = lambda action_id, name=name: [
+            frame("Response: Success", action_id, "EventList: start"),
+            frame(f"Event: {name}Complete", action_id, "EventList: Complete"),
+        ]
+    told: list[CallUpdate] = []
+    changed, now = asyncio.Event(), 990.0
+
+    def tell(update: CallUpdate) -> None:
+        told.append(update)
+        changed.set()
+
+    login = {"ami": f"127.0.0.1:{pbx.port}", "ami_username": "vochi", "ami_secret": "secret"}
+    watch = PbxWatch(
+        Layout(load(LAB).enterprises[0]),
+        AsteriskConfig.model_validate(login),
+        tell=tell,
+        connected=lambda _: changed.set(),
+        interrupted=changed.set,
+        metrics=Metrics(),
+        clock=lambda: now,
+    )
+    pbx.pbx_time = "1000.0"
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run(), name="watch")
+        await until(lambda: watch.connected, changed)
+        customer, phone = ("1.0", "PJSIP/trunk-01"), ("1.1", "PJSIP/101-02")
+        pbx.send(
+            heard("Newchannel", *customer, "ChannelState: 4", "Exten: 375172000000", "CallerIDNum: 375290000001"),
+            heard("Newchannel", *phone, "ChannelState: 0", "Exten: s", "CallerIDNum: 101"),
+            heard("BridgeEnter", *customer, "BridgeUniqueid: b"),
+            heard("BridgeEnter", *phone, "BridgeUniqueid: b"),
+        )
+        await until(lambda: len(told) == 2, changed)
+        pbx.drop()
+        await until(lambda: not watch.connected, changed)
+        now, pbx.pbx_time = 4590.0, "4600.0"
+        await until(lambda: watch.connected, changed)
+        ended = watch.tracker.expire(4603.0)
+        running.cancel()
+
+    (update,) = ended
+    assert isinstance(update, CallFinished)
+    assert (update.call.reason, update.call.talk_seconds) == (Reason.UNKNOWN_END, 100.0)
+    assert update.call.ended_at.timestamp() == 1000.0

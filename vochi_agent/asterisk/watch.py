@@ -103,13 +103,13 @@ class PbxWatch:
         await self.ami.action("Setvar", fields, within_s)
 
     def pbx_time(self) -> float:
-        """Now, by the PBX's clock, as far as it is known."""
-        return self.ami.pbx_time() or self._clock()
+        """Now, by the PBX's clock, as far as it is known: in an outage, as it was known last."""
+        return self.ami.pbx_time() or self._clock() + (self.ami.state.clock_offset or 0.0)
 
     def _on_disconnected(self) -> None:
         self._up.set(0)
         self.connected = False
-        self.tracker.interrupted()
+        self.tracker.interrupted(self.pbx_time())
         self._told_interrupted()
 
     def _on_event(self, message: Message) -> None:

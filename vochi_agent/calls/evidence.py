@@ -47,7 +47,7 @@ class LegEvidence:
         entered: The far side called us; otherwise the PBX made the channel.
         hung_up: When the far side hung up, before the PBX did.
         cause: Q.850 cause of its end, 0 when not told.
-        end_unseen: `ended` is when it was missed first.
+        end_unseen: `ended` is until when it lived as far as anybody knows.
         dial_status: Of the dial that made it, "" when not told.
     """
 

@@ -42,7 +42,9 @@ class Tracker:
         self.source = source
         self.anomalies: Counter[str] = Counter()
         self._groups = Groups(self._merged)
-        self._missing: dict[str, float] = {}  # uniqueids that the last snapshot did not list
+        # Uniqueids that the last snapshot did not list: when it was taken, and until when they lived as far as we know.
+        self._missing: dict[str, tuple[float, float]] = {}
+        self._silent_since: float | None = None  # of a silence that no snapshot has ended
         self._gone: dict[str, float] = {}  # uniqueids that ended without ever being seen to live
         self._updates: list[CallUpdate] = []
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -73,12 +75,12 @@ class Tracker:
 
     def expire(self, now: float) -> list[CallUpdate]:
         """Draw the conclusions of silence: channels a snapshot missed are gone, finished calls are forgotten."""
-        for uniqueid, since in list(self._missing.items()):
+        for uniqueid, (since, lived_until) in list(self._missing.items()):
             if now - since >= MISSING_GRACE_S:
                 del self._missing[uniqueid]
                 call = self._groups.of(uniqueid)
                 if call is not None and call.legs[uniqueid].ended is None:
-                    self._end_unseen(call, [call.legs[uniqueid]], since)
+                    self._end_unseen(call, [call.legs[uniqueid]], lived_until)
         for call in self._groups:
             if now - call.last_event >= SILENT_CALL_S and call.open:
                 self._end_unseen(call, call.legs.values(), call.last_event)
@@ -90,13 +92,15 @@ class Tracker:
     @property
     def deadline(self) -> float | None:
         """When `expire` should be called next, None while nothing waits."""
-        soon = [since + MISSING_GRACE_S for since in self._missing.values()]
+        soon = [since + MISSING_GRACE_S for since, _ in self._missing.values()]
         if (forgets_at := self._groups.forgets_at) is not None:
             soon.append(forgets_at)
         return min(soon, default=None)
 
-    def interrupted(self) -> None:
+    def interrupted(self, at: float) -> None:
         """Events may have been lost from here to the next snapshot: every live call is partly known."""
+        if self._silent_since is None:
+            self._silent_since = at
         for call in self._groups:
             if call.open:
                 call.partial = True
@@ -352,9 +356,12 @@ class Tracker:
         """Compare what lives with what we believed; the difference happened while nobody listened.
 
         Live events go on while the list is under way, so its rows may be older than what is known: a channel that has
-        ended since stays ended, one that began after the list was asked for is not missing from it.
+        ended since stays ended, one that began after the list was asked for is not missing from it. One that is missing
+        lived until the silence began; for how long it went on then nobody knows (a PBX that was killed, not at all).
         """
         heard = {leg.uniqueid: call.last_event for call, leg in self._groups.legs()}
+        silent_since = event.at if self._silent_since is None else self._silent_since
+        self._silent_since = None
         rows = [row for row in event.channels if row.uniqueid not in self._gone]
         listed = {row.uniqueid for row in rows}
         for row in rows:
@@ -365,7 +372,8 @@ class Tracker:
                 self._correct(known.legs[row.uniqueid], row, event.at, heard.get(row.uniqueid, event.at))
         for _, leg in self._groups.legs():
             if leg.uniqueid not in listed and leg.ended is None and leg.started < event.at:
-                self._missing.setdefault(leg.uniqueid, event.at)
+                lived_until = max(silent_since, heard.get(leg.uniqueid, event.at))
+                self._missing.setdefault(leg.uniqueid, (event.at, min(lived_until, event.at)))
         for call in self._groups:
             if call.open and not listed.isdisjoint(call.legs):
                 for part in call.parts():

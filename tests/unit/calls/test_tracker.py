@@ -186,7 +186,7 @@ def test_a_silence_anywhere_in_a_call_leaves_nobody_told_and_is_made_good_by_cel
 
     if restarted:
         tracker = Tracker(LAYOUT)
-    tracker.interrupted()
+    tracker.interrupted(events[since].at)
     books.take(tracker.receive(listed(true, events[until].at - 0.001)))
     books.take(feed(tracker, events[until:]))
     books.take(tracker.expire(events[-1].at + 60.0))
@@ -725,7 +725,7 @@ def test_a_conversation_that_began_unheard_is_no_older_than_the_silence():
     for made, talked in ((20.0, 110.0), (1.0, 125.0), (None, 30.0)):
         tracker = Tracker(LAYOUT)
         feed(tracker, [*answered_call()[:3], ev.ChannelRinging(5.0, "1.1", "1.0", PHONE[1])])
-        tracker.interrupted()
+        tracker.interrupted(5.0)
         tracker.receive(ev.Snapshot(100.0, (row(*CUSTOMER, age=100.0, made=made), row(*PHONE, age=98.0, made=made))))
 
         (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
@@ -745,7 +745,7 @@ def test_a_phone_that_began_to_ring_unheard_rings():
     """It was dialled before the connection broke, and rings when it is back."""
     tracker = Tracker(LAYOUT)
     feed(tracker, answered_call()[:3])
-    tracker.interrupted()
+    tracker.interrupted(5.0)
 
     told = tracker.receive(
         ev.Snapshot(5.0, (row(*CUSTOMER, up=False, bridge=""), row(*PHONE, up=False, ringing=True, bridge="")))
@@ -760,7 +760,7 @@ def test_a_channel_that_a_snapshot_lacks_ended_unseen():
     """It gets a moment for a Hangup that is still on its way, then its call ends."""
     tracker = Tracker(LAYOUT)
     feed(tracker, answered_call())
-    tracker.interrupted()
+    tracker.interrupted(5.0)
     tracker.receive(ev.Snapshot(50.0, ()))
 
     assert tracker.expire(50.5) == []
@@ -768,6 +768,20 @@ def test_a_channel_that_a_snapshot_lacks_ended_unseen():
 
     assert update.call.reason is Reason.UNKNOWN_END
     assert update.call.partial
+
+
+def test_nobody_talks_through_a_silence_that_he_did_not_outlive():
+    """Asterisk was killed at 5 and is back at 3605, after several attempts: nobody has talked for an hour."""
+    tracker = Tracker(LAYOUT)
+    feed(tracker, answered_call())
+    tracker.interrupted(5.0)
+    tracker.interrupted(1800.0)
+    tracker.receive(ev.Snapshot(3605.0, ()))
+
+    (update,) = tracker.expire(3608.0)
+
+    assert (update.call.status, update.call.reason) == (Status.ANSWERED, Reason.UNKNOWN_END)
+    assert (update.call.talk_seconds, update.call.ended_at.timestamp()) == (3.0, 5.0)
 
 
 def test_a_hangup_that_was_on_its_way_beats_the_snapshot():
