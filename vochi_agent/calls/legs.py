@@ -46,6 +46,7 @@ class Leg:
         completed: Its dialling was a consultation, and the transfer was completed.
         hangup_requested: When its far side hung up, before the PBX did.
         cause: Q.850 cause of its end, 0 when not told.
+        met_midway: First heard of when it had lived for some time; who it is no event has said.
     """
 
     uniqueid: str
@@ -69,6 +70,7 @@ class Leg:
     ended: float | None = None
     cause: int = 0
     end_unseen: bool = False
+    met_midway: bool = False
     bridges: list[Stay] = field(default_factory=list)
     queues: list[Stay] = field(default_factory=list)
 

@@ -177,7 +177,7 @@ class Tracker:
                 return None
             self.anomalies["channel met in mid-life"] += 1
             call, leg = self._new_leg(event, Origin.UNKNOWN)
-            call.partial = True
+            leg.met_midway = call.partial = True
             return leg
         call.last_event = event.at
         leg = call.legs[event.uniqueid]
@@ -364,23 +364,24 @@ class Tracker:
         self._silent_since = None
         rows = [row for row in event.channels if row.uniqueid not in self._gone]
         listed = {row.uniqueid for row in rows}
+        acquainted: set[Leg] = set()
         for row in rows:
             known = self._groups.of(row.uniqueid)
             if known is None:
                 self._adopt(row, event.at)
-            elif known.legs[row.uniqueid].ended is None:
-                self._correct(known.legs[row.uniqueid], row, event.at, heard.get(row.uniqueid, event.at))
+            elif (leg := known.legs[row.uniqueid]).ended is None:
+                if leg.met_midway:
+                    self._acquaint(leg, row, event.at)
+                    acquainted.add(leg)
+                    heard[leg.uniqueid] = leg.started - AGE_STEP_S
+                self._correct(leg, row, event.at, heard.get(row.uniqueid, event.at))
         for _, leg in self._groups.legs():
             if leg.uniqueid not in listed and leg.ended is None and leg.started < event.at:
                 lived_until = max(silent_since, heard.get(leg.uniqueid, event.at))
                 self._missing.setdefault(leg.uniqueid, (event.at, min(lived_until, event.at)))
         for call in self._groups:
             if call.open and not listed.isdisjoint(call.legs):
-                for part in call.parts():
-                    if part.direction is not Direction.INTERNAL:
-                        self._tell_placed(call, part, Phase.START, event.at)
-                self._tell_ringing(call, event.at)
-                self._tell_talking(call, event.at)
+                self._tell_listed(call, acquainted, event.at)
 
     def _adopt(self, row: ev.SnapshotChannel, at: float) -> None:
         origin = Origin.ENTERED if row.uniqueid == row.linkedid else Origin.CREATED
@@ -393,6 +394,15 @@ class Tracker:
         if leg.origin is Origin.CREATED:
             self._recognise_mobile(leg, row.caller_number)
         self._correct(leg, row, at, leg.started - AGE_STEP_S)
+
+    def _acquaint(self, leg: Leg, row: ev.SnapshotChannel, at: float) -> None:
+        """An event between the login and the list was the first to tell of it, and said not who it is."""
+        leg.met_midway = False
+        leg.started = min(leg.started, at - row.age)
+        leg.exten = leg.exten or row.exten
+        leg.number = leg.number or row.caller_number
+        if not leg.dialled:
+            self._recognise_mobile(leg, leg.number)
 
     def _correct(self, leg: Leg, row: ev.SnapshotChannel, at: float, heard: float) -> None:
         """Believe the row: what it says anew happened since the leg was `heard` of, at the latest now."""
@@ -423,6 +433,16 @@ class Tracker:
         for part in call.parts():
             if agents := talking_agents(call, part, call.told.get(part.linkedid)):
                 self._advance(call, part, Phase.BRIDGE, at, agents)
+
+    def _tell_listed(self, call: LiveCall, acquainted: AbstractSet[Leg], at: float) -> None:
+        """What a snapshot says of a call; what was told of a customer before he had a number is told again."""
+        for part in call.parts():
+            if not acquainted.isdisjoint(part.customers) and (told := call.told.get(part.linkedid)):
+                self._tell(progress(call, part, told, at))
+            if part.direction is not Direction.INTERNAL:
+                self._tell_placed(call, part, Phase.START, at)
+        self._tell_ringing(call, at)
+        self._tell_talking(call, at)
 
     def _tell_of(self, call: LiveCall, leg: Leg, at: float, *phases: Phase) -> None:
         """A customer came in, or one is dialled; of other trunks there is nothing to tell."""

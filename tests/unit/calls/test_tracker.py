@@ -784,6 +784,34 @@ def test_nobody_talks_through_a_silence_that_he_did_not_outlive():
     assert (update.call.talk_seconds, update.call.ended_at.timestamp()) == (3.0, 5.0)
 
 
+def test_who_is_met_between_the_login_and_the_list_is_known_by_the_list():
+    """The phones answer while the lists are under way: the first to tell of the customer is an event without him."""
+    tracker = Tracker(LAYOUT)
+    told = feed(tracker, [event._replace(at=100.0) for event in answered_call()[-2:]])
+    told += tracker.receive(
+        ev.Snapshot(100.2, (row(*CUSTOMER, age=30.0, number="375290000001"), row(*PHONE, age=29.0, number="101")))
+    )
+
+    assert [(update.phase, update.phone) for update in told] == [
+        (Phase.BRIDGE, None),
+        (Phase.BRIDGE, "+375290000001"),
+    ]
+    (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
+    assert (finished.call.phone, finished.call.line) == ("+375290000001", "375172000000")
+    assert finished.call.started_at.timestamp() == pytest.approx(70.2)
+    assert finished.call.talk_seconds == pytest.approx(30.0)
+
+
+def test_who_is_met_between_the_login_and_the_list_has_talked_as_long_as_his_bridge_lives():
+    """What was heard of him has nothing to do with it."""
+    tracker = Tracker(LAYOUT)
+    tracker.receive(ev.VariableSet(100.0, "1.0", "1.0", CUSTOMER[1], "QUEUESTATUS", ""))
+    tracker.receive(ev.Snapshot(100.2, (row(*CUSTOMER, number="375290000001", made=80.0), row(*PHONE, made=80.0))))
+
+    (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
+    assert finished.call.talk_seconds == pytest.approx(50.0)
+
+
 def test_a_hangup_that_was_on_its_way_beats_the_snapshot():
     """The list was older than the event."""
     tracker = Tracker(LAYOUT)
