@@ -14,7 +14,7 @@ from vochi_agent.calls.events import Origin
 from vochi_agent.calls.evidence import MAX_LEGS
 from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.ledger import corrected
-from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, Direction, Phase, Reason, Status
+from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, Direction, Phase, Reason, Source, Status
 from vochi_agent.calls.tracker import SILENT_CALL_S, Tracker
 from vochi_agent.config import load
 from vochi_agent.protocols.ami import AmiReader
@@ -810,6 +810,40 @@ def test_who_is_met_between_the_login_and_the_list_has_talked_as_long_as_his_bri
 
     (finished,) = feed(tracker, [end("1.1", PHONE[1], 130.0), end("1.0", CUSTOMER[1], 130.0)])
     assert finished.call.talk_seconds == pytest.approx(50.0)
+
+
+def test_a_customer_met_under_the_linkedid_of_an_older_talk_is_made_good_by_the_records():
+    """101 had talked with 102 before he came in, and has joined the two: he looks dialled to a daemon that restarts."""
+    customer, asked, taken = ("2.0", "PJSIP/trunk-0003"), ("1.1", "PJSIP/101-0002"), ("2.1", "PJSIP/101-0004")
+    asking = ("1.0", "PJSIP/102-0001")
+    before = [
+        start(*asking, exten="101", number="102"),
+        *dialled(asked, "1.0", 0.0, "101"),
+        *met("a", 1.0, asked, asking),
+        start(*customer, at=10.0, number="375290000001"),
+        *dialled(taken, "2.0", 10.0, "101", linkedid="2.0"),
+        *met("b", 11.0, taken, customer),
+        ev.Joined(20.0, ("1.1", "2.1", "2.0", "1.0"), ("2.1", "1.0")),
+        ev.BridgeEntered(20.0, "2.0", "1.0", customer[1], "a", holding=False),
+        *ended(20.0, asked, taken),
+    ]
+    after, books = ended(40.0, asking, customer), Books()
+    books.take(feed(Tracker(LAYOUT), before))
+    restarted = Tracker(LAYOUT)
+    books.take(
+        restarted.receive(
+            ev.Snapshot(
+                30.0, (row(*asking, bridge="a", number="102"), row(*customer, bridge="a", number="375290000001"))
+            )
+        )
+    )
+    books.take(feed(restarted, after))
+
+    books.take(feed(Tracker(LAYOUT, source=Source.RECOVERY), [*before, *after]))
+
+    assert not books.open
+    (call,) = books.rows.values()
+    assert (call.linkedid, call.direction, call.path) == ("2.0", Direction.IN, ("101", "102"))
 
 
 def test_a_hangup_that_was_on_its_way_beats_the_snapshot():
