@@ -5,7 +5,8 @@
     close(at)      -> updates        the stream is over
 
 A companion overhears a PBX and may join in the middle: an event out of order or for a channel never seen to start is
-counted in `anomalies`, marks the call `partial`, and never raises. Which channels are one call, `groups` knows.
+counted in `anomalies`, marks the call `partial`, and never raises. Which channels are one call, `groups` knows; what is
+news to others, `telling`.
 """
 
 from collections import Counter
@@ -18,10 +19,10 @@ from vochi_agent.calls.events import Event, Origin
 from vochi_agent.calls.groups import REMEMBER_S, Groups
 from vochi_agent.calls.layout import Layout, Role, dialled_digits
 from vochi_agent.calls.legs import Leg
-from vochi_agent.calls.live import LiveCall, LiveChannel, Told
-from vochi_agent.calls.model import CallFinished, CallMerged, CallProgress, CallUpdate, Direction, Phase, Source
-from vochi_agent.calls.parts import Part
-from vochi_agent.calls.phases import TRANSITIONS, progress, ringing_agents, talking_agents
+from vochi_agent.calls.live import LiveCall, LiveChannel
+from vochi_agent.calls.model import CallProgress, CallUpdate, Phase, Source
+from vochi_agent.calls.phases import progress
+from vochi_agent.calls.telling import Telling
 from vochi_agent.calls.verdict import BUSY, DECLINED, judge
 
 __all__ = ["Tracker"]
@@ -41,12 +42,12 @@ class Tracker:
         self.layout = layout
         self.source = source
         self.anomalies: Counter[str] = Counter()
-        self._groups = Groups(self._merged)
+        self._telling = Telling()
+        self._groups = Groups(self._telling.merged)
         # Uniqueids that the last snapshot did not list: when it was taken, and until when they lived as far as we know.
         self._missing: dict[str, tuple[float, float]] = {}
         self._silent_since: float | None = None  # of a silence that no snapshot has ended
         self._gone: dict[str, float] = {}  # uniqueids that ended without ever being seen to live
-        self._updates: list[CallUpdate] = []
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             ev.ChannelStarted: self._channel_started,
             ev.CallerNamed: self._caller_named,
@@ -71,7 +72,7 @@ class Tracker:
     def receive(self, event: Event) -> list[CallUpdate]:
         """Take one fact; returns what others should be told because of it."""
         self._handlers[type(event)](event)
-        return self._taken()
+        return self._telling.taken()
 
     def expire(self, now: float) -> list[CallUpdate]:
         """Draw the conclusions of silence: channels a snapshot missed are gone, finished calls are forgotten."""
@@ -87,7 +88,7 @@ class Tracker:
         self._gone = {uniqueid: at for uniqueid, at in self._gone.items() if now - at < REMEMBER_S}
         self._groups.forget(now)
         self._groups.shrink()
-        return self._taken()
+        return self._telling.taken()
 
     @property
     def deadline(self) -> float | None:
@@ -110,14 +111,14 @@ class Tracker:
         for call in self._groups:
             if call.open:
                 self._end_unseen(call, call.legs.values(), max(at, call.last_event))
-        return self._taken()
+        return self._telling.taken()
 
     def end_absent(self, alive: AbstractSet[str]) -> list[CallUpdate]:
         """After the fact: calls none of whose channels (uniqueids) lives ended, unseen, when last heard of."""
         for call in self._groups:
             if call.open and alive.isdisjoint(uniqueid for uniqueid, leg in call.legs.items() if leg.ended is None):
                 self._end_unseen(call, call.legs.values(), call.last_event)
-        return self._taken()
+        return self._telling.taken()
 
     def live(self) -> Iterator[CallProgress]:
         """The calls that go on now, as they were told last."""
@@ -164,10 +165,6 @@ class Tracker:
 
     # ------------------------------------------------------------ legs and groups
 
-    def _taken(self) -> list[CallUpdate]:
-        updates, self._updates = self._updates, []
-        return updates
-
     def _leg(self, event: Any) -> Leg | None:
         """The living leg an event speaks of; met in mid-life when it was never seen to start."""
         call = self._groups.of(event.uniqueid)
@@ -209,14 +206,6 @@ class Tracker:
         call.last_event = event.at
         return call, leg
 
-    def _merged(self, call: LiveCall) -> None:
-        """What others know of either call and is no record of the one they are now is told to be part of that."""
-        records = [part.linkedid for part in call.parts()]
-        for linkedid in sorted((call.told.keys() | call.finished.keys()).difference(records)):
-            call.told.pop(linkedid, None)
-            call.finished.pop(linkedid, None)
-            self._tell(CallMerged(enterprise_number=self.layout.enterprise_number, linkedid=linkedid, into=records[0]))
-
     # ------------------------------------------------------------ what the PBX said
 
     def _channel_started(self, event: ev.ChannelStarted) -> None:
@@ -230,7 +219,7 @@ class Tracker:
             return
         call, leg = self._new_leg(event, event.origin, event.exten, event.caller_number)
         if leg.role is Role.TRUNK and leg.origin is Origin.ENTERED:
-            self._tell_of(call, leg, event.at, Phase.START)
+            self._telling.customer(call, leg, event.at, Phase.START)
 
     def _caller_named(self, event: ev.CallerNamed) -> None:
         if leg := self._leg(event):
@@ -254,9 +243,9 @@ class Tracker:
         self._recognise_mobile(leg, dialled_digits(event.dial_string) or leg.number)
         call = self._groups[leg]
         if leg.role is Role.TRUNK:
-            self._tell_of(call, leg, event.at, Phase.START, Phase.DIAL)
+            self._telling.customer(call, leg, event.at, Phase.START, Phase.DIAL)
         if leg.agent:
-            self._tell_internal(call, leg, event.at)
+            self._telling.colleague(call, leg, event.at)
 
     def _channel_ringing(self, event: ev.ChannelRinging) -> None:
         leg = self._leg(event)
@@ -264,7 +253,7 @@ class Tracker:
             return
         leg.rang = event.at
         if leg.agent and leg.origin is not Origin.ENTERED:
-            self._tell_ringing(self._groups[leg], event.at)
+            self._telling.ringing(self._groups[leg], event.at)
 
     def _channel_up(self, event: ev.ChannelUp) -> None:
         leg = self._leg(event)
@@ -291,7 +280,7 @@ class Tracker:
                 leg.bridges[-1].left = event.at
             return
         leg.enter(leg.bridges, event.bridge, event.at)
-        self._tell_talking(self._groups.meet(leg, event.at), event.at)
+        self._telling.talking(self._groups.meet(leg, event.at), event.at)
 
     def _bridge_left(self, event: ev.BridgeLeft) -> None:
         if leg := self._leg(event):
@@ -349,7 +338,7 @@ class Tracker:
         leg.cause = event.cause
         leg.end(event.at)
         if declined:
-            self._tell_ringing(self._groups[leg], event.at)
+            self._telling.ringing(self._groups[leg], event.at)
         self._finish(self._groups[leg], event.at)
 
     def _snapshot(self, event: ev.Snapshot) -> None:
@@ -381,7 +370,7 @@ class Tracker:
                 self._missing.setdefault(leg.uniqueid, (event.at, min(lived_until, event.at)))
         for call in self._groups:
             if call.open and not listed.isdisjoint(call.legs):
-                self._tell_listed(call, acquainted, event.at)
+                self._telling.listed(call, acquainted, event.at)
 
     def _adopt(self, row: ev.SnapshotChannel, at: float) -> None:
         origin = Origin.ENTERED if row.uniqueid == row.linkedid else Origin.CREATED
@@ -419,56 +408,7 @@ class Tracker:
         elif leg.bridges and leg.bridges[-1].left is None:
             leg.bridges[-1].left = at
 
-    # ------------------------------------------------------------ what others are told
-
-    def _tell(self, update: CallUpdate) -> None:
-        self._updates.append(update)
-
-    def _tell_ringing(self, call: LiveCall, at: float) -> None:
-        for part in call.parts():
-            if agents := ringing_agents(call, part):
-                self._advance(call, part, Phase.DIAL, at, agents)
-
-    def _tell_talking(self, call: LiveCall, at: float) -> None:
-        for part in call.parts():
-            if agents := talking_agents(call, part, call.told.get(part.linkedid)):
-                self._advance(call, part, Phase.BRIDGE, at, agents)
-
-    def _tell_listed(self, call: LiveCall, acquainted: AbstractSet[Leg], at: float) -> None:
-        """What a snapshot says of a call; what was told of a customer before he had a number is told again."""
-        for part in call.parts():
-            if not acquainted.isdisjoint(part.customers) and (told := call.told.get(part.linkedid)):
-                self._tell(progress(call, part, told, at))
-            if part.direction is not Direction.INTERNAL:
-                self._tell_placed(call, part, Phase.START, at)
-        self._tell_ringing(call, at)
-        self._tell_talking(call, at)
-
-    def _tell_of(self, call: LiveCall, leg: Leg, at: float, *phases: Phase) -> None:
-        """A customer came in, or one is dialled; of other trunks there is nothing to tell."""
-        for part in call.parts():
-            if leg in part.customers:
-                for phase in phases:
-                    self._tell_placed(call, part, phase, at)
-
-    def _tell_internal(self, call: LiveCall, leg: Leg, at: float) -> None:
-        """A colleague's phone is dialled by a phone that entered or took its originated call; no customer is there."""
-        part = call.parts()[0]
-        placed = part.main
-        picked_up = placed.origin is Origin.ENTERED or placed.up is not None
-        if part.direction is Direction.INTERNAL and placed.agent and placed is not leg and picked_up:
-            self._tell_placed(call, part, Phase.START, at)
-
-    def _tell_placed(self, call: LiveCall, part: Part, phase: Phase, at: float) -> None:
-        """A phase that is about who placed the call: of one from outside nobody of ours."""
-        self._advance(call, part, phase, at, (part.main.agent,) if part.main.agent else ())
-
-    def _advance(self, call: LiveCall, part: Part, phase: Phase, at: float, agents: tuple[str, ...]) -> None:
-        before, now = call.told.get(part.linkedid), Told(phase, agents)
-        if now == before or phase not in TRANSITIONS[before.phase if before else None]:
-            return
-        call.told[part.linkedid] = now
-        self._tell(progress(call, part, now, at))
+    # ------------------------------------------------------------ the end
 
     def _end_unseen(self, call: LiveCall, legs: Iterable[Leg], at: float) -> None:
         for leg in legs:
@@ -481,11 +421,5 @@ class Tracker:
         """The last channel is gone: judge, tell what is new, and remember the call for stragglers."""
         if call.open:
             return
-        self._merged(call)
-        for record in judge(call.evidence(at), call.layout, self.source):
-            if call.finished.get(record.linkedid) != record:
-                call.finished[record.linkedid] = record
-                self._tell(CallFinished(record))
-        for linkedid in call.told.keys() | {part.linkedid for part in call.parts()}:
-            call.told[linkedid] = Told(Phase.HANGUP, ())
+        self._telling.finished(call, judge(call.evidence(at), call.layout, self.source))
         self._groups.over(call, at)
