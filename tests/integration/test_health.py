@@ -1,6 +1,8 @@
 """Health and metrics over a real HTTP connection."""
 
+import asyncio
 import os
+import zlib
 
 import aiohttp
 import aiohttp.web
@@ -95,3 +97,74 @@ async def test_an_unknown_address_is_not_found_and_a_large_body_is_refused() -> 
             too_large = response.status
 
     assert (unknown, too_large) == (404, 413)
+
+
+async def said(address: Address, request: bytes) -> bytes:
+    """What a connection gets for these bytes, to its end."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_who_speaks_no_http_or_breaks_off_costs_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody who reaches the port could fill the disk with tracebacks."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def take(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        begun.set()
+        try:
+            return aiohttp.web.Response(body=await request.read())
+        finally:
+            over.set()
+
+    head = b"POST /take HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    async with serving(ANY_PORT, [aiohttp.web.post("/take", take)]) as address:
+        refused = [
+            await said(address, request)
+            for request in (
+                b"\x16\x03\x01\x02\x00\r\n\r\n",
+                b"GET / HTTP/9.9\r\n\r\n",
+                b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+                head + b"no header\r\n\r\n",
+                head + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+            )
+        ]
+        begun.clear()
+        over.clear()
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(head + b"Content-Length: 9\r\n\r\nhalf")
+        async with asyncio.timeout(10):
+            await begun.wait()
+            writer.transport.abort()
+            await over.wait()
+
+    assert {answer.split(b" ")[1] for answer in refused} == {b"400"}
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_bug_of_ours_still_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: aiohttp.web.Request) -> aiohttp.web.Response:
+        raise ZeroDivisionError
+
+    async with serving(ANY_PORT, [aiohttp.web.get("/fail", fail)]) as address:
+        status, _ = await get(address, "/fail")
+
+    assert status == 500
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
+async def test_a_packed_body_is_taken_as_it_came_and_never_unpacked() -> None:
+    """Three hundred kilobytes would become as many megabytes, for whoever knows no secret, too."""
+
+    async def take(request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return aiohttp.web.Response(body=await request.read())
+
+    packed = zlib.compress(bytes(4 * MAX_BODY_BYTES))
+    async with serving(ANY_PORT, [aiohttp.web.post("/take", take)]) as address, aiohttp.ClientSession() as session:
+        headers = {"Content-Encoding": "deflate"}
+        async with session.post(f"http://{address}/take", data=packed, headers=headers) as response:
+            assert (response.status, await response.read()) == (200, packed)
