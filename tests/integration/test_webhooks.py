@@ -211,14 +211,15 @@ async def test_what_is_not_understood_is_a_422(at_work: Office, body: bytes) -> 
 async def test_what_is_not_understood_is_kept_in_the_log_bounded_and_without_phones_and_secrets(
     at_work: Office, caplog: pytest.LogCaptureFixture
 ) -> None:
-    body = b"type_id=zzz&phone=%2B375+(29)+000-00-22&home=8+(029)+000-00-55&tail=" + b"y" * 5000
+    tokens = b"&auth%5Baccess_token%5D=of-an-hour&auth[refresh_token]=of-a-month&auth={%22api_key%22:+%22for-ever%22}"
+    body = b"type_id=zzz&phone=%2B375+(29)+000-00-22&home=8+(029)+000-00-55" + tokens + b"&tail=" + b"y" * 5000
     await at_work.post(body)
 
     (record,) = [record for record in caplog.records if getattr(record, "action", "") == "webhook_not_understood"]
     kept = record.body
     assert kept.startswith("type_id=zzz&phone=***")
     assert len(kept) <= 500
-    for hidden in ("000-00-22", "000-00-55", HOOKS["uon"]):
+    for hidden in ("000-00-22", "000-00-55", HOOKS["uon"], "of-an-hour", "of-a-month", "for-ever"):
         assert hidden not in kept + record.getMessage()
 
 

@@ -36,6 +36,14 @@ LIKELY_ANSWERS: Final = (200, 422)
 LOGGED: Final = 500
 # Seven digits and more with what stands between them when people write numbers, also percent-encoded.
 PHONE_LIKE: Final = re.compile(r"(?:%2B|\+)?\d(?:(?:[\s().\-+]|%20|%28|%29|%2B)*\d){6,}", re.IGNORECASE)
+# What a field of a form or of JSON holds whose name says that it lets somebody in: Bitrix24 sends tokens with events.
+KEY_LIKE: Final = re.compile(
+    r"""
+    ( (?:token|secret|passw(?:or)?d|api_?key) (?:\]|%5D)? (?: = | (?:"|%22) [\s+]* : [\s+]* (?:"|%22)? ) )
+    (?: (?!%22) [^&",\s}] )+
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,7 @@ def _digest(secret: str) -> bytes:
 
 
 def _shown(query: str, body: bytes) -> str:
-    """The beginning of a message without its telephone numbers, whatever the log itself masks."""
+    """The beginning of a message without its telephone numbers and tokens, whatever the log itself masks."""
     text = f"?{query} " if query else ""
     text += body[: 4 * LOGGED].decode("utf-8", "replace")
-    return PHONE_LIKE.sub("***", text)[:LOGGED]
+    return PHONE_LIKE.sub("***", KEY_LIKE.sub(r"\1***", text))[:LOGGED]
