@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 from urllib.parse import quote, quote_plus
 
-__all__ = ["about_call", "hide", "linkedid", "set_level", "set_up"]
+__all__ = ["about_call", "hide", "linkedid", "set_level", "set_up", "visible"]
 
 # The call in hand; every record of its tasks carries it.
 linkedid: ContextVar[str] = ContextVar("linkedid", default="")
@@ -100,6 +100,11 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(number)
     for name in CHATTY:
         logging.getLogger(name).setLevel(number if number == logging.DEBUG else max(number, logging.WARNING))
+
+
+def visible(text: str) -> str:
+    """A text for a terminal, line by line: what would steer it, such as the words of a PBX, is shown instead."""
+    return "\n".join(_escaped(line, _console_escape) for line in text.split("\n"))
 
 
 class _Censor:

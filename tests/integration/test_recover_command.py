@@ -118,6 +118,7 @@ async def test_a_pbx_that_is_away_does_not_stop_it(site: Site, cel: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_record_writes_what_replay_reads(site: Site, number: signal.Signals) -> None:
     path = site.folder / "live.raw"
+    path.touch(mode=0o644)
 
     async def logged_in() -> bool:
         return any(session._user for session in site.pbx.manager._sessions)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.ami_peer import ami_peer
 from tests.support.watching import WITHIN_S, interrupted, until_told, watching
 from vochi_agent.protocols.ami import Message
 from vochi_agent.simulator.pbx import Pbx, User
@@ -134,6 +135,17 @@ async def test_a_refused_secret_ends_it_with_a_sentence(pbx: Pbx) -> None:
     assert process.returncode == 3
     assert out == b""
     assert err.decode() == "AMI user 'vochi' is not let in (Login: Authentication failed)\n"
+
+
+async def test_a_hostile_pbx_cannot_steer_the_terminal_by_its_refusal() -> None:
+    async with ami_peer() as peer:
+        peer.refusal = "no\x1b]0;title\x07\x9b2J"
+        async with watching(peer.port) as process, asyncio.timeout(WITHIN_S):
+            _, err = await process.communicate()
+
+    assert process.returncode == 3
+    assert err.decode().startswith("AMI user 'vochi' is not let in (Login: no")
+    assert err.decode().rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize(

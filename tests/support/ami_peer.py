@@ -27,6 +27,7 @@ class AmiPeer:
         actions: Every action received, logins and pings included.
         answers: What to write for an action, by its name; without an entry the answer is an error.
         takes_md5: Whether Challenge is answered.
+        refusal: What it says to others.
         mute: Once true, nothing is answered any more, though the connection stays.
         pbx_time: What Pong says.
     """
@@ -38,6 +39,7 @@ class AmiPeer:
         self.answers: dict[str, Callable[[str], Iterable[bytes]]] = {}
         self.secret = "secret"
         self.takes_md5 = True
+        self.refusal = "Authentication failed"
         self.mute = False
         self.pbx_time = "1795174452.753800"
         self.connections = 0
@@ -106,7 +108,7 @@ class AmiPeer:
             case "Login" if self._is_right(action):
                 return [frame("Response: Success", action_id, "Message: Authentication accepted")]
             case "Login":
-                return [frame("Response: Error", action_id, "Message: Authentication failed")]
+                return [frame("Response: Error", action_id, f"Message: {self.refusal}")]
             case "Ping" if "Ping" not in self.answers:
                 return [frame("Response: Success", action_id, "Ping: Pong", f"Timestamp: {self.pbx_time}")]
             case name if name in self.answers:

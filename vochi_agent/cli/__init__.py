@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol, cast
 from vochi_agent import __version__
 from vochi_agent.config import Config, load
 from vochi_agent.errors import ConfigError, NotReachable, PortTaken, VochiError
+from vochi_agent.log import visible
 
 __all__ = ["Command", "entry", "main", "whole_parser"]
 
@@ -92,16 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            _complain(problem)
         return BAD
     except PortTaken as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return BAD
     except NotReachable as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return UNREACHABLE
     except VochiError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return NO
     except KeyboardInterrupt:
         return NO
@@ -112,9 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print(error, file=sys.stderr)
+        _complain(error)
         _print_no_more()
         return UNREACHABLE
+
+
+def _complain(problem: object) -> None:
+    """Say what is wrong, in whosever words."""
+    print(visible(str(problem)), file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

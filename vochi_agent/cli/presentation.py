@@ -29,6 +29,7 @@ __all__ = [
     "local",
     "print_facts",
     "print_json",
+    "print_json_line",
     "print_table",
     "progress_bar",
 ]
@@ -45,6 +46,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_json(value: object) -> None:
     """One JSON value."""
     print(_json(value))
+
+
+def print_json_line(value: object) -> None:
+    """One of many JSON values, each on a line."""
+    print(_json(value, indent=None))
 
 
 class GrowingList:
@@ -157,7 +163,9 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: C
         print(GAP.join(padded).rstrip())
 
 
-def _json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+def _json(value: object, indent: int | None = 2) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
     # Outside its strings JSON is ASCII, so whatever is not printable stands in one and may be escaped there.
     return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)

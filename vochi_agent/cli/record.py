@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from vochi_agent.asterisk.ami import AmiPeer
 from vochi_agent.asterisk.masking import Mask
 from vochi_agent.asterisk.recorder import Recorder, record
 from vochi_agent.config import Config, Enterprise
+from vochi_agent.customers.names import printable
 from vochi_agent.errors import LoginRefused
 
 from .selection import add_enterprise, enterprise_of
@@ -46,14 +48,20 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
         print(f"{args.file}: {error.strerror or error}", file=sys.stderr)
         return BAD
     except LoginRefused as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return UNREACHABLE
     print(f"{recorder.events} events in {args.file}", file=sys.stderr)
     return 0
 
 
 def _created(path: Path) -> BinaryIO:
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, OWNER_ONLY))
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags, OWNER_ONLY)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, OWNER_ONLY)  # also one that was there before
+        return descriptor
+
+    return open(path, "wb", opener=opener)
 
 
 async def _until_interrupted(enterprise: Enterprise, recorder: Recorder) -> None:

@@ -16,6 +16,7 @@ from vochi_agent.asterisk.records import living_channels, open_records
 from vochi_agent.calls.layout import Layout
 from vochi_agent.chats import tell_recovered
 from vochi_agent.config import Config, Enterprise
+from vochi_agent.customers.names import printable
 from vochi_agent.errors import ConfigError, VochiError
 from vochi_agent.recovery import Recovery, Report
 from vochi_agent.store.postgres import PostgresStore
@@ -158,7 +159,7 @@ async def _alive(enterprise: Enterprise) -> AbstractSet[str] | None:
         async with connect(peer) as connection:
             return await living_channels(connection)
     except VochiError as error:
-        print(f"{enterprise.number}: calls without an end are left out: {error}", file=sys.stderr)
+        print(f"{enterprise.number}: calls without an end are left out: {printable(str(error))}", file=sys.stderr)
         return None
 
 

@@ -1,7 +1,6 @@
 """`vochi-agent replay`: a recorded stream through the daemon's own code, one JSON object a finished call."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from vochi_agent.calls.model import Call, CallFinished, CallProgress, CallUpdate
 from vochi_agent.config import Config
 from vochi_agent.errors import RemoteProtocolError
 
+from .presentation import print_json_line
 from .selection import add_enterprise, enterprise_of
 
 BAD: Final = 2
@@ -54,9 +54,9 @@ def _print(updates: Iterator[CallUpdate], *, phases: bool) -> None:
             finished[update.call.enterprise_number, update.call.linkedid] = update.call
         elif isinstance(update, CallProgress):
             if phases:
-                print(json.dumps(update.as_json(), ensure_ascii=False))
+                print_json_line(update.as_json())
         else:
             finished.pop((update.enterprise_number, update.linkedid), None)
     for call in sorted(finished.values(), key=lambda call: call.ended_at):
         printed: dict[str, object] = {"phase": "hangup", **call.as_json()} if phases else call.as_json()
-        print(json.dumps(printed, ensure_ascii=False))
+        print_json_line(printed)

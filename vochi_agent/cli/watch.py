@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
     )
     refusal = asyncio.run(_until_interrupted(watch, board, screen, asterisk))
     if refusal:
-        print(refusal, file=sys.stderr)
+        print(printable(refusal), file=sys.stderr)
         return UNREACHABLE
     return 0
 
@@ -146,7 +146,7 @@ class _Terminal:
 
     def draw(self, board: LiveBoard, state: str) -> None:
         cards = [Panel(Text(_shown(card)), width=min(self._console.width, NARROWEST)) for card in board.cards()]
-        self._live.update(Group(*cards, Text(state, style="dim")), refresh=True)
+        self._live.update(Group(*cards, Text(printable(state), style="dim")), refresh=True)
 
     def open(self) -> None:
         self._live.start()

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vochi_agent.cli.presentation import length, local, print_facts, print_json, print_table
+from vochi_agent.cli.presentation import length, local, print_facts, print_json, print_json_line, print_table
 
 
 def test_a_table_in_a_pipe_is_one_line_a_row_aligned_by_what_people_see(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +32,15 @@ def test_json_is_readable_and_escapes_what_a_terminal_would_obey(capsys: pytest.
     assert json.loads(printed) == value
     assert "Ромашка\\u009b2J\\u202e\\u001b" in printed
     assert all(sign.isprintable() or sign == "\n" for sign in printed)
+
+
+def test_a_line_of_json_is_one_line_that_no_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"raw_number": "7\x9b2J\u2028\x1b", "path": ["101"]}
+    print_json_line(value)
+
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert printed.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize(
