@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from vochi_agent.asterisk.discover_remote import discover_over_ami, discover_ove
 from vochi_agent.asterisk.discovery import PbxFacts, merged
 from vochi_agent.asterisk.packs import FLAVOURS
 from vochi_agent.config import Address, Config, default_path
+from vochi_agent.customers.names import printable
 from vochi_agent.errors import ConfigError, NotReachable, VochiError
 
 from .init_answers import answers, file_text
@@ -100,7 +102,17 @@ async def _look_around(args: argparse.Namespace, ami: Address | None) -> PbxFact
             failures.append(str(exc))
     if not found.notes:
         raise NotReachable("; ".join([*failures, "say where the PBX is: --pbx FOLDER, or --ami and --ami-username"]))
-    return merged(found, PbxFacts(notes=tuple(failures)))
+    return _printable(merged(found, PbxFacts(notes=tuple(failures))))
+
+
+def _printable(pbx: PbxFacts) -> PbxFacts:
+    """What a PBX says stands on one line each: in the configuration a second one would be a setting of its choice."""
+    return replace(
+        pbx,
+        version=printable(pbx.version),
+        endpoints=tuple(replace(each, name=printable(each.name)) for each in pbx.endpoints),
+        notes=tuple(map(printable, pbx.notes)),
+    )
 
 
 async def _over_ami(args: argparse.Namespace, ami: Address) -> PbxFacts:

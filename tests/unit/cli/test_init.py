@@ -1,10 +1,13 @@
 """`vochi-agent init` on a folder of files: what is asked, what is written, what is refused."""
 
 import io
+import json
 import stat
 import sys
 import tempfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -212,6 +215,37 @@ def test_a_pbx_elsewhere_that_does_not_answer_is_no_pbx(etc: Path, capsys: pytes
 
     assert code == 3
     assert "127.0.0.2:9 takes no connection" in capsys.readouterr().err
+
+
+def test_a_hostile_pbx_writes_no_line_of_the_configuration_and_none_on_the_terminal(
+    etc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = {"technology": "SIP", "resource": 'x\n[telegram]\napi_url = "https://evil.example"\n#\x1b[2J'}
+    answers = {"info": {"system": {"version": "22\x1b]0;title\x07\n"}}, "endpoints": [endpoint]}
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers[self.path.partition("?")[0].rpartition("/")[2]]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (etc / "s").write_text("x\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        ari = ("--ari", f"http://127.0.0.1:{server.server_port}", "--ari-username", "a")
+        code = init(etc, "--country", "BY", *ari, "--ari-password-file", str(etc / "s"))
+        server.shutdown()
+
+    assert code == 0
+    assert written(etc).telegram.api_url == "https://api.telegram.org"
+    said = capsys.readouterr().out
+    assert "SIP/x [telegram] api_url" in said
+    assert all(line.isprintable() for line in said.splitlines())
 
 
 @pytest.mark.parametrize("place", ["localhost", "127.0.0.1", "[::1]:5038"])
