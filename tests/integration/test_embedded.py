@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -21,7 +22,7 @@ from tests.support.calls import NOON, answered
 from tests.support.commands import Workplace
 from tests.support.renderers import no_cards
 from vochi_agent.errors import ConfigError, StoreUnavailable
-from vochi_agent.store.account import borrowed_capability
+from vochi_agent.store.account import borrowed_capability, password_in
 from vochi_agent.store.embedded import EmbeddedPostgres
 from vochi_agent.store.installations import Installation, find_installation, folders_of_wheel
 from vochi_agent.store.postgres import PostgresStore
@@ -224,6 +225,31 @@ async def test_a_state_dir_that_cannot_be_made_is_a_configuration_mistake(tmp_pa
 
     with pytest.raises(ConfigError, match=r"daemon\.state_dir"):
         await EmbeddedPostgres(tmp_path / "file" / "state").start()
+
+
+@pytest.mark.parametrize("name", ["lock", "password"])
+async def test_a_link_in_the_servers_folder_leads_root_nowhere(tmp_path: Path, name: str) -> None:
+    """Whoever has broken into the server would be given any file of the machine by the next command of root."""
+    victim = tmp_path / "victim"
+    victim.write_text("of root\n")
+    before = victim.stat()
+    folder = tmp_path / "state" / "postgres"
+    folder.mkdir(parents=True)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    (folder / name).symlink_to(victim)
+
+    read = (
+        EmbeddedPostgres(tmp_path / "state").start
+        if name == "lock"
+        else partial(asyncio.to_thread, password_in, folder)
+    )
+    with pytest.raises(ConfigError, match=f"{name} is a link"):
+        await read()
+
+    after = victim.stat()
+    assert (after.st_uid, after.st_mode, victim.read_text()) == (before.st_uid, before.st_mode, "of root\n")
 
 
 @pytest.fixture

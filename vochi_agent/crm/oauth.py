@@ -189,7 +189,8 @@ def _opened(path: Path) -> Iterator[int]:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
             _give(path.parent, path.parent.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
+        # The folder is the service's: by a link that it left there root would open, and give away, what is not ours.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
         _give(descriptor, path.parent)
     except OSError as exc:
         raise CrmUnavailable(f"no tokens can be kept in {path.parent}: {exc.strerror}") from None
@@ -211,13 +212,17 @@ def _give(what: int | Path, folder: Path) -> None:
     """What root makes (a command beside the daemon) belongs to the folder's owner, or the daemon could not read it."""
     if os.geteuid() == 0:
         owner = folder.stat()
-        os.chown(what, owner.st_uid, owner.st_gid)
+        if isinstance(what, int):
+            os.fchown(what, owner.st_uid, owner.st_gid)
+        else:
+            os.lchown(what, owner.st_uid, owner.st_gid)
 
 
 def _write(path: Path, tokens: Tokens) -> None:
     """Put the pair on the disk, whole or not at all."""
     beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    beside.unlink(missing_ok=True)  # of a process that was killed
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     _give(descriptor, path.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(tokens), file)

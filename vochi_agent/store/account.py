@@ -5,6 +5,7 @@ started by anybody else it runs as that user. The folder of the server belongs t
 user may take turns. No permission outside that folder is ever changed.
 """
 
+import errno
 import os
 import pwd
 import shutil
@@ -14,12 +15,15 @@ from pathlib import Path
 
 from vochi_agent.errors import ConfigError
 
-__all__ = ["ServerAccount", "choose_account"]
+__all__ = ["PASSWORD", "ServerAccount", "choose_account", "open_own", "password_in"]
 
 # In this order; Debian has `nobody` always and `postgres` where its own packages are installed.
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
 # Bits of CapEff in /proc/self/status (capabilities(7)). A container's root often holds only the second one.
 BORROWED_CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
+
+# The file, in the folder of the server, that holds the password of its only user.
+PASSWORD = "password"  # noqa: S105 - its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +39,12 @@ class ServerAccount:
     name: str
     drops: bool
 
-    def own(self, path: Path) -> None:
-        """Give a file or folder of the server to its account."""
-        if self.drops:
-            os.chown(path, self.uid, self.gid)
+    def own(self, what: Path | int) -> None:
+        """Give a file or folder of the server, or one that is open, to its account; a link is not followed."""
+        if self.drops and isinstance(what, int):
+            os.fchown(what, self.uid, self.gid)
+        elif self.drops:
+            os.chown(what, self.uid, self.gid, follow_symlinks=False)
 
     def command(self, arguments: Sequence[str], *, capability: str = "") -> list[str]:
         """The command line that runs `arguments` as this account and ends it together with us.
@@ -84,6 +90,29 @@ def choose_account(folder: Path) -> ServerAccount:
     if owner != 0 and existing in (folder, folder.parent):
         return ServerAccount(uid=owner, gid=existing.stat().st_gid, name=_name(owner), drops=True)
     return _unprivileged_account()
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of the server's folder, for its owner alone when it is made.
+
+    The folder is the account's. A link that it left there must not make root read, write or give away what is not ours.
+
+    Raises:
+        ConfigError: it is a link.
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
+            raise
+        raise ConfigError([f"daemon.state_dir: {path} is a link and has to be a file of its own"]) from exc
+
+
+def password_in(folder: Path) -> str:
+    """The password of the server whose folder it is. Raises as `open_own`."""
+    with os.fdopen(open_own(folder / PASSWORD, os.O_RDONLY), encoding="ascii") as file:
+        return file.read().strip()
 
 
 def borrowed_capability() -> str:

@@ -19,6 +19,8 @@ from typing import Final
 
 from vochi_agent.errors import ConfigError, StoreUnavailable
 
+from .account import password_in
+
 __all__ = ["CARRIED", "carry_over", "check_space", "finish", "set_aside"]
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ async def carry_over(
     Raises:
         StoreUnavailable: one of them failed; what it said is in the message. The old data is as it was.
     """
-    dump, password = folder / DUMP, (folder / "password").read_text(encoding="ascii").strip()
+    dump, password = folder / DUMP, password_in(folder)
     place = ["--host=127.0.0.1", "--username=vochi", "--no-password", f"--dbname={DATABASE}"]
 
     async def do(port: int, name: str, *arguments: str) -> None:

@@ -27,7 +27,7 @@ from types import TracebackType
 
 from vochi_agent.errors import ConfigError, StoreUnavailable
 
-from .account import ServerAccount, borrowed_capability, choose_account
+from .account import PASSWORD, ServerAccount, borrowed_capability, choose_account, open_own, password_in
 from .carry_over import CARRIED, carry_over, check_space, finish, set_aside
 from .installations import (
     Installation,
@@ -172,10 +172,9 @@ class EmbeddedPostgres:
     def _try_lock(self, account: ServerAccount) -> bool:
         if self._lock is not None:
             return True
-        path = self._folder / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(self._folder / "lock", os.O_RDWR | os.O_CREAT)
         try:
-            account.own(path)
+            account.own(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
@@ -211,15 +210,15 @@ class EmbeddedPostgres:
         return capability
 
     def _make_password(self, account: ServerAccount) -> None:
-        password = self._folder / "password"
-        password.unlink(missing_ok=True)
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
-        account.own(password)
+        path = self._folder / PASSWORD
+        path.unlink(missing_ok=True)
+        with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            account.own(file.fileno())
 
     async def _make_cluster(self, account: ServerAccount, capability: str) -> Path:
         """Make a cluster beside its place, to be moved there whole: a daemon killed half-way leaves none."""
-        fresh, password = self._folder / "data.new", self._folder / "password"
+        fresh, password = self._folder / "data.new", self._folder / PASSWORD
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         account.own(fresh)
@@ -291,8 +290,7 @@ class EmbeddedPostgres:
             await postmaster.stop()
 
     def _dsn(self, port: int) -> str:
-        password = (self._folder / "password").read_text(encoding="ascii").strip()
-        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+        return f"postgresql://{USER}:{password_in(self._folder)}@127.0.0.1:{port}/postgres?sslmode=disable"
 
 
 async def _run(

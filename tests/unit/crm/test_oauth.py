@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ async def test_of_several_askers_one_buys(tmp_path: Path, shop: Shop, clock: Han
     clock.now += 3600
     assert await asyncio.gather(*(tokens.renew("a1") for _ in range(5))) == ["a2"] * 5
     assert shop.sold == 2
+
+
+@pytest.mark.parametrize("name", ["x.json.lock", "x.json.new"])
+async def test_a_link_in_the_services_folder_leads_root_nowhere(
+    tmp_path: Path, shop: Shop, clock: HandClock, name: str
+) -> None:
+    """Whoever has broken into the service would be given any file of the machine by the next command of root."""
+    (tmp_path / "crm").mkdir()
+    (tmp_path / "crm" / name).symlink_to(tmp_path / "victim")
+
+    with suppress(CrmUnavailable):
+        await keeper(tmp_path, shop, clock).access()
+
+    assert not (tmp_path / "victim").exists()
 
 
 async def test_what_another_process_has_bought_is_taken(tmp_path: Path, shop: Shop, clock: HandClock) -> None:
