@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from traceback import format_exception
 
 import asyncpg
 import pytest
@@ -110,9 +111,10 @@ async def test_the_same_is_stored_as_one_after_the_other(
 async def test_of_some_that_cannot_all_be_stored_none_is(store: PostgresStore) -> None:
     good, bad = answered(linkedid="1.1"), answered(linkedid="1.2", phone=PHONES[1], wait_seconds="long")
 
-    with pytest.raises(StoreRefused):
+    with pytest.raises(StoreRefused) as refused:
         await store.calls.record_some([good, bad], card)
 
+    assert "long" not in "".join(format_exception(refused.value))  # the log prints it with its traceback
     assert await store.reports.call("1.1") is None
     assert await store.calls.record_some([good], card) == [Recorded(inserted=True, changed=True)]
 

@@ -270,14 +270,15 @@ async def _transaction_of(connection: Row, isolation: Isolation) -> AsyncIterato
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Driver errors become ours, with the cause kept."""
+    """Driver errors become ours; the cause is kept where it quotes nobody."""
     try:
         yield
     except asyncpg.exceptions.ClientConfigurationError as exc:
         raise ConfigError([f"database.url: {exc}"]) from exc
     except REFUSED as exc:
-        # Its text quotes the value, which may be a telephone number.
-        raise StoreRefused(f"PostgreSQL cannot hold a value of the statement ({type(exc).__name__})") from exc
+        # Not from it: its text quotes values, a whole row of names and numbers, and a traceback would print it.
+        broken = f", {exc.constraint_name}" if exc.constraint_name else ""
+        raise StoreRefused(f"PostgreSQL cannot hold a value of the statement ({type(exc).__name__}{broken})") from None
     except asyncpg.TransactionRollbackError as exc:
         raise StoreConflict(f"PostgreSQL: {exc}") from exc  # the victim of a deadlock is one too
     except asyncpg.InsufficientPrivilegeError as exc:
