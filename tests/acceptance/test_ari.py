@@ -153,17 +153,19 @@ async def test_nobody_there_silence_and_another_server_are_told_apart(pbx: Aster
     with socket.create_server(("127.0.0.1", 0)) as server:
         async with ari_of(pbx, port=server.getsockname()[1]) as ari:
 
-            async def speak_html() -> None:
+            async def speak(body: bytes) -> None:
                 loop = asyncio.get_running_loop()
                 server.setblocking(False)  # noqa: FBT003 - socket has no keyword for it
                 connection, _ = await loop.sock_accept(server)
                 with connection:
-                    await loop.sock_sendall(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+                    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+                    await loop.sock_sendall(connection, head + body)
 
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(speak_html())
-                with pytest.raises(RemoteProtocolError):
-                    await ari.bridges()
+            for body in (b"<html>", b"[" * 100_000):
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(speak(body))
+                    with pytest.raises(RemoteProtocolError):
+                        await ari.bridges()
 
 
 async def test_an_application_ends_with_the_pbx(pbx: Asterisk) -> None:

@@ -256,7 +256,7 @@ class Ari:
     def _understood(self, name: str, status: int, answer: bytes) -> object:
         try:
             body = json.loads(answer) if answer else None
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise RemoteProtocolError(f"ARI {self.peer}: {name} was not answered in JSON ({status})") from exc
         if OK <= status < FIRST_ERROR:
             return body
@@ -290,7 +290,7 @@ async def _events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Mapp
         if message.type is aiohttp.WSMsgType.TEXT:
             try:
                 yield _object(json.loads(message.data))
-            except ValueError as exc:
+            except (ValueError, RecursionError) as exc:
                 raise RemoteProtocolError("an ARI event that is no JSON") from exc
     raise ConnectionLost("the PBX closed the ARI websocket")
 

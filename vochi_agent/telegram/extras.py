@@ -70,6 +70,14 @@ def profile_link(customer: Customer) -> str:
         return ""
     primary = links.get(customer.meta.get("primary_source"))
     for link in (primary, *links.values()):
-        if isinstance(link, str) and len(link) <= LONGEST_LINK and urlsplit(link).scheme in ("http", "https"):
+        if isinstance(link, str) and len(link) <= LONGEST_LINK and _is_page(link):
             return link
     return ""
+
+
+def _is_page(link: str) -> bool:
+    """Whether a CRM gave an address that a browser opens."""
+    try:
+        return urlsplit(link).scheme in ("http", "https")
+    except ValueError:  # an unclosed [ of an IPv6 address
+        return False

@@ -83,6 +83,7 @@ def test_a_phone_that_rang_at_the_second_try_rang() -> None:
         ({"retailcrm": "https://a/1", "uon": "https://b/2"}, "https://b/2"),
         ({"retailcrm": "https://a/1"}, "https://a/1"),
         ({"uon": "javascript:alert(1)"}, ""),
+        ({"uon": "http://[", "retailcrm": "https://a/1"}, "https://a/1"),
         ({"uon": "https://b/" + "x" * 600}, ""),
         ("https://a/1", ""),
         ({"uon": 7}, ""),
