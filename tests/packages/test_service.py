@@ -249,6 +249,8 @@ async def test_it_runs_under_the_limits_of_its_unit(here: Office) -> None:
     assert await here.inside(f"cat /proc/{pid}/oom_score_adj") == "500"
     limits = [await here.property(name) for name in ("CPUWeight", "IOWeight", "MemoryHigh", "MemoryMax", "TasksMax")]
     assert limits == ["50", "50", str(512 << 20), str(1 << 30), "256"]
+    cores = await here.inside(f"grep 'Max core file size' /proc/{pid}/limits")
+    assert cores.split()[4:6] == ["0", "0"]  # of what is in memory, secrets and numbers, nothing comes on a disk
 
 
 @in_one_loop
