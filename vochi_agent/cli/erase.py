@@ -161,6 +161,7 @@ def _stays(enterprise: Enterprise, found: Erased) -> Iterator[str]:
     records = [name for name, place in (("CEL", asterisk.cel), ("CDR", asterisk.cdr)) if place]
     yield f"the PBX: {' and '.join([*records, 'its logs'])}"
     yield "backups made before now, and the system's journal: numbers are masked there unless log.mask_phones is off"
+    yield "files: phonebooks he came from, AMI streams that `record` wrote, postgres/data.* of an older PostgreSQL"
     if traces.black_listed:
         yield "he was on the black list and is not any more; `block` of the configuration would hold him"
 
