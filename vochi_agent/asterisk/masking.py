@@ -21,6 +21,8 @@ TAIL: Final = 7
 HEAD: Final = 2
 SHORTEST: Final = 6  # contract: 2 to 5 digits are an extension
 NAME_HEADERS: Final = ("calleridname", "connectedlinename", "membername", "cidname")
+# A line may deliver a number as people write it; `calls.numbers` reads it all the same.
+NUMBER_HEADERS: Final = ("num", "ani", "rdnis", "dnid", "exten", "extension")
 NOBODY: Final = frozenset({"", "<unknown>", "anonymous", "Anonymous"})
 # Headers that may hold anything, and that nobody reads: AGI commands (they set names), CEL's own words, messages.
 FREE_TEXT: Final = frozenset({"Command", "Environment", "ResultString", "Extra", "EventExtra", "UserField", "Body"})
@@ -38,6 +40,7 @@ _TOKENS = re.compile(
     re.VERBOSE,
 )
 _SHOWN_NUMBER = re.compile(r"\+?\d[\d ()\-]{5,}\d")
+_WRITTEN_NUMBER = re.compile(r"\+?[0-9][0-9 \u00a0().\-/]{6,}")
 
 
 class Mask:
@@ -69,6 +72,8 @@ class Mask:
             return ""
         if event.get("Event") == "VarSet" and name == "Value" and event.get("Variable", "") not in VARIABLES:
             return ""  # names, secrets, whole SIP headers
+        if name.lower().endswith(NUMBER_HEADERS) and _WRITTEN_NUMBER.fullmatch(value.strip()):
+            return self._number(_bare(value))
         masked = _TOKENS.sub(self._token, value)
         if self._any_name is not None:
             masked = self._any_name.sub(lambda match: self._names[match[0]], masked)
@@ -100,12 +105,17 @@ class Mask:
         if name in NOBODY:
             return name
         if _SHOWN_NUMBER.fullmatch(name.strip()):
-            return self._number("".join(re.findall(r"^\+|\d", name.strip())))
+            return self._number(_bare(name))
         if name not in self._names:
             self._names[name] = f"Name {len(self._names) + 1}"
             longest_first = sorted(map(re.escape, self._names), key=len, reverse=True)
             self._any_name = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
         return self._names[name]
+
+
+def _bare(written: str) -> str:
+    """A number without what stands between its digits."""
+    return "".join(re.findall(r"^\+|\d", written.strip()))
 
 
 def _tail(number: str) -> str:
