@@ -7,6 +7,8 @@ import logging
 import socket
 import time
 
+from vochi_agent.log import visible
+
 __all__ = ["Notifier"]
 
 log = logging.getLogger(__name__)
@@ -57,4 +59,5 @@ class Notifier:
 
 
 def _status(text: str) -> str:
-    return "STATUS=" + " ".join(text.split())
+    """One line, for `systemctl status` prints it as it is, whatever a PBX said when it refused us."""
+    return "STATUS=" + visible(" ".join(text.split()))

@@ -43,6 +43,15 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(systemd: tuple[socket.
     ]
 
 
+def test_what_a_pbx_says_neither_steers_the_terminal_of_systemctl_nor_ends_us(
+    systemd: tuple[socket.socket, str],
+) -> None:
+    inlet, address = systemd
+    Notifier(address).status("waiting for ami: no\x1b]0;title\x07\nMAINPID=1 \ud800")
+
+    assert inlet.recv(4096).decode() == "STATUS=waiting for ami: no\\x1b]0;title\\x07 MAINPID=1 \\ud800"
+
+
 def test_a_reload_carries_the_monotonic_time(systemd: tuple[socket.socket, str]) -> None:
     inlet, address = systemd
     before = time.monotonic_ns() // 1000
