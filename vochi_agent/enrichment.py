@@ -164,15 +164,17 @@ class Asked:
             deadline: When the asker has to go on, by the event loop's clock.
 
         Returns:
-            A HIT, else what became of the primary source. Never raises for a CRM's sake.
+            A HIT, else a TIMEOUT when some CRM may still know him, else what became of the primary source. Never raises
+            for a CRM's sake.
         """
-        first = None
+        said = None
         for bulkhead, answer in self._answers:
             lookup = await bulkhead.wait(answer, until=min(deadline, self._at + bulkhead.wait_s))
             if lookup.outcome is Outcome.HIT:
                 return lookup
-            first = first or lookup
-        return first or Lookup(Outcome.MISS)
+            if said is None or lookup.outcome is Outcome.TIMEOUT:
+                said = lookup
+        return said or Lookup(Outcome.MISS)
 
 
 @dataclass(slots=True)

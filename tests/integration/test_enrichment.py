@@ -292,6 +292,21 @@ async def test_another_source_names_whom_the_primary_one_does_not_know(world: Wo
     assert world.directory.primary == [False]
 
 
+@pytest.mark.parametrize("fault", [None, Fault.ERROR])
+async def test_nobody_is_a_stranger_while_another_crm_still_thinks(
+    world: World, opened: Opened, fault: Fault | None
+) -> None:
+    """The primary one does not know him, or fails: his name may still come late."""
+    world.sandbox.fault = fault
+    slow = Scripted(OTHER_NAME)
+    enrichment = opened(world.enrichment(second(slow, wait_s=0.05)))
+    lookup = await ask(enrichment, STRANGER, linkedid="1.1")
+    slow.let_go.set()
+
+    assert lookup == Lookup(Outcome.TIMEOUT)
+    assert await enrichment.late(SHOP, STRANGER, linkedid="1.1", within_s=5.0) == OTHER_NAME
+
+
 async def test_a_flood_of_numbers_is_refused_at_the_bulkhead(world: World, opened: Opened) -> None:
     silent = Scripted()
     only = CrmOfEnterprise(source=silent, primary=True, wait_s=0.01)
