@@ -14,6 +14,7 @@ from tests.support.ports import free_port
 from tests.support.renderers import no_cards
 from vochi_agent.calls.model import Source
 from vochi_agent.protocols.ami import AmiReader
+from vochi_agent.simulator.retailcrm import Fault
 from vochi_agent.store.reports import CallFilter
 
 # What commands say does not depend on the server's version; the store's own tests run on both.
@@ -71,6 +72,16 @@ async def test_names_are_asked_for_afterwards_those_who_called_last_first(site: 
     assert (answer.json()[0]["asked"], answer.json()[0]["named"]) == (3, 2)
     customers = [await site.store.customers.customer("0901", phone) for phone in (PERSON, CONTACT, STRANGER)]
     assert [each.names.display for each in customers if each] == ["Иванов Пётр", "Ромашка", ""]
+
+
+async def test_a_crm_too_slow_for_telephones_that_ring_names_customers_afterwards(site: Site) -> None:
+    await site.store.calls.record(missed(linkedid="1.1", phone=PERSON), no_cards)
+    site.config.write_text(site.config.read_text().replace("api_key_file", "timeout_s = 0.1\n  api_key_file"))
+    site.crm.fault, site.crm.silence_s = Fault.SILENCE, 0.2
+    answer = await site.vochi("recover", "--since", "1m", "--names", "--json")
+
+    assert answer.code == 0, answer.err
+    assert (answer.json()[0]["asked"], answer.json()[0]["named"]) == (1, 1)
 
 
 async def test_a_crm_that_is_away_is_not_asked_for_ever(site: Site) -> None:

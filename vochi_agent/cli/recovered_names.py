@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,8 @@ async def name_customers(enterprise: Enterprise, store: PostgresStore, *, state_
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         metrics = Metrics()
-        crms = crms_of(enterprise, session, metrics, state_dir=state_dir)
+        # No telephone rings while these are asked.
+        crms = [replace(crm, wait_s=ANSWER_S) for crm in crms_of(enterprise, session, metrics, state_dir=state_dir)]
         if not crms:
             raise ConfigError([f"{enterprise.number}: there is no CRM that could be asked for names"])
         period_s = 1 / (SHARE * min(table.rps for table in enterprise.crm.values()))
