@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from tests.support.company import CONTACT, PERSON, STRANGER, Site
 from tests.support.desks import configured
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
+from tests.support.postgres import statements_that_wait
 from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
@@ -277,6 +279,32 @@ async def test_who_calls_while_he_is_erased_is_counted_with_that_call_alone(
     assert customer is not None
     assert (customer.history.calls_total_in, customer.history.last_call_status) == (1, "missed")
     assert await audit(dsn) == []
+
+
+async def test_who_calls_while_he_is_erased_stops_the_erasure_as_little_as_it_stops_his_call(
+    store: PostgresStore, connection: asyncpg.Connection, dsn: str
+) -> None:
+    """His call waits for his row, which is erased already, while the erasure is held up at a card."""
+    await store.calls.record(answered(linkedid="1.1", phone=HIS), card)
+    later = datetime.fromtimestamp(time.time(), UTC) + timedelta(hours=1)
+
+    async def waiting(count: int) -> bool:
+        return await statements_that_wait(dsn) >= count
+
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT FROM cards FOR UPDATE")
+    async with asyncio.TaskGroup() as tasks:
+        erasing = tasks.create_task(store.erasure.erase("0901", [HIS], by="dpo"))
+        await until(partial(waiting, 1), within=10)
+        tasks.create_task(store.calls.record(missed(linkedid="2.1", phone=HIS, started_at=later), no_cards))
+        await until(partial(waiting, 2), within=10)
+        await connection.execute("COMMIT")
+    customer = await store.customers.customer("0901", HIS)
+
+    assert erasing.result().calls == 1
+    assert customer is not None
+    assert customer.history.calls_total_in == 1
+    assert await connection.fetchval("SELECT returned_at IS NOT NULL AND done IS NOT NULL FROM erasures")
 
 
 async def test_daemons_that_write_his_calls_at_this_very_moment_bring_none_of_them_back(

@@ -99,9 +99,9 @@ class Customers:
             family = Family(session, enterprise_number)
             if not await family.gather(numbers, uids=[]):
                 raise LinkRefused(f"neither number is known to {enterprise_number}")
-            await session.execute("returned", enterprise_number, numbers)
             rows, at = await family.lock(make=numbers)
             await family.store(linked(rows, storable(first), storable(second), at=at))
+            await session.execute("returned", enterprise_number, numbers)
             return family.rows[storable(first)]
 
     async def edit(self, enterprise_number: str, phone: str, changes: Mapping[str, str | bool]) -> Customer:
@@ -112,8 +112,8 @@ class Customers:
         """
         number = [storable(phone)]
         async with self._database.transaction() as session:
-            await session.execute("returned", enterprise_number, number)
             [row] = await lock_customers(session, enterprise_number, number, make=number)
+            await session.execute("returned", enterprise_number, number)
             edited = await _store_edit(session, corrected_by_hand(customer_from_row(row), changes, at=row["at"]))
             await notify_customers(session, [edited])
             return edited

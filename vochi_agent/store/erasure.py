@@ -164,7 +164,10 @@ def is_erased(call: Call, erased_at: datetime | None) -> bool:
 
 
 async def _take_away(session: Session, enterprise_number: str, numbers: Sequence[str], *, until: datetime) -> Traces:
-    """Locks are taken in the order that every writer keeps: calls, customers, missed calls that wait, cards."""
+    """Locks are taken in the order that every writer keeps: calls, customers, missed calls that wait, cards.
+
+    Its own note, which says at last what was there, comes after all of them.
+    """
     whole, within, digits = _patterns(numbers)
     customers = [customer_from_row(row) for row in await session.fetch("customers", enterprise_number, numbers)]
     calls = await session.fetch("erase_calls", enterprise_number, numbers, whole, until)

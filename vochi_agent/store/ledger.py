@@ -2,11 +2,10 @@
 
 Calls that have no customer in common share a transaction; each statement is run for all of them in one round trip.
 Locks are always taken in one order, so that writers do not deadlock: the calls (advisory, by linkedid), the customers'
-rows by number, the people with several numbers (advisory, by uid), the missed calls that wait, the cards. The counters
-change by the difference
-between what the row counted before and counts now; `last_*` move forward with a call that is newer than all others and
-are computed again from `calls` in every other case. Calls that were deleted for their age are counted in `past_calls`;
-none of them comes back.
+rows by number, the people with several numbers (advisory, by uid), the missed calls that wait, the cards, the notes of
+erasures. The counters change by the difference between what the row counted before and counts now; `last_*` move
+forward with a call that is newer than all others and are computed again from `calls` in every other case. Calls that
+were deleted for their age are counted in `past_calls`; none of them comes back.
 """
 
 import contextlib
@@ -82,9 +81,6 @@ class CallLedger:
             rows = await _rows_of(session, number, [call.linkedid for call in some])
             forgotten = await _forgotten(session, number, some)
             plans = planned(some, rows, forgotten)
-            back = [customer_phone(call) for call, gone, _ in zip(some, forgotten, plans, strict=False) if gone.returns]
-            if back:
-                await session.execute("returned", number, back)
             known = await _lock_customers(session, number, sorted({phone for plan in plans for phone in plan.phones}))
             # Chats were shown who an erased customer is while his call went on.
             await self._insert(session, [plan.call for plan in plans if plan.new and not plan.erased], known, render)
@@ -97,6 +93,9 @@ class CallLedger:
                 if plan.old is not None and plan.changes:
                     await _correct(session, plan.old, plan.call, known, render)
                     await self._post(session, [] if plan.old.merged else [plan.call])
+            back = [customer_phone(call) for call, gone, _ in zip(some, forgotten, plans, strict=False) if gone.returns]
+            if back:
+                await session.execute("returned", number, back)
         await self._note_rows(sum(plan.new for plan in plans))
         return [Recorded(inserted=plan.new, changed=plan.changes) for plan in plans]
 
