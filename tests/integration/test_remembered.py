@@ -126,6 +126,7 @@ async def test_when_we_called_is_remembered_too(behind: Behind, dsn: str) -> Non
         await store.calls.record(old, lambda *_, **__: [])
     anna, oleg = [await behind.customers.customer("0901", phone) for phone in (ANNA, OLEG)]
     await behind.customers.enrich("0901", ANNA, profile("Новая"), primary=True)
+    behind.customers.correct("0901", [ANNA], await behind.store.customers.customers("0901", [ANNA]))
     await behind.gate.close()
     remembered = await behind.customers.customer("0901", ANNA)
 

@@ -115,8 +115,10 @@ class RememberedCustomers:
         fresh = {row.phone_e164: row for row in rows}
         for phone in phones:
             key = (enterprise_number, phone)
-            if key in self._memory and phone in fresh:
-                self._memory[key] = fresh[phone]  # in its old place: to be edited is not to be seen
+            before = self._memory.get(key)
+            if before and phone in fresh:
+                # In its old place: to be edited is not to be seen.
+                self._memory[key] = _as_we_called(fresh[phone], before)
             else:
                 self._memory.pop(key, None)
 
@@ -174,12 +176,8 @@ class RememberedCustomers:
             return
 
     def _remember(self, customer: Customer) -> None:
-        """Not every row says when we called last; what one said stays known."""
         key = (customer.enterprise_number, customer.phone_e164)
-        before = self._memory.get(key)
-        if before and before.called_at and (customer.called_at is None or customer.called_at < before.called_at):
-            customer = replace(customer, called_at=before.called_at)
-        self._memory[key] = customer
+        self._memory[key] = _as_we_called(customer, self._memory.get(key))
         self._memory.move_to_end(key)
         if len(self._memory) > self._size:
             self._memory.popitem(last=False)
@@ -189,3 +187,10 @@ class RememberedCustomers:
         if customer is None:
             raise StoreUnavailable("the database is away and the number is not remembered")
         return customer
+
+
+def _as_we_called(customer: Customer, before: Customer | None) -> Customer:
+    """Not every row says when we called last; what one said stays known."""
+    if before and before.called_at and (customer.called_at is None or customer.called_at < before.called_at):
+        return replace(customer, called_at=before.called_at)
+    return customer
