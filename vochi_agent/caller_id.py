@@ -190,7 +190,7 @@ class CallerId:
         did = request.dnid or request.extension
         line = layout.line(line_id or did) or layout.inbound_line(endpoint_name(request.channel), line_id or did)
         phone = layout.caller(request.caller_number, line)
-        return Caller(enterprise, line, phone, phone is None and layout.hides(request.caller_number))
+        return Caller(enterprise, line, phone, phone is None and layout.hides(request.caller_number, line))
 
     async def _route(self, caller: Caller, linkedid: str, until: float) -> str:
         if caller.phone is None or caller.line is None or not caller.line.route:

@@ -163,17 +163,20 @@ class Layout:
 
     def caller(self, raw: str, line: Line | None) -> str | None:
         """E.164 of who calls in; None when hidden, no number, or an agent's own mobile."""
-        if raw.strip() in self._own:
-            return None
-        phone = numbers.to_e164(raw, country=self.country, rules=self._rules[line.id] if line else ())
+        phone = None if raw.strip() in self._own else self._number(raw, line)
         return None if phone in self._agent_by_mobile or phone in self._own else phone
 
-    def hides(self, raw: str) -> bool:
+    def hides(self, raw: str, line: Line | None) -> bool:
         """Whether a caller shows no number: none at all, nothing but zeros, or the line's own id or number."""
         bare = raw.strip()
         if not bare.lstrip("+").strip("0"):
             return True
-        return bare in self._own or not any(char.isdecimal() for char in bare)
+        if bare in self._own or not any(char.isdecimal() for char in bare):
+            return True
+        return self._number(raw, line) in self._own
+
+    def _number(self, raw: str, line: Line | None) -> str | None:
+        return numbers.to_e164(raw, country=self.country, rules=self._rules[line.id] if line else ())
 
     def callee(self, digits: str, line: Line | None) -> str | None:
         """E.164 of who was dialled out; rules of lines are for what comes in and never apply here."""

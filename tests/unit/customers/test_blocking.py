@@ -1,11 +1,21 @@
 """Who may not call, and who may whatever lists say."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from tests.support.crm import MemoryDirectory
+from vochi_agent.caller_id import CallerId
+from vochi_agent.calls.layout import Layout
+from vochi_agent.config import load
 from vochi_agent.customers.blocking import BLACK_LISTED_AT, HIDDEN, is_blocked
 from vochi_agent.customers.model import Customer, History, Names
+from vochi_agent.enrichment import Enrichment
+from vochi_agent.metrics import Metrics
+from vochi_agent.protocols.agi import AgiRequest
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CALLER = "+375290000011"
@@ -60,6 +70,25 @@ def test_a_hidden_caller_is_blocked_by_name_alone() -> None:
     assert not blocked(caller=HIDDEN, block=("+*",))
     assert not blocked(caller=HIDDEN, block=("hidden",), allow=("hidden",))
     assert not blocked(caller="", block=("hidden", "+*"))  # a colleague's mobile, an extension
+
+
+@pytest.mark.parametrize("own", ["+375172000000", "375172000000", "80172000000", "8 (017) 200-00-00", "172000000"])
+async def test_a_line_that_shows_its_own_number_in_any_spelling_hides_its_caller(own: str) -> None:
+    lab = (
+        load(Path(__file__).parents[2] / "scenarios" / "lab.toml")
+        .enterprises[0]
+        .model_copy(update={"block": ("hidden",)})
+    )
+    directory = MemoryDirectory()
+    lookups = Enrichment({}, on_profile=directory.enrich, metrics=Metrics(), clock=time.monotonic)
+    caller_id = CallerId({"0901": (lab, Layout(lab))}, customers=directory, lookups=lookups, now=lambda: NOW)
+
+    async def status(number: str) -> str:
+        request = AgiRequest({"callerid": number, "dnid": lab.lines[0].id}, ("callerid",))
+        return (await caller_id.answer(request, asyncio.get_running_loop().time() + 5))["VOCHI_STATUS"]
+
+    assert await status(own) == "blocked"
+    assert await status("80172000001") == "unknown"
 
 
 def test_whoever_we_called_may_call_back_for_30_days() -> None:
