@@ -45,8 +45,9 @@ _NEIGHBOURS: Final = {
     "ӣ": "i",
 }
 _SIGNS: Final = {"–": "-", "—": "-", "‑": "-", "−": "-", "‐": "-", "•": "*", "№": "No"}
-_BEFORE: Final = str.maketrans(
-    _SIGNS | _NEIGHBOURS | {letter.upper(): latin.capitalize() for letter, latin in _NEIGHBOURS.items()}
+_PLAIN_SIGNS: Final = str.maketrans(_SIGNS)
+_AS_LATIN: Final = str.maketrans(
+    _NEIGHBOURS | {letter.upper(): latin.capitalize() for letter, latin in _NEIGHBOURS.items()}
 )
 # Latin letters that are no letter with an accent to Unicode.
 _UNACCENTED: Final = {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "œ": "oe", "ı": "i"}
@@ -69,12 +70,12 @@ def fitted(text: str, charset: Charset) -> str:
 
 def _transliterated(text: str) -> str:
     """Full-width, ligated and raised forms become plain ones on the way."""
-    words = unicodedata.normalize("NFKC", text.translate(_BEFORE)).split()
+    words = unicodedata.normalize("NFKC", text.translate(_PLAIN_SIGNS)).split()
     return " ".join(_word(word) for word in words)
 
 
 def _word(word: str) -> str:
-    latin: str = iuliia.WIKIPEDIA.translate(word)
+    latin: str = iuliia.WIKIPEDIA.translate(word.translate(_AS_LATIN))
     return latin.upper() if len(word) > 1 and word.isupper() else latin
 
 

@@ -14,6 +14,7 @@ from vochi_agent.customers.charsets import fitted
         ("Подъячев Ильич", "Podyachev Ilyich", "Podyachev Ilyich"),
         ("ЩЁЛК ЮГ", "SHCHYOLK YUG", "SHCHYOLK YUG"),
         ("Уладзімір Яўген Їжак", "Uladzimir Yaugen Yizhak", "Uladzimir Yaugen Yizhak"),
+        ("ЇЖАК КИЇВ ЄВРОБУД ЉУБА", "YIZHAK KIYIV YEVROBUD LJUBA", "YIZHAK KIYIV YEVROBUD LJUBA"),
         ("Łódź Müller Straße", "Łódź Müller Straße", "Lodz Muller Strasse"),
         ("№ 5 — склад…", "No 5 - sklad...", "No 5 - sklad..."),
         ("🌼 Ромашка 👨‍👩‍👧", "Romashka", "Romashka"),
