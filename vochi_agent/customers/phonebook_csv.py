@@ -5,6 +5,7 @@ so a row may go on for `MOST_LINES`, and then its first line is the broken one.
 """
 
 import csv
+import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -108,7 +109,7 @@ def _row(line: Line, source: _Lines, delimiter: str) -> list[str] | None:
         text += f"\n{further.text}"
     try:
         # Two lines with a stray quote each are no row of two lines; within one line people forget to double them.
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=bool(more)))
+        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=bool(more)))
     except csv.Error:
         rows = []
     if len(rows) != 1:

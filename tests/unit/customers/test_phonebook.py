@@ -112,6 +112,15 @@ def test_a_note_may_have_lines_and_the_numbers_of_lines_stay_right() -> None:
     assert [(each.line, each.numbers) for each in parsed if isinstance(each, Entry)] == [(2, ("1",)), (4, ("2",))]
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\x0b", "\x0c", "\x85", "\x1e"])
+def test_what_only_unicode_takes_for_the_end_of_a_line_ends_no_row(sign: str) -> None:
+    """Outlook ends lines of an address with a vertical tab; web pages leave line separators in what is copied."""
+    [entry] = table(f"Имя;Телефон;Адрес\nАнна;1;Минск,{sign}Ленина 1\n")
+
+    assert isinstance(entry, Entry)
+    assert (entry.names.first_name, entry.numbers) == ("Анна", ("1",))
+
+
 def test_a_quote_that_is_never_closed_costs_its_own_line() -> None:
     parsed = table('Имя;Телефон\nА;1\n"Б;2\nВ;3\nГ "Г;4\nД;5\n')
 
