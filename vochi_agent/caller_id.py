@@ -213,7 +213,7 @@ class CallerId:
             known = replace(known, names=names)
         status = _status(lookup.outcome, known.names)
         variables = self._variables(caller, known, status, route.result() if route else "")
-        if lookup.outcome is Outcome.TIMEOUT and variables[STATUS] != BLOCKED:
+        if lookup.may_be_bettered and variables[STATUS] != BLOCKED:
             self._unnamed(UnnamedCall(enterprise, uniqueid, phone, caller.name(known.names), until + SENDING_S))
         return variables
 

@@ -11,7 +11,7 @@ Invariant: each CRM is a bulkhead: one that is slow, dead or flooding holds up n
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -52,10 +52,20 @@ ANSWERS: Final = (Outcome.HIT, Outcome.MISS, Outcome.ERROR)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What became of asking; `profile` is there exactly when the outcome is HIT."""
+    """What became of asking; `profile` is there exactly when the outcome is HIT.
+
+    Attributes:
+        overtaken: A source that counts for more than the profile's still thinks.
+    """
 
     outcome: Outcome
     profile: Profile | None = None
+    overtaken: bool = False
+
+    @property
+    def may_be_bettered(self) -> bool:
+        """Some CRM may still say who it is, or say it with more weight."""
+        return self.outcome is Outcome.TIMEOUT or self.overtaken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +181,7 @@ class Asked:
         for bulkhead, answer in self._answers:
             lookup = await bulkhead.wait(answer, until=min(deadline, self._at + bulkhead.wait_s))
             if lookup.outcome is Outcome.HIT:
-                return lookup
+                return replace(lookup, overtaken=said is not None and said.outcome is Outcome.TIMEOUT)
             if said is None or lookup.outcome is Outcome.TIMEOUT:
                 said = lookup
         return said or Lookup(Outcome.MISS)

@@ -13,7 +13,7 @@ from tests.support.crm import API_KEY, HandClock, MemoryDirectory, retailcrm_at
 from vochi_agent.caller_id import CallerId
 from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Enterprise, load
-from vochi_agent.customers.model import Names
+from vochi_agent.customers.model import Names, Profile
 from vochi_agent.customers.names import CallerName
 from vochi_agent.enrichment import CrmOfEnterprise, Enrichment
 from vochi_agent.errors import ActionFailed
@@ -24,6 +24,9 @@ from vochi_agent.simulator.retailcrm import Fault, RetailCrmSandbox
 
 CALLER = "+4930000022"
 CHANNEL = "1795165024.84"
+REQUEST = AgiRequest(
+    fields={"callerid": CALLER, "uniqueid": CHANNEL}, path=("callerid",), arguments=("0901", "0001701")
+)
 CONFIGURATION = """
 [[enterprises]]
 number = "0901"
@@ -58,6 +61,16 @@ class Channels:
         self.set.append((uniqueid, name, value))
 
 
+class Quick:
+    """Another CRM, which answers at once."""
+
+    name = "uon"
+
+    async def profile(self, phone: str) -> Profile | None:
+        """See `ports.ProfileSource`."""
+        return Profile(source=self.name, external_id="7", names=Names(last_name="Быстров"))
+
+
 class World:
     """A slow CRM, a PBX, and a caller who was announced without a name."""
 
@@ -79,6 +92,21 @@ class World:
         self.late_names.expect(UnnamedCall(self.enterprise, CHANNEL, CALLER, name, now + answered_in))
         await self.until_told()
 
+    async def ask(self, within_s: float) -> str:
+        """What the dialplan is told in that time: the name."""
+        until = asyncio.get_running_loop().time() + within_s
+        return (await self.caller_id().answer(REQUEST, until))["CALLERID(name)"]
+
+    def caller_id(self) -> CallerId:
+        """What answers the dialplan."""
+        return CallerId(
+            {"0901": (self.enterprise, Layout(self.enterprise))},
+            customers=MemoryDirectory(),
+            lookups=self.enrichment,
+            now=lambda: datetime.now(UTC),
+            unnamed=self.late_names.expect,
+        )
+
     async def until_told(self) -> None:
         """Return when nothing more is waited for."""
         async with asyncio.timeout(5):
@@ -98,7 +126,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[World]:
+async def opened(folder: Path, *more: CrmOfEnterprise) -> AsyncIterator[World]:
     (folder / "config.toml").write_text(CONFIGURATION)
     metrics, clock = Metrics(), HandClock()
     async with (
@@ -108,7 +136,9 @@ async def opened(folder: Path) -> AsyncIterator[World]:
         sandbox.fault = Fault.SILENCE
         sandbox.add_customer(2002, last_name="Тестов", first_name="Тест", phones=[CALLER])
         crm = CrmOfEnterprise(source=retailcrm_at(sandbox.url, session, clock=clock), primary=True, wait_s=1.2)
-        enrichment = Enrichment({"0901": [crm]}, on_profile=MemoryDirectory().enrich, metrics=metrics, clock=clock)
+        enrichment = Enrichment(
+            {"0901": [crm, *more]}, on_profile=MemoryDirectory().enrich, metrics=metrics, clock=clock
+        )
         world = World(sandbox, enrichment, load(folder / "config.toml").enterprises[0])
         try:
             yield world
@@ -145,23 +175,23 @@ async def test_a_name_that_overtakes_our_own_answer_is_said_again_after_it(world
 
 async def test_a_question_that_was_cut_off_is_followed_like_every_other(world: World) -> None:
     """A machine too busy for the script itself answers with the line; the name comes later all the same."""
-    request = AgiRequest(
-        fields={"callerid": CALLER, "uniqueid": CHANNEL}, path=("callerid",), arguments=("0901", "0001701")
-    )
-    caller_id = CallerId(
-        {"0901": (world.enterprise, Layout(world.enterprise))},
-        customers=MemoryDirectory(),
-        lookups=world.enrichment,
-        now=lambda: datetime.now(UTC),
-        unnamed=world.late_names.expect,
-    )
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await caller_id.answer(request, asyncio.get_running_loop().time() + 10)
+            await world.ask(within_s=10)
 
-    assert caller_id.fallback(request, "timeout")["VOCHI_STATUS"] == "timeout"
+    assert world.caller_id().fallback(REQUEST, "timeout")["VOCHI_STATUS"] == "timeout"
     await world.until_told()
     assert world.pbx.set[-len(FOR_LATER + ON_PHONES) :] == FOR_LATER + ON_PHONES
+
+
+async def test_the_primary_crm_corrects_another_that_was_quicker(tmp_path: Path) -> None:
+    second = CrmOfEnterprise(source=Quick(), primary=False, wait_s=1.2)
+    async with opened(tmp_path, second) as world:
+        assert await world.ask(within_s=0.1) == "Быстров"
+        await world.until_told()
+
+        assert world.pbx.set[-len(FOR_LATER + ON_PHONES) :] == FOR_LATER + ON_PHONES
+        assert world.count("shown") == 1
 
 
 async def test_a_telephone_that_has_gone_keeps_the_name_from_no_other(world: World) -> None:
