@@ -17,7 +17,7 @@ from tests.support.company import CONTACT, PERSON, STRANGER, Site
 from tests.support.desks import configured
 from tests.support.pbx_records import cel_lines
 from tests.support.polling import until
-from tests.support.postgres import statements_that_wait
+from tests.support.postgres import statements_that_wait, waits_for_a_lock
 from tests.support.renderers import no_cards
 from vochi_agent.calls.evidence import LegEvidence, LegRole
 from vochi_agent.calls.model import Call, Direction, Phase, Source
@@ -305,6 +305,27 @@ async def test_who_calls_while_he_is_erased_stops_the_erasure_as_little_as_it_st
     assert customer is not None
     assert customer.history.calls_total_in == 1
     assert await connection.fetchval("SELECT returned_at IS NOT NULL AND done IS NOT NULL FROM erasures")
+
+
+async def test_who_changes_both_numbers_of_somebody_who_is_erased_does_not_refuse_the_erasure(
+    store: PostgresStore, connection: asyncpg.Connection, dsn: str
+) -> None:
+    """The second number lies before the first in the table."""
+    for phone in (SECOND, HIS):
+        await store.customers.edit("0901", phone, {"first_name": "Анна"})
+
+    async def waiting() -> bool:
+        return await waits_for_a_lock(dsn)
+
+    async with asyncio.TaskGroup() as tasks:
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT FROM customers WHERE phone_e164 = $1 FOR UPDATE", HIS)
+        erasing = tasks.create_task(store.erasure.erase("0901", [HIS, SECOND], by="dpo"))
+        await until(waiting, within=10)
+        await connection.execute("SELECT FROM customers WHERE phone_e164 = $1 FOR UPDATE", SECOND)
+        await connection.execute("COMMIT")
+
+    assert erasing.result().customers == 2
 
 
 async def test_daemons_that_write_his_calls_at_this_very_moment_bring_none_of_them_back(

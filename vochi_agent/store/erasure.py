@@ -169,10 +169,11 @@ async def _take_away(session: Session, enterprise_number: str, numbers: Sequence
     Its own note, which says at last what was there, comes after all of them.
     """
     whole, within, digits = _patterns(numbers)
-    customers = [customer_from_row(row) for row in await session.fetch("customers", enterprise_number, numbers)]
     calls = await session.fetch("erase_calls", enterprise_number, numbers, whole, until)
     linkedids = [row["linkedid"] for row in calls]
     mentions = await session.fetch("erase_mentions", enterprise_number, whole, within)
+    # A deletion alone would take them in the order in which they lie in the table.
+    customers = [customer_from_row(row) for row in await session.fetch("lock_customers", enterprise_number, numbers)]
     await session.execute("erase_last_agents", enterprise_number, whole)
     past = await session.fetchrow("erase_past_calls", enterprise_number, numbers)
     gone = await session.fetch("erase_customers", enterprise_number, numbers)
