@@ -50,7 +50,7 @@ class WatchKeeper:
 
     Args:
         ping: Asks the PBX for an answer over the connection of this moment. Raises NotReachable.
-        pbx_time: Now by the PBX's clock, epoch seconds.
+        pbx_time: Now by the PBX's clock, epoch seconds; after `ping` as the PBX said itself.
         monotonic: Seconds, of a clock that never jumps.
         all_stored: Every finished call that was told is in the ledger.
         dropped: How many calls were lost so far because there was no room for them.
@@ -123,15 +123,18 @@ class WatchKeeper:
         watch = self._watch
         if watch is None:
             return
-        at = self._pbx_time()
+        asked = self._monotonic()
         await self._ping()
         if self._watch is not watch:
             return
-        if abs(at - self._monotonic() - self._ahead) > JUMP_S:
+        # The answer says how the PBX's clock stands; before it a step of ours would look like one of the PBX.
+        ahead = self._pbx_time() - self._monotonic()
+        at, jump = asked + ahead, ahead - self._ahead
+        self._ahead = ahead  # a slow drift is no jump
+        if abs(jump) > JUMP_S:
             log.warning("The clock of the PBX has jumped; what it did is read again", extra={"action": "clock_jump"})
             self.connected(at)
             return
-        self._ahead = at - self._monotonic()  # a slow drift is no jump
         if not self._all_stored():
             return
         if self._dropped() != self._lost:

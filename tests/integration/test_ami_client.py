@@ -374,6 +374,17 @@ async def test_pong_tells_how_far_the_clock_of_the_pbx_is_off(pbx: AmiPeer) -> N
         assert connection.clock_offset == pytest.approx(10.25)
 
 
+async def test_a_step_of_our_clock_is_known_with_the_next_pong_whoever_asked(pbx: AmiPeer) -> None:
+    pbx.pbx_time = "1000.0"
+    ours = [990.0]
+    async with connect(address(pbx), clock=lambda: ours[0]) as connection:
+        await pbx.seen("Ping")
+        ours[0] += 3600
+        await connection.action("Ping")
+
+        assert connection.clock_offset == pytest.approx(10 - 3600)
+
+
 async def test_an_endless_message_ends_the_connection(pbx: AmiPeer) -> None:
     with pytest.raises(RemoteProtocolError):
         async with lasting(address(pbx)):

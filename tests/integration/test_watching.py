@@ -21,6 +21,7 @@ class Desk:
 
     def __init__(self, store: PostgresStore) -> None:
         self.now = NOON.timestamp()
+        self.step = 0.0  # of our own clock, since the PBX said its time
         self.ticks = 50.0
         self.up = True
         self.all_stored = True
@@ -32,7 +33,7 @@ class Desk:
             "0901",
             store.watched,
             ping=self.ping,
-            pbx_time=lambda: self.now,
+            pbx_time=lambda: self.now + self.step,
             monotonic=lambda: self.ticks,
             all_stored=lambda: self.all_stored,
             dropped=lambda: self.dropped,
@@ -42,9 +43,10 @@ class Desk:
         self.keeper.connected(self.now)
 
     async def ping(self) -> None:
-        """An answer, while there is a PBX."""
+        """An answer, while there is a PBX, with its time."""
         if not self.up:
             raise ConnectionLost("the PBX is gone")
+        self.step = 0.0
 
     def wake(self) -> None:
         """Recovery would begin."""
@@ -149,6 +151,19 @@ async def test_a_clock_that_jumps_begins_another_span(desk: Desk, jump: float, c
     assert await desk.gaps() == ([(9, 3612)] if jump > 0 else [])
     assert [record.action for record in caplog.records] == ["clock_jump"]
     assert desk.woken == 2
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+async def test_a_step_of_our_own_clock_is_none_of_the_pbx(desk: Desk, step: float):
+    """Taken for one, an hour to come would count as watched."""
+    await desk.after(10)
+    desk.step = step
+    await desk.after(2)
+    await desk.after(2)
+
+    assert await desk.complete() == 13
+    assert await desk.gaps() == []
+    assert desk.woken == 1
 
 
 async def test_a_span_that_was_joined_away_is_opened_anew(desk: Desk):

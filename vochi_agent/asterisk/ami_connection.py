@@ -132,7 +132,11 @@ class AmiConnection:
             ConnectionLost: the connection ended before the answer, or had ended before.
             LocalProtocolError: a field would break out of its line; nothing was sent.
         """
-        return await self._exchange(name, fields, within)
+        sent_at = self._clock()
+        answer = await self._exchange(name, fields, within)
+        if name == "Ping":
+            self._measure_clock(answer, sent_at)
+        return answer
 
     async def list_action(self, name: str, fields: Fields = (), within: float | None = None) -> list[Message]:
         """Send an action that answers with a list, and return its items. Raises as `action` does."""
@@ -242,9 +246,9 @@ class AmiConnection:
 
     async def _keep_alive(self) -> NoReturn:
         while True:
-            received, sent_at = self._received, self._clock()
+            received = self._received
             try:
-                pong = await self._exchange("Ping", (), self._timeouts.pong)
+                await self.action("Ping", within=self._timeouts.pong)
             except ConnectionLost:
                 raise
             except ActionFailed:
@@ -253,8 +257,6 @@ class AmiConnection:
                 # A Pong may be late behind a flood of events; while anything comes at all, the peer lives.
                 if self._received == received:
                     raise ConnectionLost(f"the PBX was silent for {self._timeouts.pong:g} s after a Ping") from exc
-            else:
-                self._measure_clock(pong, sent_at)
             await asyncio.sleep(self._timeouts.ping_every)
 
     def _measure_clock(self, pong: Message, sent_at: float) -> None:
