@@ -15,10 +15,10 @@ from typing import Final
 
 from vochi_agent.config import notify_socket, watchdog_interval_s
 from vochi_agent.daemon import Daemon
-from vochi_agent.errors import NotReachable, VochiError
+from vochi_agent.errors import NotReachable, StoreUnavailable, VochiError
 from vochi_agent.heartbeat import Door, Heartbeat
 from vochi_agent.stalls import watch_stalls
-from vochi_agent.supervisor import Backoff, bulkhead, keep_running
+from vochi_agent.supervisor import bulkhead, keep_running
 from vochi_agent.systemd import Notifier
 
 __all__ = ["living"]
@@ -116,18 +116,20 @@ async def _watch_store(daemon: Daemon) -> None:
 
 
 async def _keep_embedded(daemon: Daemon) -> None:
-    """Start an embedded PostgreSQL again that ended by itself."""
-    if daemon.embedded is None:
+    """Start an embedded PostgreSQL again that ended: by itself, or with the command whose server we had joined."""
+    embedded = daemon.embedded
+    if embedded is None:
         return
-    backoff = Backoff()
-    while True:
-        await daemon.embedded.ended()
-        log.warning("the embedded PostgreSQL ended and is started again", extra={"action": "postgres_restart"})
-        await asyncio.sleep(backoff.next_wait())
-        try:
-            await daemon.embedded.start()
-        except VochiError as error:
-            log.warning("the embedded PostgreSQL does not start: %s", error, extra={"action": "postgres_restart"})
+
+    async def again(up: Callable[[], None]) -> None:
+        await embedded.start()
+        up()
+        await embedded.ended()
+        raise StoreUnavailable("it ended")
+
+    await embedded.ended()
+    log.warning("the embedded PostgreSQL ended and is started again", extra={"action": "postgres_restart"})
+    await keep_running("the embedded PostgreSQL", again, foreseen=(VochiError,))
 
 
 async def _report(daemon: Daemon, notifier: Notifier, answers: Callable[[], Awaitable[bool]]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.daemon import DaemonProcess, ask
 from tests.support.ports import free_port
+from vochi_agent.store.postmaster import running_server
 
 
 async def name_shown(daemon: DaemonProcess) -> str:
@@ -102,6 +103,26 @@ async def test_systemd_is_told_when_a_reload_begins_and_is_over_also_a_refused_o
             os.kill(daemon.pid, signal.SIGHUP)
             await told("RELOADING=1")
             assert await told("READY=1") == "READY=1\nSTATUS=the new configuration is refused, the old one stays"
+
+
+async def test_an_embedded_postgresql_that_does_not_start_is_two_lines_however_often_tried(tmp_path: Path) -> None:
+    daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s")
+    daemon.config.write_text(daemon.config.read_text().replace("[log]", '[log]\nlevel = "debug"'))
+    data = tmp_path / "state" / "postgres" / "data"
+    async with daemon:
+        server = running_server(data)
+        assert server is not None
+        (data / "postgresql.conf").rename(data / "away")
+        os.kill(server.pid, signal.SIGQUIT)
+        async with asyncio.timeout(20):
+            while daemon.log.read_text().count("PostgreSQL did not start") < 3:
+                await asyncio.sleep(0.02)
+        (data / "away").rename(data / "postgresql.conf")
+        await until_log(daemon, "the embedded PostgreSQL is back after")
+        await until_log(daemon, "PostgreSQL is back after")
+
+    told = [line for line in daemon.log.read_text().splitlines() if "WARNING" in line and "embedded" in line]
+    assert len(told) == 2, told
 
 
 @pytest.mark.parametrize("door", ["agi_port", "http_port"])

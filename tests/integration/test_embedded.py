@@ -148,6 +148,23 @@ async def test_who_comes_second_joins_and_does_not_stop_it(tmp_path: Path) -> No
         assert await query(dsn, "SELECT 1") == 1
 
 
+async def test_who_joined_goes_on_at_the_same_address_when_the_first_one_leaves(tmp_path: Path) -> None:
+    """A daemon that starts beside a command whose server it finds: its connections know one address only."""
+    command, daemon = EmbeddedPostgres(tmp_path), EmbeddedPostgres(tmp_path)
+    dsn = await command.start()
+    assert await daemon.start() == dsn
+    left = asyncio.get_running_loop().create_task(daemon.ended())
+    assert await query(dsn, "SELECT 1") == 1
+    assert not left.done(), "it is still there"
+
+    await command.stop()
+    async with asyncio.timeout(10):
+        await left
+    assert await daemon.start() == dsn
+    assert await query(dsn, "SELECT 1") == 1
+    await daemon.stop()
+
+
 async def test_the_server_does_not_outlive_a_killed_daemon(tmp_path: Path) -> None:
     async with daemon(tmp_path) as (process, dsn):
         await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")

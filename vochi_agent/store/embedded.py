@@ -37,13 +37,14 @@ from .installations import (
     made_by,
     older_installation,
 )
-from .postmaster import ENVIRONMENT, Postmaster, clear_left_behind, running_server
+from .postmaster import ENVIRONMENT, Postmaster, clear_left_behind, last_port, running_server
 
 __all__ = ["EmbeddedPostgres"]
 
 START_TIMEOUT_S = 60.0  # a crash recovery may take its time
 INITDB_TIMEOUT_S = 60.0
 JOIN_POLL_S = 0.05
+JOINED_LOOK_S = 0.5
 USER = "vochi"
 INITDB_OPTIONS = (
     f"--username={USER}",
@@ -95,7 +96,7 @@ class EmbeddedPostgres:
     async def start(self) -> str:
         """Start the server, or join the one that a daemon on this `state_dir` runs; returns its DSN.
 
-        May be called again when the server has ended by itself; the port stays if it is still free.
+        May be called again when the server has ended; the port stays if it is still free, whoever starts it.
 
         Raises:
             ConfigError: this account, folder or version of the data cannot be used.
@@ -126,9 +127,12 @@ class EmbeddedPostgres:
             self._unlock()
 
     async def ended(self) -> None:
-        """Wait until the server we started has ended by itself; call `start` again then."""
+        """Wait until the server has ended, by itself or with the process that we joined; call `start` again then."""
         if self._postmaster is not None:
-            await self._postmaster.ended()
+            return await self._postmaster.ended()
+        while running_server(self._data) is not None:  # noqa: ASYNC110 - others' process tells us nothing
+            await asyncio.sleep(JOINED_LOOK_S)
+        return None
 
     async def __aenter__(self) -> str:
         return await self.start()
@@ -151,7 +155,7 @@ class EmbeddedPostgres:
 
     async def _spawn(self, account: ServerAccount, capability: str, installation: Installation, data: Path) -> int:
         """Start a server on a folder of data; returns its port."""
-        self._port = _free_port(self._port)
+        self._port = _free_port(self._port or last_port(data))
         settings = [f"--{name}={value}" for name, value in SERVER_SETTINGS.items()]
         arguments = [installation.program("postgres"), "-D", str(data), f"--port={self._port}", *settings]
         self._postmaster = await Postmaster.spawn(account.command(arguments, capability=capability))

@@ -6,6 +6,7 @@ A process is only ever signalled after /proc has shown that it is the postmaster
 import asyncio
 import logging
 import os
+import re
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import cast
 
 from vochi_agent.errors import StoreUnavailable
 
-__all__ = ["Postmaster", "RunningServer", "clear_left_behind", "running_server"]
+__all__ = ["Postmaster", "RunningServer", "clear_left_behind", "last_port", "running_server"]
 
 READY_LINE = "database system is ready to accept connections"
 READY_STATUS = "ready"
@@ -126,6 +127,19 @@ def running_server(data: Path) -> RunningServer | None:
         return None
     port = int(lines[3]) if len(lines) > 3 and lines[3].isdigit() else 0  # noqa: PLR2004
     return RunningServer(pid=int(lines[0]), port=port, ready=lines[-1].strip() == READY_STATUS)
+
+
+def last_port(data: Path) -> int:
+    """The port of the server that ran here last, 0 when there was none: its clients look for the next one there.
+
+    postmaster.opts holds the whole command line, each argument in quotes, and stays when the server has ended.
+    """
+    try:
+        command = (data / "postmaster.opts").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return 0
+    port = re.search(r'"--port=(\d{1,5})"', command)
+    return int(port[1]) if port else 0
 
 
 async def clear_left_behind(data: Path) -> None:
