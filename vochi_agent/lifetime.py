@@ -7,6 +7,7 @@ A bug in a far end stays there (`bulkhead`), one in the store ends the process: 
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -134,10 +135,15 @@ async def _keep_embedded(daemon: Daemon) -> None:
 
 async def _report(daemon: Daemon, notifier: Notifier, answers: Callable[[], Awaitable[bool]]) -> None:
     """Feed systemd's watchdog while the loop turns and the FastAGI door answers; say how things stand in words."""
-    period = min(watchdog_interval_s() or STATUS_PERIOD_S, STATUS_PERIOD_S)
+    period = _report_period(watchdog_interval_s())
     while True:
         if await answers():
             notifier.watchdog()
         down = [f"{name}: {part.detail or 'down'}" for name, part in daemon.parts().items() if not part.up]
         notifier.status("waiting for " + "; ".join(down) if down else "watching calls")
         await asyncio.sleep(period)
+
+
+def _report_period(watchdog_s: float | None) -> float:
+    """Half of what the watchdog allows, as sd_watchdog_enabled(3) wants it: whoever is late once is not ended."""
+    return min((watchdog_s or math.inf) / 2, STATUS_PERIOD_S)

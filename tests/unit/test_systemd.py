@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vochi_agent.lifetime import _report_period
 from vochi_agent.systemd import Notifier
 
 UNIT = Path(__file__).parents[2] / "systemd/vochi-agent.service"
@@ -95,3 +96,7 @@ def test_systemd_judges_the_sandbox_tight() -> None:
 
     assert exposure
     assert float(exposure[1]) <= 1.5
+
+
+def test_the_watchdog_is_fed_twice_in_its_time() -> None:
+    assert [_report_period(each) for each in (None, 30.0, 4.0)] == [5.0, 5.0, 2.0]
