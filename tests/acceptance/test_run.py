@@ -125,6 +125,18 @@ async def test_an_embedded_postgresql_that_does_not_start_is_two_lines_however_o
     assert len(told) == 2, told
 
 
+async def test_an_address_that_the_driver_cannot_read_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    """It shows when the daemon is at work already."""
+    address = "postgresql://vochi@127.0.0.1:1/vochi?sslmode=sometimes"
+    daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s", database=address)
+
+    code, said = await daemon.run_to_end()
+
+    assert code == 2
+    assert said.splitlines()[-1].startswith("database.url: `sslmode`")
+    assert "Exception Group" not in said
+
+
 @pytest.mark.parametrize("door", ["agi_port", "http_port"])
 async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path: Path, door: str) -> None:
     """A plain sentence, exit code 2, no traceback."""

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import uvloop
@@ -32,8 +32,20 @@ def run(_args: argparse.Namespace, config: Callable[[], Config]) -> int:
         mask_phones=loaded.log.mask_phones,
         secrets=secret_values(loaded),
     )
-    uvloop.run(_until_stopped(loaded, config))
+    try:
+        uvloop.run(_until_stopped(loaded, config))
+    except ExceptionGroup as group:
+        # Some mistakes show only when a part is at work: an address of the database that the driver cannot read.
+        mistakes, bugs = group.split(ConfigError)
+        if mistakes is None or bugs is not None:
+            raise
+        raise ConfigError(list(dict.fromkeys(_problems(mistakes)))) from None
     return 0
+
+
+def _problems(group: ExceptionGroup[ConfigError]) -> Iterator[str]:
+    for each in group.exceptions:
+        yield from _problems(each) if isinstance(each, ExceptionGroup) else each.problems
 
 
 async def _until_stopped(config: Config, load_again: Callable[[], Config]) -> None:
