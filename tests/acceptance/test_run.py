@@ -137,6 +137,16 @@ async def test_an_address_that_the_driver_cannot_read_is_a_mistake_of_the_config
     assert "Exception Group" not in said
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the name servers away from one process: needs root")
+async def test_silent_name_servers_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """Three of them answer nobody for half a minute, which a thread of the C library waits for to the end."""
+    daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s", crm_url="http://crm.example")
+    daemon.module = "tests.support.nameless"
+    async with daemon:
+        assert await name_shown(daemon) == "МТС Центр | Салон 1"
+        assert await daemon.stop() == 0
+
+
 @pytest.mark.parametrize("door", ["agi_port", "http_port"])
 async def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path: Path, door: str) -> None:
     """A plain sentence, exit code 2, no traceback."""

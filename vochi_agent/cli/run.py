@@ -3,9 +3,12 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Final
 
 import uvloop
 
@@ -17,6 +20,9 @@ from vochi_agent.log import set_level, set_up
 from vochi_agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
+
+# What the interpreter gets to end threads and close the event loop.
+LEAVE_S: Final = 1.0
 
 
 def arguments(_parser: argparse.ArgumentParser) -> None:
@@ -62,6 +68,10 @@ async def _until_stopped(config: Config, load_again: Callable[[], Config]) -> No
         if early.is_set():
             reload()
         await stop.wait()
+    # Everything is stored and closed. A thread that still asks a silent name server would hold us up for half a minute.
+    leave = threading.Timer(LEAVE_S, os._exit, (0,))
+    leave.daemon = True
+    leave.start()
 
 
 def _reload(daemon: Daemon, notifier: Notifier, load_again: Callable[[], Config]) -> None:
