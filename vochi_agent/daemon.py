@@ -81,9 +81,13 @@ class Daemon:
     def reload(self, config: Config) -> None:
         """Take lines, agents, departments, texts and chats from a new configuration; all else needs a restart.
 
-        Calls that go on are judged by the layout they began with.
+        Calls that go on are judged by the layout they began with. `config.waiting_for_restart` names what is not taken.
         """
-        layouts = _layouts(each for each in config.enterprises if each.number in self.sites)
+        told = {each.number: each for each in config.enterprises}
+        # Enterprises come and go with a restart: until then one that is gone from the file keeps its names and cards.
+        ours = tuple(told.get(each.number, each) for each in self.config.enterprises)
+        config = config.model_copy(update={"enterprises": ours})
+        layouts = _layouts(ours)
         self.caller_id.use(layouts)
         self.chats.use(config)
         for number, (_, layout) in layouts.items():

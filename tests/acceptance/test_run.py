@@ -42,6 +42,11 @@ async def test_sighup_takes_new_lines_and_refuses_a_broken_configuration(tmp_pat
         await until_log(daemon, "are read again")
         assert await name_shown(daemon) == "A1 Центр | Салон 1"
 
+        daemon.config.write_text(good.replace('instance = "a"', 'instance = "b"').replace('"0901"', '"0902"'))
+        os.kill(daemon.pid, signal.SIGHUP)
+        await until_log(daemon, "counts after a restart: daemon.instance, enterprises[0901], enterprises[0902]")
+        assert await name_shown(daemon) == "МТС Центр | Салон 1"
+
 
 async def test_sighup_while_the_daemon_starts_is_obeyed_as_soon_as_it_can_be(tmp_path: Path) -> None:
     daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s")

@@ -21,11 +21,13 @@ from pydantic import ValidationError
 from vochi_agent.config import (
     CRM_TABLES,
     Address,
+    Config,
     RetailCrmConfig,
     default_path,
     load,
     notify_socket,
     secret_values,
+    waiting_for_restart,
     watchdog_interval_s,
 )
 from vochi_agent.config.credentials import SECRET_KEYS
@@ -717,6 +719,22 @@ def test_no_value_anywhere_gets_a_traceback_or_jargon(folder: Path, section: str
 
 
 # --- the environment ---
+
+
+def test_what_a_reload_does_not_take_waits_for_a_restart() -> None:
+    def config(number: str = "0901", *, secret: str = "s", deadline_s: float = 1.5, **facts: object) -> Config:
+        asterisk = {"ami": "127.0.0.1:5038", "ami_username": "vochi", "ami_secret": secret}
+        enterprise = {"number": number, "country": "BY", "asterisk": asterisk, **facts}
+        return Config.model_validate({"fastagi": {"deadline_s": deadline_s}, "enterprises": [enterprise]})
+
+    taken = config(lines=[{"id": "1", "endpoint": "PJSIP/gsm1"}], chats=[{"id": -1}], block=["hidden"])
+    assert waiting_for_restart(config(), taken) == []
+    assert waiting_for_restart(config(), config("0902")) == ["enterprises[0901]", "enterprises[0902]"]
+    assert waiting_for_restart(config(), config(secret="t", deadline_s=1.0, crm={"uon": {"api_key": "k"}})) == [
+        "fastagi.deadline_s",
+        "enterprises[0901].asterisk.ami_secret",
+        "enterprises[0901].crm",
+    ]
 
 
 def test_the_place_of_the_configuration_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import uvloop
 
-from vochi_agent.config import Config, secret_values
+from vochi_agent.config import Config, secret_values, waiting_for_restart
 from vochi_agent.daemon import Daemon, assembled
 from vochi_agent.errors import ConfigError
 from vochi_agent.lifetime import living
@@ -84,6 +84,9 @@ def _reload(daemon: Daemon, notifier: Notifier, load_again: Callable[[], Config]
         set_level(config.log.level)
         status = "lines, agents and chats are read again"
         log.info("%s", status, extra={"action": "reloaded"})
+        if waiting := waiting_for_restart(daemon.config, config):
+            named = ", ".join(waiting)
+            log.warning("what has changed here counts after a restart: %s", named, extra={"action": "restart_needed"})
     except ConfigError as error:
         for problem in error.problems:
             log.error("the new configuration is refused: %s", problem, extra={"action": "reload_refused"})  # noqa: TRY400

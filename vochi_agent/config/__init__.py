@@ -15,6 +15,7 @@ from vochi_agent.config.credentials import places_of_secrets, read_secrets, secr
 from vochi_agent.config.document import Document, KeyPath
 from vochi_agent.config.environment import ami_secret, default_path, notify_socket, watchdog_interval_s
 from vochi_agent.config.problems import report
+from vochi_agent.config.restarts import waiting_for_restart
 from vochi_agent.config.tables import (
     CRM_TABLES,
     Agent,
@@ -71,6 +72,7 @@ __all__ = [
     "load",
     "notify_socket",
     "secret_values",
+    "waiting_for_restart",
     "watchdog_interval_s",
 ]
 
