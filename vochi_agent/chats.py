@@ -88,6 +88,7 @@ class Chats:
     def use(self, config: Config) -> None:
         """Take texts and chats from a new configuration."""
         self._config = config
+        self._recordings.use(config)
         self.rendering.use(self._renderers(config))
         self.live.use(_live_renderers(config))
         self._intake.use(config)

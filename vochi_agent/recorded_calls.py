@@ -40,11 +40,15 @@ class RecordingFolders:
             for each in config.enterprises
             if each.asterisk.recordings and each.number in self.secrets and self._public_url
         ]
-        self.folders = {
-            each.number: Path(each.asterisk.recordings)
-            for each in config.enterprises
-            if each.number in self.served or (each.asterisk.recordings and _are_sent(each))
+        self._places = {
+            each.number: Path(each.asterisk.recordings) for each in config.enterprises if each.asterisk.recordings
         }
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """Look where links are served, and where by another configuration some chat hears the files themselves."""
+        looked_at = {*self.served, *(each.number for each in config.enterprises if _are_sent(each))}
+        self.folders = {number: place for number, place in self._places.items() if number in looked_at}
 
     @property
     def waits(self) -> Mapping[str, timedelta]:
@@ -99,7 +103,9 @@ class RecordedCalls:
 
     async def _find(self, call: Call) -> str:
         linkedid = call.linkedid.partition("~")[0]
-        folder = self._at.folders[call.enterprise_number]
+        folder = self._at.folders.get(call.enterprise_number)
+        if folder is None:
+            return ""  # since a reload nobody hears it
         return await asyncio.to_thread(find_recording, folder, linkedid, call.started_at)
 
     async def _keep(self, call: Call, file: str) -> None:

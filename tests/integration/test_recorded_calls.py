@@ -10,9 +10,12 @@ import aiohttp
 import pytest
 
 from tests.support.calls import answered
+from tests.support.polling import until
+from tests.support.ports import free_port
 from vochi_agent.asterisk.recording_files import HEADER_BYTES, find_recording
 from vochi_agent.calls.model import Call
 from vochi_agent.config import Address, Config
+from vochi_agent.daemon import assembled
 from vochi_agent.ports import Renderer
 from vochi_agent.recorded_calls import RecordedCalls, RecordingFolders
 from vochi_agent.recordings import MOST_CALLS, Recordings
@@ -244,3 +247,37 @@ def test_without_a_bot_links_are_signed_with_the_crms_key_and_without_either_the
     assert by_crm != link(crm={"uon": {"api_key": "another"}})
     assert by_crm != link(telegram_token="42:TEST", crm={"uon": {"api_key": "uon-key"}})
     assert link() == ""
+
+
+async def test_recordings_are_looked_for_once_a_reload_brings_a_chat_that_hears_them(dsn: str, tmp_path: Path) -> None:
+    def config(**chat: object) -> Config:
+        asterisk = {
+            "ami": "127.0.0.1:5038", "ami_username": "v", "ami_secret": "x", "recordings": str(tmp_path / "monitor")
+        }  # fmt: skip
+        enterprise = {
+            "number": "0901", "country": "BY", "timezone": "Europe/Minsk", "primary_source": "manual",
+            "telegram_token": "42:TEST", "asterisk": asterisk, "chats": [{"id": -1, **chat}],
+        }  # fmt: skip
+        tables = {
+            "daemon": {"state_dir": str(tmp_path / "state")},
+            "database": {"url": dsn},
+            "fastagi": {"listen": f"127.0.0.1:{free_port()}"},
+            "http": {"listen": f"127.0.0.1:{free_port()}"},
+            "enterprises": [enterprise],
+        }
+        return Config.model_validate(tables)
+
+    call = answered()
+    file = write(tmp_path / "monitor", f"{call.linkedid}.wav")
+    async with assembled(config()) as daemon, asyncio.TaskGroup() as tasks:
+        daemon.reload(config(recording="audio"))
+        search = tasks.create_task(daemon.recorded_calls.search.run())
+        await daemon.store.calls.record(call, daemon.chats.rendering.of("0901"))
+        daemon.recorded_calls.add(call)
+
+        async def heard() -> bool:
+            (card,) = (await daemon.store.cards.work("0901", -1)).open
+            return card.sound == file
+
+        await until(heard, within=10)
+        search.cancel()
