@@ -242,7 +242,15 @@ async def assembled(
         fastagi = await enter(_fastagi(config, caller_id, metrics))
         watches = {number: site.watch for number, site in sites.items()}
         parts = _parts(store, fastagi, watches)
-        seen = overview(config, metrics=metrics, watches=watches, fastagi=fastagi, parts=parts, started_at=time.time())
+        seen = overview(
+            config,
+            metrics=metrics,
+            watches=watches,
+            fastagi=fastagi,
+            parts=parts,
+            spool=lambda: call_log.state.spool,
+            started_at=time.time(),
+        )
         routes = [
             *health_routes(parts, metrics.registry),
             *status_routes(seen),

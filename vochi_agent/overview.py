@@ -15,6 +15,7 @@ from vochi_agent.asterisk.watch import PbxWatch
 from vochi_agent.calls.model import isoformat
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.metrics import Metrics
+from vochi_agent.ports import SpoolState
 from vochi_agent.web.health import Part, is_ready
 
 __all__ = ["overview"]
@@ -30,6 +31,7 @@ def overview(
     watches: Mapping[str, PbxWatch],
     fastagi: FastAgiServer,
     parts: Callable[[], Mapping[str, Part]],
+    spool: Callable[[], SpoolState],
     started_at: float,
 ) -> Callable[[], Mapping[str, object]]:
     """What gives the picture of each moment.
@@ -40,6 +42,7 @@ def overview(
         watches: By enterprise number.
         fastagi: The door of the dialplan.
         parts: As readiness is read from.
+        spool: What waits on disk, and whether the disk takes it.
         started_at: Seconds since the epoch.
     """
 
@@ -61,6 +64,7 @@ def overview(
             "spool": {
                 "calls": _count(metrics, "vochi_spool_calls"),
                 "bytes": _count(metrics, "vochi_spool_bytes"),
+                "problem": spool().problem,
             },
             "cards": _cards(metrics),
             "crm": {enterprise.number: _crms(metrics, enterprise) for enterprise in config.enterprises},

@@ -62,3 +62,13 @@ async def test_a_daemon_that_waits_for_its_pbx_is_not_ready_and_says_why(site: S
     part = answer.json()["parts"]["ami 0901"]
     assert part["up"] is False
     assert "takes no connection" in part["detail"]
+
+
+async def test_a_disk_that_takes_no_calls_is_seen_before_they_have_to_wait_there(site: Site) -> None:
+    (site.folder / "state").mkdir()
+    (site.folder / "state" / "spool").touch()
+    async with site.daemon() as daemon:
+        await site.until_ready(daemon)
+        answer = await site.vochi("status")
+
+    assert "0 of them on disk; the disk refused" in answer.out

@@ -168,7 +168,7 @@ async def _database(config: Config) -> list[Finding]:
         sentence = f"{exc.filename} is closed to this user ({exc.strerror})"
         return [unknown("database", sentence, "call doctor as root or as the user of the daemon")]
     except VochiError as exc:
-        return [closed("database", str(exc), "mend what the sentence names; until then finished calls wait in memory")]
+        return [closed("database", str(exc), "mend what the sentence names; until then finished calls wait on disk")]
 
 
 async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Finding]:

@@ -66,7 +66,8 @@ def _print(config: Config, status: Json) -> None:
 
 def _waiting(status: Json) -> str:
     spool = dict(_items(status, "spool"))
-    return f"{status.get('calls_waiting')} for the database, {spool.get('calls')} of them on disk"
+    refused = f"; the disk refused at the last attempt: {spool['problem']}" if spool.get("problem") else ""
+    return f"{status.get('calls_waiting')} for the database, {spool.get('calls')} of them on disk{refused}"
 
 
 def _crm(state: Json) -> str:

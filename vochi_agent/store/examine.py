@@ -31,7 +31,7 @@ async def examine_database(store: PostgresStore, *, migrates: bool) -> list[Find
     except StoreForbidden as exc:
         return [problem(PART, str(exc), "the user of database.url must be able to read its tables")]
     except StoreUnavailable as exc:
-        cost = "finished calls wait in memory, names come from CRMs alone"
+        cost = "finished calls wait on disk, names come from CRMs and as last seen"
         return [closed(PART, f"{exc}; {cost}", CURE)]
     except ConfigError as exc:
         return [problem(PART, exc.problems[0], "install the newer version of vochi-agent again")]
