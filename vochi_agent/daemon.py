@@ -309,7 +309,7 @@ def _parts(store: PostgresStore, fastagi: FastAgiServer, watches: Mapping[str, P
 
     def parts() -> Mapping[str, Part]:
         found = {
-            "database": Part(up=store.available, needed_for="database"),
+            "database": Part(up=store.available, needed_for="database", detail=store.problem),
             "fastagi": Part(up=True, needed_for="fastagi", detail=f"{fastagi.host}:{fastagi.port}"),
         }
         for number, watch in watches.items():

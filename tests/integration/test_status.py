@@ -1,6 +1,7 @@
 """`vochi-agent status` as a process, with a daemon and without."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -51,24 +52,17 @@ async def test_status_of_a_running_daemon_shows_its_connections_and_its_calls(si
     assert all(sentence.startswith("the daemon listens on") for sentence in listeners.values())
 
 
-async def test_a_daemon_that_waits_for_its_pbx_is_not_ready_and_says_why(site: Site) -> None:
-    site.configure(ami_port=free_port())
-    async with site.daemon() as daemon:
-        async with asyncio.timeout(20):
-            while not (answer := await site.vochi("status", "--json")).out:
-                assert daemon.returncode is None
-
-    assert answer.code == 1
-    part = answer.json()["parts"]["ami 0901"]
-    assert part["up"] is False
-    assert "takes no connection" in part["detail"]
-
-
-async def test_a_disk_that_takes_no_calls_is_seen_before_they_have_to_wait_there(site: Site) -> None:
+async def test_a_daemon_that_is_not_ready_says_what_it_waits_for_and_why(site: Site) -> None:
+    """Neither PBX nor database is there, nor a disk that takes what waits for it."""
+    site.configure(ami_port=free_port(), dsn=f"postgresql://vochi@127.0.0.1:{free_port()}/vochi")
     (site.folder / "state").mkdir()
     (site.folder / "state" / "spool").touch()
     async with site.daemon() as daemon:
-        await site.until_ready(daemon)
-        answer = await site.vochi("status")
+        async with asyncio.timeout(20):
+            while (answer := await site.vochi("status")).out.count("Connection refused") < 2:
+                assert daemon.returncode is None
 
-    assert "0 of them on disk; the disk refused" in answer.out
+    assert answer.code == 1
+    assert re.search(r"^database +DOWN +PostgreSQL: ", answer.out, re.MULTILINE)
+    assert re.search(r"^ami 0901 +DOWN .*takes no connection", answer.out, re.MULTILINE)
+    assert "0 of them on disk; the disk refused at the last attempt: " in answer.out

@@ -103,6 +103,7 @@ class Database:
 
     Attributes:
         available: Whether the last transaction found the server.
+        problem: Why it did not, "" while it does.
     """
 
     def __init__(self, dsn: str, *, pool_size: int = 10, deadline_s: float = DEADLINE_S) -> None:
@@ -111,6 +112,7 @@ class Database:
         self._pool_size = pool_size
         self._pool: Row | None = None
         self.available = False
+        self.problem = ""
 
     async def __aenter__(self) -> Self:
         with _translated():
@@ -198,10 +200,10 @@ class Database:
                         yield connection
                     finally:
                         await self._pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
-        except StoreUnavailable:
-            self.available = False
+        except StoreUnavailable as exc:
+            self.available, self.problem = False, str(exc)
             raise
-        self.available = True
+        self.available, self.problem = True, ""
 
     @asynccontextmanager
     async def dedicated(self, *, idle_timeout_s: float) -> AsyncIterator[Session]:

@@ -75,6 +75,11 @@ class PostgresStore:
         """Whether the server answered when it was asked last."""
         return self.database.available
 
+    @property
+    def problem(self) -> str:
+        """Why it did not, "" when it did."""
+        return self.database.problem
+
     async def migrate(self) -> list[str]:
         """Bring the database to the schema of this program; see `migrate.migrate`."""
         return await migrate(self.database)
