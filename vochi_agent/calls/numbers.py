@@ -27,7 +27,10 @@ FEWEST_NATIONAL: Final = 6
 # Shorter foreign numbers written without a plus cannot be told from local ones.
 FEWEST_FOREIGN: Final = 10
 
-_RAW = re.compile(r"\+?[0-9][0-9 \u00a0().\-/]*")
+# Between digits people and their telephones write hyphens and spaces of many kinds: iOS those that never break a line.
+_RAW = re.compile(r"\(?\+?\(?[0-9][0-9 \u00a0\u2009\u202f().\-\u2010-\u2013/]*")
+# Marks of the reading direction stand around what was copied from a screen.
+_MARKS: Final = "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _RULE = re.compile(r"((?:\+?[0-9]{1,15})?)\{([0-9]{1,2})\}")
 _EIGHT_AND_TEN = re.compile(r"8[0-9]{10}")
@@ -131,11 +134,11 @@ def mask(number: str) -> str:
 
 @lru_cache(CACHED)
 def _inbound(raw: str, country: str, rules: tuple[NumberRule, ...]) -> str | None:
-    bare = raw.strip()
+    bare = raw.strip(_MARKS).strip()
     if not _RAW.fullmatch(bare):
         return None  # "", anonymous, <unknown>, s, restricted, sip:…: whatever is no number has no digits alone
     digits = _NOT_DIGITS.sub("", bare)
-    if bare.startswith("+"):
+    if bare.startswith(("+", "(+")):
         found = _plus(digits)
         if found:
             return _e164(found)

@@ -136,7 +136,8 @@ def test_a_rule_without_a_plus_gives_a_national_form(rule: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "", " ", "anonymous", "Anonymous", "<unknown>", "unknown", "s", "restricted", "private", "unavailable", "+",
+        "", " ", "(", "()", "(+)", "anonymous", "Anonymous", "<unknown>", "unknown", "s", "restricted", "private", "+",
+        "unavailable",
         "-", "00", "000", "0" * 12, "1" * 30, "9" * 100_000, "sip:375290000011@host", "37529000O011", "٣٧٥٢٩٠٠٠٠٠١١",
         "375290000011\r\nAction: Originate", "'; DROP TABLE calls", "-375290000011", "+-375290000011", "\x00", "\ud800",
     ],
@@ -144,6 +145,19 @@ def test_a_rule_without_a_plus_gives_a_national_form(rule: str) -> None:
 def test_what_is_no_number_is_none(raw: str) -> None:
     assert to_e164(raw, country="BY", rules=[BY_RULE]) is None
     assert dialled(raw, country="BY", dial_prefix="21") is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "(029) 000-00-11", "8 (029) 000-00-11", "(8029) 0000011", "+(375) 29 000-00-11", "(+375 29) 000-00-11",
+        "+375\u00a029\u00a0000\u201100\u201111",  # as an iPhone writes it
+        "8\u202f029\u2009000\u201300\u201011",
+        "\u202a+375 29 000-00-11\u202c", "\ufeff80290000011",  # as it was copied from a screen
+    ],
+)  # fmt: skip
+def test_a_number_may_be_written_as_people_write_it(raw: str) -> None:
+    assert to_e164(raw, country="BY") == dialled(raw, country="BY") == "+375290000011"
 
 
 def test_an_unknown_country_still_reads_international_numbers() -> None:
