@@ -31,19 +31,25 @@ _HEADINGS: Final[Mapping[str, frozenset[str]]] = {
     "middle_name": frozenset({"отчество", "middlename", "additionalname", "patronymic", "middle"}),
     "enterprise_name": frozenset({
         "компания", "организация", "фирма", "названиекомпании", "предприятие", "юрлицо", "company", "companyname",
-        "organization", "organisation", "organizationname", "organization1name", "org", "enterprisename",
+        "контрагент", "organization", "organisation", "organizationname", "organization1name", "org", "enterprisename",
     }),
     # In this order of words, as the heading says.
     "fio": frozenset({"фио", "фамилияимяотчество", "фамилияимя", "контактноелицо"}),
     "name": frozenset({
         "name", "fullname", "displayname", "fileas", "имяконтакта", "контакт", "клиент", "абонент", "название",
+        "наименование", "полноенаименование",
         "contact", "contactname", "customer",
     }),
     "uid": frozenset({"id", "uid", "код", "ид", "externalid"}),
     "number": frozenset({"номер", "тел", "моб", "number", "tel", "cell", "phones", "msisdn", "phonee164"}),
 }  # fmt: skip
-_NUMBER: Final = re.compile(r"телефон|phone|мобильн|mobile|сотов")
-_NO_NUMBER: Final = re.compile(r"type|label|тип|метка|fax|факс|pager|пейджер|phonetic|добав|ext")
+_NUMBER: Final = re.compile(r"телефон|^тел(?!е)|phone|мобильн|mobile|сотов")
+# `Телефон/факс` is one column for both, `Рабочий факс` is not.
+_NO_NUMBER: Final = re.compile(
+    r"type|label|тип|метка|(?<!phone)fax|(?<!телефон)(?<!тел)факс|pager|пейджер|phonetic|добав|ext"
+)
+# What a program that took numbers for amounts has written: `80290000011.0`.
+_OF_AN_AMOUNT: Final = re.compile(r"(?<=\d{6})\.0$")
 _FIO_WORDS: Final = 3
 
 
@@ -133,7 +139,8 @@ def _entry(number: int, cells: list[str] | None, columns: Sequence[str]) -> Pars
     for meaning, cell in zip(columns, cells, strict=False):
         if meaning and cell.strip():
             found.setdefault(meaning, []).append(cell.strip())
-    numbers = (part.strip() for cell in found.get("number", ()) for part in _BETWEEN_NUMBERS.split(cell))
+    parts = (part.strip() for cell in found.get("number", ()) for part in _BETWEEN_NUMBERS.split(cell))
+    numbers = (_OF_AN_AMOUNT.sub("", part) for part in parts)
     texts = {meaning: name_from(cells[0]) for meaning, cells in found.items() if meaning != "number"}
     return Entry(
         line=number,

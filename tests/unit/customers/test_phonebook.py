@@ -83,6 +83,12 @@ def test_the_delimiter_is_that_of_the_headings(delimiter: str) -> None:
         ("last_name;first_name;enterprise_name;phone_e164", "И;П;К;1",
          Names(last_name="И", first_name="П", enterprise_name="К")),
         ("Название компании;Мобильный телефон", "Ромашка;1", Names(enterprise_name="Ромашка")),
+        # As 1C and MoySklad name their columns.
+        ("Код;Наименование;Полное наименование;ИНН;Телефон", "7;Ромашка;ООО Ромашка;100;1",
+         Names(first_name="Ромашка")),
+        ("Контактное лицо;Контрагент;Телефон/факс", "Иванов Пётр;Ромашка;1",
+         Names(last_name="Иванов", first_name="Пётр", enterprise_name="Ромашка")),
+        ("Контрагент;Тел. моб.;Раб. факс;E-mail", "Ромашка;1;2;3", Names(enterprise_name="Ромашка")),
     ],
 )  # fmt: skip
 def test_headings_are_known_in_both_languages(headings: str, row: str, expected: Names) -> None:
@@ -97,6 +103,13 @@ def test_several_numbers_of_a_row_are_all_his() -> None:
 
     assert isinstance(entry, Entry)
     assert entry.numbers == ("1", "2", "3", "4", "5")
+
+
+def test_a_number_that_was_taken_for_an_amount_has_no_further_digit() -> None:
+    [entry] = table("ФИО;Телефон\nИванов Пётр;80290000011.0\n")
+
+    assert isinstance(entry, Entry)
+    assert entry.numbers == ("80290000011",)
 
 
 def test_a_table_without_numbers_is_no_phonebook() -> None:
