@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Workplace
-from vochi_agent.asterisk.record_report import Records, cdr_calls, cel_calls
+from vochi_agent.asterisk.cdr import MASTER
+from vochi_agent.asterisk.record_report import Records, cdr_calls, cel_calls, newest_of
 from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import Call
 from vochi_agent.cli.unconfigured import guessed_layout
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
@@ -179,6 +181,42 @@ def year() -> Iterator[str]:
     """A call every nine minutes for a year, from a thousand people."""
     for number in range(60_000):
         yield missed(number * 8.7, f"37529{number % 1000:07d}")
+
+
+def test_headings_say_what_the_end_of_a_large_file_means(tmp_path: Path) -> None:
+    """As a table is exported: its columns in another order than those of Asterisk's own files."""
+    rows = [next(csv.reader([missed(minute, "375290000033")])) for minute in range(0, 14_000, 2)]
+    headings = (*MASTER[1:9], "calldate", *MASTER[10:18], "accountcode")
+    with (tmp_path / "cdr.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([headings, *([*row[1:], row[0]] for row in rows)])
+
+    assert (tmp_path / "cdr.csv").stat().st_size > 1 << 20
+    assert newest_of(tmp_path / "cdr.csv", UTC) == (START + timedelta(minutes=13_998)).timestamp()
+
+
+@pytest.mark.parametrize("scenario", ["inbound-queue-local-members", "inbound-queue-answered", "inbound-noanswer"])
+def test_calls_are_known_without_unique_ids(tmp_path: Path, scenario: str) -> None:
+    """`loguniqueid` is off unless cdr.conf says otherwise. Asterisk was started again, its channels are named anew."""
+    with (SCENARIOS / scenario / "cdr.csv").open(newline="") as recorded:
+        rows = list(csv.DictReader(recorded))
+    with (tmp_path / "Master.csv").open("w", newline="") as file:
+        for month in ("2026-10", "2026-11"):
+            csv.writer(file).writerows(
+                [row[column].replace("2026-11", month) for column in MASTER[:16]] for row in rows
+            )
+    with_ids = list(report_calls(SCENARIOS / scenario / "cdr.csv"))
+    without = list(report_calls(tmp_path / "Master.csv"))
+
+    assert newest_of(tmp_path / "Master.csv", UTC) is not None
+    facts = [(call.direction, call.status, call.phone, call.path, call.rung, call.talk_seconds) for call in without]
+    assert facts == 2 * [
+        (call.direction, call.status, call.phone, call.path, call.rung, call.talk_seconds) for call in with_ids
+    ]
+    assert len({call.linkedid for call in without}) == len(without)
+
+
+def report_calls(path: Path) -> Iterator[Call]:
+    return cdr_calls(Records([path]), guessed_layout([], "BY"), UTC, since=0.0, until=4e9)
 
 
 def test_a_call_of_cel_is_given_once_as_it_is_in_the_end() -> None:

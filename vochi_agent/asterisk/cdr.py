@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from .clock import LATEST, PrintedTimes
 
-__all__ = ["CdrRow", "cdr_row", "read_cdr"]
+__all__ = ["CdrRow", "cdr_row", "read_cdr", "read_nameless_cdr"]
 
 # The order of cdr_custom as we ship it, and that of cdr_csv's Master.csv (the last three when `newcdrcolumns` is set).
 CUSTOM: Final = (
@@ -27,7 +27,10 @@ DISPOSITIONS: Final = frozenset({"ANSWERED", "NO ANSWER", "BUSY", "FAILED", "CON
 
 
 class CdrRow(NamedTuple):
-    """One row; times are epoch seconds, `answer` is None when nobody answered."""
+    """One row; times are epoch seconds, `answer` is None when nobody answered.
+
+    `uniqueid` and `linkedid` are "" where cdr_csv was not told to write them (`loguniqueid`).
+    """
 
     src: str
     dst: str
@@ -46,6 +49,15 @@ class CdrRow(NamedTuple):
 
 def read_cdr(lines: Iterable[str], times: PrintedTimes, problems: Counter[str]) -> Iterator[CdrRow]:
     """The rows of a CSV file, with or without a header line; what makes no sense is counted and passed over."""
+    for row in read_nameless_cdr(lines, times, problems):
+        if row.linkedid:
+            yield row
+        else:
+            problems["row without a unique id"] += 1
+
+
+def read_nameless_cdr(lines: Iterable[str], times: PrintedTimes, problems: Counter[str]) -> Iterator[CdrRow]:
+    """The same, and rows that do not say which call they belong to."""
     columns: Sequence[str] = ()
     for line in lines:
         try:
@@ -57,7 +69,7 @@ def read_cdr(lines: Iterable[str], times: PrintedTimes, problems: Counter[str]) 
             continue
         if not columns and len(fields) > CUSTOM.index("disposition"):
             columns = CUSTOM if fields[CUSTOM.index("disposition")] in DISPOSITIONS else MASTER
-        row = cdr_row(dict(zip(columns, fields, strict=False)), times)
+        row = _row(dict(zip(columns, fields, strict=False)), times)
         if row is None:
             problems["unreadable row"] += 1
         else:
@@ -66,13 +78,18 @@ def read_cdr(lines: Iterable[str], times: PrintedTimes, problems: Counter[str]) 
 
 def cdr_row(fields: Mapping[str, str], times: PrintedTimes) -> CdrRow | None:
     """A row from its columns, as files and FreePBX's tables name them; None when it cannot be used."""
+    row = _row(fields, times)
+    return row if row and row.linkedid else None
+
+
+def _row(fields: Mapping[str, str], times: PrintedTimes) -> CdrRow | None:
     printed = fields.get("start") or fields.get("calldate", "")
     uniqueid = fields.get("uniqueid", "")
     linkedid = fields.get("linkedid") or uniqueid
     if uniqueid == linkedid:
         times.learn(printed, uniqueid)
     start = times.epoch(printed)
-    if start is None or not 0 <= start < LATEST or fields.get("disposition") not in DISPOSITIONS or not linkedid:
+    if start is None or not 0 <= start < LATEST or fields.get("disposition") not in DISPOSITIONS:
         return None
     duration, talk = _seconds(fields.get("duration", "")), _seconds(fields.get("billsec", ""))
     end = times.epoch(fields.get("end", "")) or start + duration

@@ -5,7 +5,7 @@ live record replaces it. A call is answered when a row of the customer's channel
 an answering queue or greeting took cannot be told from talk within such a row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Final
@@ -16,7 +16,7 @@ from vochi_agent.config import Line
 
 from .cdr import CdrRow
 
-__all__ = ["calls_of"]
+__all__ = ["HANDED_OVER_S", "calls_of", "joined"]
 
 VOICEMAIL: Final = frozenset({"VoiceMail", "Voicemail", "MinivmRecord"})
 # Its rows pair whoever sat in one room: the second channel may have called in by itself.
@@ -27,12 +27,39 @@ HANDED_OVER_S: Final = 2.0
 
 def calls_of(rows: Iterable[CdrRow], layout: Layout) -> list[Call]:
     """One reduced call a linkedid, in order of their end; nothing for a row of which no call can be made."""
-    in_groups = sorted(rows, key=lambda row: (row.linkedid, row.start, row.end))
+    in_groups = sorted(joined(list(rows)), key=lambda row: (row.linkedid, row.start, row.end))
     groups = [list(group) for _, group in groupby(in_groups, key=lambda row: row.linkedid)]
     consulted = _handed_over(in_groups)
     calls = [call for group in groups if (call := _call(group, layout)) is not None]
     calls = [call for call in calls if call.direction is not Direction.INTERNAL or call.linkedid not in consulted]
     return sorted(calls, key=lambda call: (call.ended_at, call.linkedid))
+
+
+def joined(rows: Sequence[CdrRow]) -> list[CdrRow]:
+    """The rows, those of a Local pair with the linkedid of the call that dialled it.
+
+    Master.csv says no linkedid unless `newcdrcolumns` is set: there each half stands for itself, and behind a queue of
+    FreePBX, whose members are Local channels, nobody would have answered.
+    """
+    dialled: dict[str, list[CdrRow]] = {}
+    for row in rows:
+        if twin := _twin(row.dstchannel):
+            dialled.setdefault(twin, []).append(row)
+    callers: dict[str, str] = {}
+    for row in rows:
+        for caller in dialled.get(row.channel, ()) if row.uniqueid == row.linkedid else ():
+            # Names of channels begin anew with Asterisk.
+            if caller.start - HANDED_OVER_S <= row.start <= caller.end + HANDED_OVER_S:
+                callers[row.linkedid] = caller.linkedid
+    return [row._replace(linkedid=_outermost(row.linkedid, callers)) for row in rows] if callers else [*rows]
+
+
+def _outermost(linkedid: str, callers: Mapping[str, str]) -> str:
+    passed = {linkedid}
+    while (caller := callers.get(linkedid, linkedid)) not in passed:
+        passed.add(caller)
+        linkedid = caller
+    return linkedid
 
 
 def _handed_over(rows: Iterable[CdrRow]) -> set[str]:
@@ -68,11 +95,16 @@ def _reached(channel: str, rows: Sequence[CdrRow]) -> set[str]:
     while todo:
         here = todo.pop()
         for row in rows:
-            if row.channel == here and row.dstchannel.startswith("Local/") and row.dstchannel.endswith(";1"):
-                twin = f"{row.dstchannel.removesuffix(';1')};2"
+            if row.channel == here and (twin := _twin(row.dstchannel)):
                 todo += [] if twin in reached else [twin]
                 reached.add(twin)
     return reached
+
+
+def _twin(channel: str) -> str:
+    """The far half of a Local pair, "" for anything else."""
+    is_near = channel.startswith("Local/") and channel.endswith(";1")
+    return f"{channel.removesuffix(';1')};2" if is_near else ""
 
 
 def _agent(row: CdrRow, layout: Layout) -> str:

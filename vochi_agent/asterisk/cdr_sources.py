@@ -19,7 +19,7 @@ from vochi_agent.calls.model import Call
 from vochi_agent.errors import RecordsUnavailable
 
 from .cdr import CdrRow, cdr_row, read_cdr
-from .cdr_calls import calls_of
+from .cdr_calls import calls_of, joined
 from .clock import PrintedTimes
 from .record_files import lines_since
 from .record_tables import Row, Table, open_table, text_of
@@ -46,11 +46,8 @@ def open_cdr(place: str, layout: Callable[[], Layout], timezone: tzinfo) -> "Cdr
     return CdrFile(Path(place), layout, timezone)
 
 
-def calls_from(
-    lines: Iterable[str], layout: Layout, times: PrintedTimes, *, since: float, until: float, problems: Counter[str]
-) -> Iterator[Call]:
-    """The calls of some time (epoch seconds) that a file tells of; what makes no sense is counted and passed over."""
-    rows = read_cdr(lines, times, problems)
+def calls_from(rows: Iterator[CdrRow], layout: Layout, *, since: float, until: float) -> Iterator[Call]:
+    """The calls of some time (epoch seconds) that the rows of a file tell of."""
     gathered = _Gathered(layout, since, until)
     while batch := list(islice(rows, BATCH)):
         yield from gathered.receive(batch)
@@ -85,7 +82,8 @@ class CdrFile:
 
     def _batches(self, since: float, until: float) -> Iterator[list[Event | Call]]:
         lines = lines_since(self._path, since - ZONES_S, self._moment, self.problems)
-        calls = calls_from(lines, self._layout(), self._times, since=since, until=until, problems=self.problems)
+        rows = read_cdr(lines, self._times, self.problems)
+        calls = calls_from(rows, self._layout(), since=since, until=until)
         while batch := list(islice(calls, BATCH)):
             yield [*batch]
 
@@ -151,6 +149,7 @@ class _Gathered:
 
     def _complete(self, before: float) -> list[Call]:
         """Take out the calls whose last row ended before then."""
+        self._rows = joined(self._rows)
         open_calls = {row.linkedid for row in self._rows if row.end >= before}
         calls = [call for call in calls_of(self._rows, self._layout) if call.linkedid not in open_calls]
         self._rows = [row for row in self._rows if row.linkedid in open_calls]

@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,8 @@ from vochi_agent.calls.layout import Layout
 from vochi_agent.calls.model import Call, CallFinished, CallMerged, CallUpdate, Source
 from vochi_agent.calls.tracker import Tracker
 
-from .cdr import read_cdr
+from .cdr import CdrRow, read_nameless_cdr
+from .cdr_calls import HANDED_OVER_S
 from .cdr_sources import calls_from
 from .cel import mended, read_text
 from .clock import EARLIEST_TRUSTED, PrintedTimes
@@ -25,6 +27,8 @@ from .translate_cel import CelTranslator
 __all__ = ["Records", "cdr_calls", "cel_beginning", "cel_calls", "newest_of"]
 
 PLACES: Final = 5
+# Channels that may be in use beside one another, and more.
+MOST_NAMES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -70,13 +74,35 @@ class Records:
 
 def newest_of(path: Path, zone: tzinfo) -> float | None:
     """When the newest call of a CDR file began, epoch seconds; None when its end has no row of CDR. Raises OSError."""
-    times = PrintedTimes(zone)
-    return max((row.start for row in read_cdr(tail_of(path), times, Counter())), default=None)
+    headings = islice(lines_of(path, Counter()), 1)  # if there are any, they say what the rows at the end mean
+    rows = read_nameless_cdr(chain(headings, tail_of(path)), PrintedTimes(zone), Counter())
+    return max((row.start for row in rows), default=None)
 
 
 def cdr_calls(records: Records, layout: Layout, zone: tzinfo, *, since: float, until: float) -> Iterator[Call]:
     """The calls that CDR tells of, of some time (epoch seconds). Raises OSError."""
-    yield from calls_from(records.read(), layout, PrintedTimes(zone), since=since, until=until, problems=records.kinds)
+    rows = _named(read_nameless_cdr(records.read(), PrintedTimes(zone), records.kinds))
+    yield from calls_from(rows, layout, since=since, until=until)
+
+
+def _named(rows: Iterable[CdrRow]) -> Iterator[CdrRow]:
+    """Rows without a unique id get one, all of one channel the same.
+
+    A channel's rows follow one another or overlap; the same name much later is another channel, of an Asterisk that was
+    started again.
+    """
+    names: OrderedDict[str, tuple[str, float]] = OrderedDict()
+    for row in rows:
+        if row.linkedid:
+            yield row
+            continue
+        name, end = names.pop(row.channel, ("", 0.0))
+        if row.start > end + HANDED_OVER_S:
+            name = f"{row.channel} {row.start:.0f}"
+        names[row.channel] = name, max(row.end, end)
+        if len(names) > MOST_NAMES:
+            names.popitem(last=False)
+        yield row._replace(uniqueid=name, linkedid=name)
 
 
 def cel_beginning(file: Path, zone: tzinfo) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vochi_agent.asterisk.cdr import cdr_row, read_cdr
+from vochi_agent.asterisk.cdr import CdrRow, cdr_row, read_cdr
 from vochi_agent.asterisk.cdr_calls import calls_of
 from vochi_agent.asterisk.clock import PrintedTimes
 from vochi_agent.calls.layout import Layout
@@ -28,9 +28,13 @@ REASONS = {
 }
 
 
-def read(name: str) -> list[Call]:
+def rows_of(name: str) -> list[CdrRow]:
     with (SCENARIOS / name / "cdr.csv").open() as lines:
-        return calls_of(read_cdr(lines, PrintedTimes(UTC), Counter()), LAYOUT)
+        return list(read_cdr(lines, PrintedTimes(UTC), Counter()))
+
+
+def read(name: str) -> list[Call]:
+    return calls_of(rows_of(name), LAYOUT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,8 +65,35 @@ def test_of_two_customers_in_a_room_cdr_knows_one_conversation_and_nobody_is_sai
     ]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_without_linkedids_the_calls_are_the_same(name):
+    """As cdr_csv writes them; FreePBX's queues dial Local channels, which have uniqueids of their own."""
+    rows = [row._replace(linkedid=row.uniqueid) for row in rows_of(name)]
+
+    assert calls_of(rows, LAYOUT) == read(name)
+
+
+def test_a_local_channel_of_the_same_name_belongs_to_the_call_of_its_own_day():
+    """Names of channels begin anew with Asterisk."""
+    rows = rows_of("inbound-queue-local-members")
+    later = [row._replace(start=row.start + 86400, answer=row.answer and row.answer + 86400, end=row.end + 86400,
+                          uniqueid=f"9{row.uniqueid}", linkedid=f"9{row.uniqueid}") for row in rows]  # fmt: skip
+    today, tomorrow = calls_of([*(row._replace(linkedid=row.uniqueid) for row in rows), *later], LAYOUT)
+
+    assert today.path == tomorrow.path == ("101",)
+
+
+def test_rows_that_were_dialled_by_one_another_end_nowhere():
+    """No Asterisk writes that."""
+    template = rows_of("inbound-queue-local-members")[0]
+    pairs = [("Local/1@x-01;2", "Local/2@x-02;1"), ("Local/2@x-02;2", "Local/1@x-01;1")]
+    rows = [template._replace(channel=one, dstchannel=two, uniqueid=one, linkedid=one) for one, two in pairs]
+
+    assert calls_of(rows, LAYOUT) == []
+
+
 def test_a_master_csv_without_a_header_is_read_too():
-    """cdr_csv knows no linkedid unless it is asked for: each channel is a call of its own."""
+    """cdr_csv writes no linkedid unless it is asked for: the uniqueid of the customer's channel stands for it."""
     line = (
         '"","375290000001","0001","did","""Иван"" <375290000001>","PJSIP/trunk-00000000","PJSIP/101-00000001","Dial",'
         '"PJSIP/101,20,tT","2026-11-20 13:24:04","2026-11-20 13:24:05","2026-11-20 13:24:07",3,2,"ANSWERED",'
