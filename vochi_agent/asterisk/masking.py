@@ -23,9 +23,21 @@ SHORTEST: Final = 6  # contract: 2 to 5 digits are an extension
 NAME_HEADERS: Final = ("calleridname", "connectedlinename", "membername", "cidname")
 # A line may deliver a number as people write it; `calls.numbers` reads it all the same.
 NUMBER_HEADERS: Final = ("num", "ani", "rdnis", "dnid", "exten", "extension")
+# Of callers a SIP user's name may stand in its place.
+CALLER_HEADERS: Final = ("calleridnum", "connectedlinenum")
 NOBODY: Final = frozenset({"", "<unknown>", "anonymous", "Anonymous"})
 # Headers that may hold anything, and that nobody reads: AGI commands (they set names), CEL's own words, messages.
-FREE_TEXT: Final = frozenset({"Command", "Environment", "ResultString", "Extra", "EventExtra", "UserField", "Body"})
+FREE_TEXT: Final = frozenset({
+    "Command", "Environment", "ResultString", "Extra", "EventExtra", "UserField", "Body", "CallerID", "AccountCode",
+    "DestAccountCode", "PeerAccount",
+})  # fmt: skip
+# The headers of a UserEvent that are Asterisk's; the others are what somebody's dialplan tells his own programs.
+OF_ASTERISK: Final = frozenset({
+    "Event", "Privilege", "Timestamp", "SequenceNumber", "SystemName", "Channel", "ChannelState", "ChannelStateDesc",
+    "CallerIDNum", "CallerIDName", "ConnectedLineNum", "ConnectedLineName", "Language", "Context", "Exten", "Priority",
+    "Uniqueid", "Linkedid", "UserEvent",
+})  # fmt: skip
+OURS: Final = "Vochi"  # how the names of the events begin that our own dialplan sends
 # Applications whose arguments say whom they call or where; the arguments of others may say anything.
 PLAIN_APPLICATIONS: Final = frozenset(
     {"Dial", "RetryDial", "Queue", "FollowMe", "Page", "Park", "ParkedCall", "Pickup"}
@@ -33,14 +45,15 @@ PLAIN_APPLICATIONS: Final = frozenset(
 _TOKENS = re.compile(
     r"""(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})
       | (?P<id>(?<!\d)\d{1,10}\.\d+)                    # a uniqueid, a timestamp
-      | (?P<suffix>-[0-9a-f]{8}(?![0-9a-z]))            # of a channel's name
+      | (?P<pointer>0x[0-9a-f]+)
+      | (?P<suffix>-[0-9a-f]{8}(?![0-9a-z@#/]))         # of a channel's name
       | (?P<date>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?)
-      | (?P<number>(?<![0-9A-Za-z])\+?\d{6,})           # whatever follows: -1 of a DAHDI channel, @ of a trunk
+      | (?P<number>\+?\d{6,})                           # whatever stands around: w to wait, %2B, @ of a trunk
     """,
     re.VERBOSE,
 )
 _SHOWN_NUMBER = re.compile(r"\+?\d[\d ()\-]{5,}\d")
-_WRITTEN_NUMBER = re.compile(r"\+?[0-9][0-9 \u00a0().\-/]{6,}")
+_WRITTEN_NUMBER = re.compile(r"[+(]{0,3}[0-9][0-9 \u00a0\u2009\u202f().\-\u2010-\u2013/]{6,}")
 
 
 class Mask:
@@ -49,6 +62,8 @@ class Mask:
     def __init__(self, enterprise: Enterprise) -> None:
         numbers = [line.id for line in enterprise.lines] + [line.number for line in enterprise.lines]
         numbers += [did for line in enterprise.lines for did in line.dids]
+        endpoints = [line.endpoint for line in enterprise.lines] + [agent.endpoint for agent in enterprise.agents]
+        numbers += re.findall(r"\d+", " ".join(endpoints))
         self._kept = frozenset(number.lstrip("+") for number in numbers)
         mobiles = (agent.mobile.lstrip("+") for agent in enterprise.agents if agent.mobile)
         self._tails = {_tail(mobile): _tail(mobile) for mobile in mobiles}
@@ -68,17 +83,36 @@ class Mask:
     def _value(self, name: str, value: str, event: dict[str, str]) -> str:
         if name.lower().endswith(NAME_HEADERS):
             return self._name(value)
-        if name in FREE_TEXT or (name == "AppData" and event.get("Application") not in PLAIN_APPLICATIONS):
+        if name.lower().endswith(CALLER_HEADERS):
+            return self._spelled(value)
+        if self._may_be_anything(name, event):
             return ""
-        if event.get("Event") == "VarSet" and name == "Value" and event.get("Variable", "") not in VARIABLES:
-            return ""  # names, secrets, whole SIP headers
         if name.lower().endswith(NUMBER_HEADERS) and _WRITTEN_NUMBER.fullmatch(value.strip()):
-            return self._number(_bare(value))
+            return self._spelled(value)
         masked = _TOKENS.sub(self._token, value)
         if self._any_name is not None:
             masked = self._any_name.sub(lambda match: self._names[match[0]], masked)
         # Asterisk's own words are ASCII: whatever is not was written by a person.
         return masked if masked.isascii() else ""
+
+    @staticmethod
+    def _may_be_anything(name: str, event: dict[str, str]) -> bool:
+        if name in FREE_TEXT or "chanvariable" in name.lower():
+            return True
+        if name == "AppData":
+            return event.get("Application") not in PLAIN_APPLICATIONS
+        if event.get("Event") == "VarSet":
+            return name == "Value" and event.get("Variable", "") not in VARIABLES  # names, secrets, whole SIP headers
+        foreign = event.get("Event") == "UserEvent" and not event.get("UserEvent", "").startswith(OURS)
+        return foreign and name not in OF_ASTERISK
+
+    def _spelled(self, value: str) -> str:
+        """What stands for a number, its signs and letters where they were."""
+        if value in NOBODY or value.lstrip("+") in self._kept:
+            return value
+        digits = iter(self._number(_bare(value).lstrip("+")))
+        hidden = re.sub(r"[^\W\d_]", "x", value)
+        return re.sub(r"\d", lambda _: next(digits), hidden)
 
     def _token(self, match: re.Match[str]) -> str:
         return self._number(match[0]) if match.lastgroup == "number" else match[0]

@@ -119,12 +119,60 @@ def test_what_is_no_customers_number_stays(value):
         ("Exten", "8 029 123 45 67"),
         ("URI", "sip:375291234567@127.0.0.1:5060"),
         ("DestCallerIDName", "1234567 Иван"),
+        ("CallerIDNum", "375-29-123-45-67"),
+        ("CallerIDNum", "(029) 123-45-67"),
+        ("ConnectedLineNum", "8 029 123 45 67"),
+        ("CallerIDNum", "0291234567.5"),
+        ("Exten", "w80291234567"),
+        ("Channel", "SIP/0001701/u80291234567-0000000a"),
+        ("URI", "sip:%2B375291234567@127.0.0.1"),
+        ("AOR", "gsm375291234567"),
+        ("Channel", "Local/FMPR-21234567@from-internal-00000001;1"),
+        ("ChanVariable", "CUSTOMER=80291234567"),
     ],
 )
 def test_a_number_is_hidden_wherever_it_stands(header, value):
     found = masked((header, value))[header]
 
     assert "1234567" not in re.sub(r"\D", "", found)
+
+
+@pytest.mark.parametrize("value", ["375-29-123-45-67", "(029) 123-45-67", "8 029 123 45 67"])
+def test_a_number_keeps_the_signs_between_its_digits(value):
+    found = masked(("CallerIDNum", value))["CallerIDNum"]
+
+    assert re.sub(r"\d", "0", found) == re.sub(r"\d", "0", value)
+
+
+def test_endpoints_of_the_configuration_keep_their_names():
+    """A trunk is mostly named after its number: by another name it would be nobody's."""
+    line = ENTERPRISE.lines[0].model_copy(update={"endpoint": "SIP/375172000099"})
+    mask = Mask(ENTERPRISE.model_copy(update={"lines": (line,)}))
+
+    assert masked(("Channel", "SIP/375172000099-0000001a"), mask=mask)["Channel"] == "SIP/375172000099-0000001a"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("CallerIDNum", "ivan.petrov")],
+        [("CallerID", '"Ivan Petrov" <80291234567>')],
+        [("ChanVariable", "CALLER=Ivan Petrov")], [("DestChanVariable", "CALLER=Ivan Petrov")],
+        [("UserEvent", "CrmCall"), ("Name", "Ivan Petrov"), ("Phone", "+375 29 123-45-67")],
+    ],
+)  # fmt: skip
+def test_what_other_programs_are_told_is_hidden(headers):
+    event = [("Event", "UserEvent"), ("Context", "did"), *headers]
+    found = " ".join(value for _, value in Mask(ENTERPRISE).event(event))
+
+    assert not re.search("ivan|petrov|123.?45.?67", found.lower())
+    assert "did" in found
+
+
+def test_marks_of_our_own_dialplan_stay():
+    event = [("Event", "UserEvent"), ("UserEvent", "VochiMark"), ("Reason", "closed")]
+
+    assert Mask(ENTERPRISE).event(event) == event
 
 
 def test_a_name_is_hidden_wherever_it_was_seen():
