@@ -7,10 +7,11 @@ import pytest
 
 from tests.support.asterisk import Asterisk
 from tests.support.bare_pbx import make_bare
+from tests.support.manager import ManagerError
 from tests.support.sipp import Sipp
 from vochi_agent.asterisk.examine_ami import examine_ami
 from vochi_agent.asterisk.examine_ari import examine_ari
-from vochi_agent.asterisk.examine_cel import examine_cel
+from vochi_agent.asterisk.examine_cel import CURE, examine_cel
 from vochi_agent.asterisk.examine_dialplan import examine_dialplan
 from vochi_agent.asterisk.examine_records import examine_records
 from vochi_agent.config import Address, AsteriskConfig, SecretStr
@@ -112,6 +113,32 @@ async def test_the_rest_interface_tells_what_our_user_may_and_whose_phone_is_the
     assert saying(reading, "1 of 3 agents have a telephone that is registered; not registered: 110") is Level.OK
     assert saying(acting, "it may act: click to call and listening to calls are possible") is Level.OK
     assert [finding.part for finding in acting] == ["ari 0901", "ari 0901"]
+
+
+async def test_what_is_said_to_mend_rights_and_records_does_mend_them(pbx: Asterisk) -> None:
+    """A connection keeps the rights of its login; what was not switched on is no matter of the module that writes."""
+    manager, cel = pbx.home / "etc" / "manager.conf", pbx.home / "etc" / "cel.conf"
+    whole = cel.read_text()
+    with manager.open("a") as file:
+        file.write("\n[vochi](+)\nwrite = reporting\n")
+    cel.write_text("[general]\nenable = no\n")
+    await pbx.command("manager reload")
+    await pbx.command("module reload cel")
+    refused = await look(pbx, "vochi", listen_s=0)
+    async with pbx.manager("vochi") as daemon:
+        cel.write_text(whole)
+        manager.write_text(manager.read_text().replace("\nwrite = reporting\n", "\nwrite = call,reporting\n"))
+        await pbx.command("manager reload")
+        with pytest.raises(ManagerError, match="Permission denied"):
+            await daemon.action("Setvar", Variable="VOCHI_ALIVE_a", Value="1")
+    async with pbx.manager("vochi") as daemon:
+        await daemon.action("Setvar", Variable="VOCHI_ALIVE_a", Value="1")
+    for step in CURE.partition("then: ")[2].split(", "):
+        await pbx.command(step)
+
+    (cure,) = [each.cure for each in refused if each.sentence.startswith("write class call is missing")]
+    assert cure.endswith("manager reload, and systemctl restart vochi-agent")
+    assert "CEL Logging: Enabled" in await pbx.command("cel show status")
 
 
 async def test_without_its_function_asterisk_tells_no_states_of_telephones(asterisk: Asterisk) -> None:

@@ -20,7 +20,7 @@ from vochi_agent.protocols.ami import Message
 
 from .advisories import ADVISORIES, AS_OF, open_advisories
 from .ami import AmiConnection, AmiPeer, connect
-from .examine_events import ask_granted, judge_events
+from .examine_events import ANEW, ask_granted, judge_events
 
 __all__ = ["examine_ami", "may"]
 
@@ -96,7 +96,7 @@ async def _look_around(
             warning(
                 part,
                 "write class reporting is missing: a call that lives when the connection breaks becomes partial",
-                f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
+                f"write = call,reporting for [{username}] in manager.conf, {ANEW}",
             )
         )
     if await may(connection, "Setvar"):
@@ -111,7 +111,7 @@ async def _look_around(
             problem(
                 part,
                 "write class call is missing: without a heartbeat the dialplan skips us and shows no name",
-                f"write = call,reporting for [{username}] in manager.conf, then: manager reload",
+                f"write = call,reporting for [{username}] in manager.conf, {ANEW}",
             )
         )
     found.append(await _device_states(part, connection))
@@ -121,7 +121,7 @@ async def _look_around(
                 warning(
                     part,
                     f"write class {write_class}: whoever learns this password owns the machine",
-                    f"write = call,reporting for [{username}] in manager.conf is all we need",
+                    f"write = call,reporting for [{username}] in manager.conf is all we need, {ANEW}",
                 )
             )
     return found
@@ -132,7 +132,7 @@ async def _device_states(part: str, connection: AmiConnection) -> Finding:
     try:
         answer = await connection.action("Getvar", {"Variable": "DEVICE_STATE(PJSIP/vochi-doctor)"})
     except ActionFailed:
-        return warning(part, f"the states of telephones are not told: {NO_ROUTES}", "write = call,reporting")
+        return warning(part, f"the states of telephones are not told: {NO_ROUTES}", f"write = call,reporting, {ANEW}")
     if not answer.get("Value"):
         return warning(part, f"DEVICE_STATE() gives nothing: {NO_ROUTES}", "load func_devstate.so in modules.conf")
     return fine(part, "the states of telephones are told: `route` finds who is free")

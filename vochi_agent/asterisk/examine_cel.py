@@ -15,7 +15,7 @@ from .cel import COLUMNS
 __all__ = ["COST", "CURE", "examine_cel"]
 
 COST: Final = "calls that end while we are down stay unknown"
-CURE: Final = "cel.conf and cel_custom.conf as in dialplan/, then: module reload cel_custom.so"
+CURE: Final = "cel.conf and cel_custom.conf as in dialplan/, then: module reload cel, module reload cel_custom.so"
 ROWS_LOOKED_AT: Final = 20
 LONGEST_LINE: Final = 1 << 16
 EVENT_TYPES: Final = ("CHAN_START", "CHAN_END", "ANSWER", "HANGUP", "APP_START", "APP_END", "LINKEDID_END")

@@ -10,6 +10,7 @@ from vochi_agent.errors import VochiError
 from vochi_agent.protocols.ami import Message
 
 from .asking import Questions, asking
+from .examine_events import ANEW
 
 __all__ = ["examine_dialplan", "judge_dialplan"]
 
@@ -80,7 +81,7 @@ async def _heartbeat(part: str, questions: Questions, instance: str) -> Finding:
         return unknown(part, "the age of our heartbeat is not told", "load func_strings.so; `vochi-agent status`")
     age = int(now) - int(beaten)
     if age > STALE_S:
-        cure = "write = call for our AMI user, and `vochi-agent status` says what the daemon waits for"
+        cure = f"write = call for our AMI user, {ANEW}; `vochi-agent status` says what the daemon waits for"
         return problem(part, f"our heartbeat is {age} s old: calls are not named", cure)
     return fine(part, "our heartbeat is fresh")
 

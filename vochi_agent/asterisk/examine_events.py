@@ -16,10 +16,12 @@ from vochi_agent.protocols.ami import Message
 from .ami import AmiConnection
 from .asking import Questions
 
-__all__ = ["Granted", "ask_granted", "judge_events"]
+__all__ = ["ANEW", "Granted", "ask_granted", "judge_events"]
 
 MAKE_A_CALL: Final = "place a call during `vochi-agent doctor --listen 30`"
-READ: Final = "read = system,call,agent,user,dialplan in manager.conf, then: manager reload"
+# Rights are given at the login: a reload alone leaves the running daemon with those it has (seen on 16.28 and 22.10).
+ANEW: Final = "then: manager reload, and systemctl restart vochi-agent"
+READ: Final = f"read = system,call,agent,user,dialplan in manager.conf, {ANEW}"
 TIMESTAMPS: Final = "timestampevents = yes in the part [general] of manager.conf, then: manager reload"
 # Classes of events, and what is lost without them.
 READ_CLASSES: Final[Mapping[str, str]] = {
