@@ -8,6 +8,7 @@ import pytest
 from tests.support.asterisk import Asterisk
 from tests.support.bare_pbx import make_bare
 from tests.support.manager import ManagerError
+from tests.support.ports import free_port
 from tests.support.sipp import Sipp
 from vochi_agent.asterisk.examine_ami import examine_ami
 from vochi_agent.asterisk.examine_ari import examine_ari
@@ -139,6 +140,21 @@ async def test_what_is_said_to_mend_rights_and_records_does_mend_them(pbx: Aster
     (cure,) = [each.cure for each in refused if each.sentence.startswith("write class call is missing")]
     assert cure.endswith("manager reload, and systemctl restart vochi-agent")
     assert "CEL Logging: Enabled" in await pbx.command("cel show status")
+
+
+async def test_a_telephone_of_which_asterisk_knows_no_state_is_not_said_to_be_registered(asterisk16: Asterisk) -> None:
+    """As chan_sip has it until the first registration."""
+    etc = asterisk16.home / "etc"
+    place_of_sip = f"[general]\nudpbindaddr = 127.0.0.1:{free_port()}\n"
+    (etc / "sip.conf").write_text(f"{place_of_sip}[199]\ntype = friend\nhost = dynamic\n")
+    with (etc / "modules.conf").open("a") as modules:
+        modules.write("\nload = chan_sip.so\n")
+    await asterisk16.stop()
+    await asterisk16.start()
+    found = await examine_ari("0901", place(asterisk16, "vochi"), {"101": "PJSIP/101", "199": "SIP/199"})
+
+    assert saying(found, "whether a telephone is registered is not told of: 199") is Level.UNKNOWN
+    assert saying(found, "1 of 2 agents have a telephone that is registered") is Level.OK
 
 
 async def test_without_its_function_asterisk_tells_no_states_of_telephones(asterisk: Asterisk) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 import aiohttp
 
 from vochi_agent.config import AsteriskConfig
-from vochi_agent.diagnosis import Finding, closed, fine, problem, warning
+from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warning
 from vochi_agent.errors import ActionFailed, LoginRefused, NotPermitted, NotReachable, RemoteProtocolError
 
 from .ari import Ari, AriPeer
@@ -58,13 +58,19 @@ async def _phones(part: str, ari: Ari, phones: Mapping[str, str]) -> list[Findin
         return []
     states = {endpoint.name: endpoint.state for endpoint in await ari.endpoints()}
     missing = {extension: place for extension, place in phones.items() if place not in states}
-    away = sorted(extension for extension, place in phones.items() if states.get(place) == "offline")
+    there, away, unseen = (
+        sorted(extension for extension, place in phones.items() if states.get(place) == state)
+        for state in ("online", "offline", "unknown")
+    )
     found = []
     if missing:
         names = ", ".join(f"{extension} ({place})" for extension, place in sorted(missing.items()))
         cure = "endpoint of [[enterprises.agents]] is where the extension is, when that is not TECH/extension"
         found.append(warning(part, f"the PBX has no telephone of these agents: {names}", cure))
-    there = len(phones) - len(missing) - len(away)
+    if unseen:
+        sentence = f"whether a telephone is registered is not told of: {', '.join(unseen)}"
+        cure = "chan_sip tells it from the first registration on; asterisk -rx 'sip show peers' shows it"
+        found.append(unknown(part, sentence, cure))
     note = f"; not registered: {', '.join(away)}" if away else ""
-    found.append(fine(part, f"{there} of {len(phones)} agents have a telephone that is registered{note}"))
+    found.append(fine(part, f"{len(there)} of {len(phones)} agents have a telephone that is registered{note}"))
     return found
