@@ -15,11 +15,13 @@ from tests.support.cards import told
 from tests.support.crm import HandClock
 from vochi_agent.calls.model import Call, Direction, Phase, Reason
 from vochi_agent.change_ports import Change, Click
+from vochi_agent.config import SecretStr
+from vochi_agent.config.tables import Bitrix24Config
 from vochi_agent.crm.bitrix24 import Bitrix24
 from vochi_agent.crm.bitrix24_changes import Bitrix24Events
 from vochi_agent.crm.bitrix24_handlers import bind
 from vochi_agent.crm.bitrix24_portal import BLOCKED_BY_HAND, ByApplication, ByWebhook, TokenShop
-from vochi_agent.crm.examine import examine_crm
+from vochi_agent.crm.examine import credential_of, examine_crm
 from vochi_agent.crm.http import CrmHttp
 from vochi_agent.crm.oauth import TokenKeeper
 from vochi_agent.diagnosis import Level
@@ -229,6 +231,15 @@ async def test_doctor_says_what_a_webhook_and_missing_rights_cost(
         "we lack its rights telephony, user",
         "calls are not listed and cards are not shown: a webhook may not touch telephony",
     ]
+
+
+async def test_doctor_names_the_key_that_an_application_is_let_in_by(portal: Bitrix24Sandbox, crm: Bitrix24) -> None:
+    """An `api_key` beside it would be a mistake of the configuration."""
+    portal.refresh_token = "spent elsewhere"
+    table = Bitrix24Config(url=portal.url, client_id="app", refresh_token=SecretStr("first-refresh"))
+    (found,) = await examine_crm("0901", crm, credential=credential_of(table))
+
+    assert found.cure.startswith("enterprises.crm.bitrix24.refresh_token_file: ")
 
 
 async def test_doctor_misses_the_right_for_tasks_only_where_missed_calls_become_tasks(

@@ -24,7 +24,7 @@ from vochi_agent.calls.layout import Layout
 from vochi_agent.config import Config, Enterprise, secret_values
 from vochi_agent.crm import CRMS, Surroundings
 from vochi_agent.crm.clocks import Clocks
-from vochi_agent.crm.examine import examine_clock, examine_crm, examine_webhook
+from vochi_agent.crm.examine import credential_of, examine_clock, examine_crm, examine_webhook
 from vochi_agent.crm.http import mask
 from vochi_agent.customers.names import printable
 from vochi_agent.daemon import open_store
@@ -187,7 +187,12 @@ async def _crm(config: Config, enterprise: Enterprise, name: str) -> list[Findin
             state_dir=config.daemon.state_dir,
         )
         table = enterprise.crm[name]
-        found = await examine_crm(enterprise.number, factory(table, around), makes_tasks=table.missed_task > 0)
+        found = await examine_crm(
+            enterprise.number,
+            factory(table, around),
+            makes_tasks=table.missed_task > 0,
+            credential=credential_of(table),
+        )
     webhook = examine_webhook(enterprise.number, name, enterprise.crm[name], config.http.public_url)
     return [*found, *examine_clock(enterprise.number, name, clocks), *webhook]
 

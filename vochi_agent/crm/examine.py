@@ -19,7 +19,7 @@ from vochi_agent.diagnosis import Finding, closed, fine, problem, unknown, warni
 from vochi_agent.errors import CrmAuthFailed, CrmRejected, CrmUnavailable
 from vochi_agent.ports import ProfileSource
 
-__all__ = ["examine_clock", "examine_crm", "examine_webhook"]
+__all__ = ["credential_of", "examine_clock", "examine_crm", "examine_webhook"]
 
 # The country code 999 is assigned to nobody (ITU-T E.164).
 NOBODY: Final = "+999000000000"
@@ -28,22 +28,31 @@ SCOPES: Final = ("crm", "telephony", "user")
 TASK_SCOPE: Final = "task"
 
 
-async def examine_crm(enterprise_number: str, source: ProfileSource, *, makes_tasks: bool = False) -> list[Finding]:
+def credential_of(config: CrmConfig) -> str:
+    """The key of the table that lets us in: an application must not be given an `api_key`."""
+    is_application = isinstance(config, (Bitrix24Config, AmoCrmConfig)) and config.client_id
+    return "refresh_token_file" if is_application else "api_key_file"
+
+
+async def examine_crm(
+    enterprise_number: str, source: ProfileSource, *, makes_tasks: bool = False, credential: str = "api_key_file"
+) -> list[Finding]:
     """Ask the adapter itself, so that what is tried is what a call will need.
 
     Args:
         makes_tasks: Missed calls become tasks there (`missed_task`).
+        credential: See `credential_of`.
     """
     part, keys = f"{source.name} {enterprise_number}", f"enterprises.crm.{source.name}"
     try:
         await source.profile(NOBODY)
     except CrmAuthFailed as exc:
-        return [closed(part, f"it refuses our key: {exc}", f"{keys}.api_key_file: a key of this account, not blocked")]
+        return [closed(part, f"it refuses our key: {exc}", f"{keys}.{credential}: one of this account, not blocked")]
     except CrmUnavailable as exc:
         cost = "names come from our own table"
         return [closed(part, f"it gives no usable answer ({exc}); {cost}", f"{keys}.url: is the address right?")]
     except CrmRejected as exc:
-        return [problem(part, f"it refuses a search: {exc}", f"{keys}.api_key_file: let this key read customers")]
+        return [problem(part, f"it refuses a search: {exc}", f"{keys}.{credential}: let it read customers")]
     return [
         fine(part, "it accepts our key and searches customers"),
         *await _examine_telephony(part, keys, source, makes_tasks),
