@@ -69,11 +69,14 @@ def examine_listener(name: str, listen: Address, *, runs: bool) -> list[Finding]
 
 def examine_disk(state_dir: Path, *, spool_bytes: int) -> list[Finding]:
     """Room for the embedded database and for what waits to be stored, at most `spool_bytes`."""
-    place = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
     try:
+        place = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
         free = shutil.disk_usage(place).free
+    except PermissionError as exc:
+        sentence = f"{state_dir} is closed to this user ({exc.strerror})"
+        return [unknown("disk", sentence, "call doctor as root or as the user of the daemon")]
     except OSError as exc:
-        return [problem("disk", f"{place} cannot be looked at: {exc.strerror}", "choose another daemon.state_dir")]
+        return [problem("disk", f"{state_dir} cannot be looked at: {exc.strerror}", "choose another daemon.state_dir")]
     sentence = f"{state_dir} has {free / (1 << 30):.1f} GiB left"
     if free < max(TOO_LITTLE_BYTES, spool_bytes):
         return [problem("disk", f"{sentence}: calls will be lost while PostgreSQL is away", "make room on that disk")]
