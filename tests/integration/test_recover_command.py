@@ -43,7 +43,7 @@ async def test_recover_says_what_it_did_and_a_second_time_does_nothing(site: Sit
     assert first.out.splitlines()[1].split() == ["0901", "2026-11-20", "13:24:00", "3", "0", "3", "0"]
     [report] = second.json()
     assert report == {
-        "enterprise_number": "0901", "since": "2026-11-20T13:24:00+03:00",
+        "enterprise_number": "0901", "since": "2026-11-20T10:24:00.000Z",
         "found": 3, "known": 3, "stored": 0, "corrected": 0,
     }  # fmt: skip
     assert {call.source for call in calls} == {Source.RECOVERY}
@@ -55,7 +55,7 @@ async def test_without_since_it_goes_on_where_everything_is_known(site: Site, ce
     first = (await site.vochi("recover", "--json")).json()[0]
     second = (await site.vochi("recover", "--json")).json()[0]
 
-    assert (first["since"], first["stored"]) == ("1970-01-01T00:00:00+00:00", 3)
+    assert (first["since"], first["stored"]) == ("1970-01-01T00:00:00.000Z", 3)
     assert (second["found"], second["stored"]) == (0, 0)
     assert second["since"] > "2026-11-20"
 
@@ -82,6 +82,29 @@ async def test_a_crm_too_slow_for_telephones_that_ring_names_customers_afterward
 
     assert answer.code == 0, answer.err
     assert (answer.json()[0]["asked"], answer.json()[0]["named"]) == (1, 1)
+
+
+async def test_a_company_without_a_crm_keeps_no_other_from_its_names(site: Site, cel: Path) -> None:
+    site.config.write_text(
+        site.config.read_text()
+        + f"""
+[[enterprises]]
+number = "0902"
+country = "BY"
+[enterprises.asterisk]
+ami = "127.0.0.1:{free_port()}"
+ami_username = "vochi"
+ami_secret = "another"
+cel = "{cel}"
+"""
+    )
+    answer = await site.vochi("recover", "--since", "1m", "--names")
+    of_none = await site.vochi("recover", "--since", "1m", "--names", "--enterprise", "0902")
+
+    assert answer.code == 0
+    assert "0902: there is no CRM that could be asked for names" in answer.err
+    assert "0901: 0 customers asked about, 0 named" in answer.out
+    assert (of_none.code, of_none.out) == (2, "")
 
 
 async def test_a_crm_that_is_away_is_not_asked_for_ever(site: Site) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from vochi_agent.asterisk.ami import AmiPeer, connect
 from vochi_agent.asterisk.records import living_channels, open_records
 from vochi_agent.calls.layout import Layout
+from vochi_agent.calls.model import isoformat
 from vochi_agent.chats import tell_recovered
 from vochi_agent.config import Config, Enterprise
 from vochi_agent.customers.names import printable
@@ -23,7 +24,7 @@ from vochi_agent.store.postgres import PostgresStore
 from vochi_agent.telegram.drafts import renderer
 
 from .presentation import add_json, local, print_json, print_table, progress_bar
-from .recovered_names import Named, name_customers
+from .recovered_names import Named, has_names, name_customers
 from .selection import add_enterprise, enterprise_of, moment_of, timezone_of
 from .stored import prepared_store
 
@@ -70,6 +71,11 @@ def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
         print(
             f"{number}: neither asterisk.cel nor asterisk.cdr is configured: nothing can be recovered", file=sys.stderr
         )
+    nameless = [each.number for each in wanted if args.names and not has_names(each)]
+    if nameless and len(nameless) == len(wanted):
+        raise ConfigError(["--names: there is no CRM that could be asked for names"])
+    for number in nameless:
+        print(f"{number}: there is no CRM that could be asked for names", file=sys.stderr)
     now = _now()
     sinces = {
         each.number: moment_of("--since", args.since, now, timezone_of(loaded, each.number)) if args.since else None
@@ -95,6 +101,8 @@ async def _recover_all(
         if names:
             done = [
                 replace(each, named=await name_customers(each.enterprise, store, state_dir=config.daemon.state_dir))
+                if has_names(each.enterprise)
+                else each
                 for each in done
             ]
         return done
@@ -167,7 +175,7 @@ def _print(config: Config, done: list[_Done], *, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"enterprise_number": each.enterprise.number, "since": each.since.isoformat(), **asdict(each.report)}
+                {"enterprise_number": each.enterprise.number, "since": isoformat(each.since), **asdict(each.report)}
                 | (asdict(each.named) if each.named else {})
                 for each in done
             ]

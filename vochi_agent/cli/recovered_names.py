@@ -10,16 +10,17 @@ from typing import Final
 import aiohttp
 
 from vochi_agent.config import Enterprise
+from vochi_agent.crm import CRMS
 from vochi_agent.crms import crms_of
 from vochi_agent.customers.model import Profile
 from vochi_agent.enrichment import Enrichment, Outcome
-from vochi_agent.errors import ConfigError, CrmUnavailable
+from vochi_agent.errors import CrmUnavailable
 from vochi_agent.metrics import Metrics
 from vochi_agent.store.postgres import PostgresStore
 
 from .presentation import progress_bar
 
-__all__ = ["Named", "name_customers"]
+__all__ = ["Named", "has_names", "name_customers"]
 
 # The daemon asks the same CRM about calls that ring now: half of what the CRM takes is theirs.
 SHARE: Final = 0.5
@@ -36,11 +37,15 @@ class Named:
     named: int = 0
 
 
+def has_names(enterprise: Enterprise) -> bool:
+    """Whether there is a CRM that could be asked."""
+    return any(name in CRMS for name in enterprise.crm)
+
+
 async def name_customers(enterprise: Enterprise, store: PostgresStore, *, state_dir: Path) -> Named:
     """Ask about every customer without a name, those who called last first. May be interrupted and called again.
 
     Raises:
-        ConfigError: there is no CRM to ask.
         CrmUnavailable: it does not answer; who was named stays named.
         StoreUnavailable: as above.
     """
@@ -50,8 +55,6 @@ async def name_customers(enterprise: Enterprise, store: PostgresStore, *, state_
         metrics = Metrics()
         # No telephone rings while these are asked.
         crms = [replace(crm, wait_s=ANSWER_S) for crm in crms_of(enterprise, session, metrics, state_dir=state_dir)]
-        if not crms:
-            raise ConfigError([f"{enterprise.number}: there is no CRM that could be asked for names"])
         period_s = 1 / (SHARE * min(table.rps for table in enterprise.crm.values()))
         enrichment = Enrichment({enterprise.number: crms}, on_profile=_kept_here, metrics=metrics, clock=time.monotonic)
         stack.push_async_callback(enrichment.aclose)
