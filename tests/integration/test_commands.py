@@ -376,6 +376,15 @@ async def test_outbox_names_the_calls_that_a_crm_refused_and_lets_them_be_tried_
     assert [(each["waiting"], each["parked"]) for each in waiting.json()["crms"]] == [(1, 0)]
 
 
+@pytest.mark.parametrize("words", [("--retry", "--listed"), ("--absent",), ("--listed", "--absent")])
+async def test_decisions_about_refused_calls_that_contradict_each_other_are_bad_usage(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    answer = await site.vochi("outbox", *words)
+
+    assert (answer.code, answer.out) == (2, "")
+
+
 async def test_invite_prints_a_link_that_signs_one_person_up(site: Site) -> None:
     answer = await site.vochi("invite", "151")
     link, _, code = answer.out.strip().partition("?start=")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from vochi_agent.calls.model import isoformat
 from vochi_agent.config import Config
+from vochi_agent.errors import ConfigError
 from vochi_agent.store.outbox import OutboxState, ParkedPost
 
 from .presentation import add_json, local, print_json, print_table
@@ -18,9 +19,12 @@ DECISIONS = {"retried": "tried again", "settled": "taken for listed"}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whose, and whether to try again."""
-    parser.add_argument("--retry", action="store_true", help="try the refused calls again")
+    decision = parser.add_mutually_exclusive_group()
+    decision.add_argument("--retry", action="store_true", help="try the refused calls again")
     parser.add_argument("--absent", action="store_true", help="with --retry: I looked, the CRM lists none of them")
-    parser.add_argument("--listed", action="store_true", help="I looked: the CRM lists the refused calls all the same")
+    decision.add_argument(
+        "--listed", action="store_true", help="I looked: the CRM lists the refused calls all the same"
+    )
     parser.add_argument("--crm", metavar="NAME", help="with --retry or --listed: only those of this CRM")
     add_enterprise(parser)
     add_json(parser)
@@ -28,6 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Callable[[], Config]) -> int:
     """0 when no call waits for a person, else 1."""
+    if args.absent and not args.retry:
+        raise ConfigError(["--absent goes with --retry"])
     loaded = config()
     number = enterprise_of(loaded, args.enterprise).number if args.enterprise else None
     if args.retry or args.listed:
