@@ -44,9 +44,9 @@ _HEADINGS: Final[Mapping[str, frozenset[str]]] = {
     "number": frozenset({"номер", "тел", "моб", "number", "tel", "cell", "phones", "msisdn", "phonee164"}),
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"телефон|^тел(?!е)|phone|мобильн|mobile|сотов")
-# `Телефон/факс` is one column for both, `Рабочий факс` is not.
+# Whose assistant calls is not calling himself. `Телефон/факс` is one column for both, `Рабочий факс` is not.
 _NO_NUMBER: Final = re.compile(
-    r"type|label|тип|метка|(?<!phone)fax|(?<!телефон)(?<!тел)факс|pager|пейджер|phonetic|добав|ext"
+    r"type|label|тип|метка|(?<!phone)fax|(?<!телефон)(?<!тел)факс|pager|пейджер|phonetic|добав|ext|assistant|помощник"
 )
 # What a program that took numbers for amounts has written: `80290000011.0`.
 _OF_AN_AMOUNT: Final = re.compile(r"(?<=\d{6})\.0$")

@@ -88,6 +88,8 @@ def test_the_delimiter_is_that_of_the_headings(delimiter: str) -> None:
          Names(first_name="Ромашка")),
         ("Контактное лицо;Контрагент;Телефон/факс", "Иванов Пётр;Ромашка;1",
          Names(last_name="Иванов", first_name="Пётр", enterprise_name="Ромашка")),
+        ("Имя,Фамилия,Мобильный телефон,Телефон помощника", "П,И,1,2", Names(last_name="И", first_name="П")),
+        ("First Name,Last Name,Mobile Phone,Assistant's Phone", "P,I,1,2", Names(last_name="I", first_name="P")),
         ("Контрагент;Тел. моб.;Раб. факс;E-mail", "Ромашка;1;2;3", Names(enterprise_name="Ромашка")),
     ],
 )  # fmt: skip
