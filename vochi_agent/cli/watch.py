@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, _config: Callable[[], Config]) -> int:
     layout, zone = guessed_layout(args.trunk, args.country, asterisk), zone_from(args.timezone)
     console = Console(highlight=False, soft_wrap=True)
     screen = _Terminal(console) if console.is_terminal else _Pipe()
-    labels = Labels(agents={}, lines={line: line for line in args.trunk}, timezone=zone)
+    labels = Labels(agents={}, lines={}, timezone=zone)
     board = LiveBoard(labels, changed=screen.changed, finished=screen.finished)
     watch = PbxWatch(
         layout,
