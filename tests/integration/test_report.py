@@ -219,6 +219,19 @@ def report_calls(path: Path) -> Iterator[Call]:
     return cdr_calls(Records([path]), guessed_layout([], "BY"), UTC, since=0.0, until=4e9)
 
 
+def test_of_whom_no_configuration_tells_cdr_says_what_cel_says() -> None:
+    """A mobile behind an extension is somebody outside then, to whom the caller was forwarded."""
+    for scenario in sorted(SCENARIOS.glob("*/cdr.csv")):
+        if scenario.parent.name == "conference":
+            continue  # of a room CDR pairs its last two
+        by_cel = cel_calls(Records([scenario.parent / "cel.csv"]), guessed_layout([], "BY"), UTC)
+        facts = [
+            {(call.direction, call.status, call.phone, call.path, call.first_agent, call.last_agent) for call in calls}
+            for calls in (by_cel, report_calls(scenario))
+        ]
+        assert facts[0] == facts[1], scenario.parent.name
+
+
 def test_a_call_of_cel_is_given_once_as_it_is_in_the_end() -> None:
     layout: Layout = guessed_layout([], "BY")
     for scenario in ("attended-transfer", "blind-transfer", "pickup"):

@@ -1,8 +1,9 @@
 """Calls as far as CDR alone can tell them: who called whom, whether somebody talked, and how long. Pure.
 
 CDR has one row a dialled leg and no events: no ringing, no hold, no reason. So every record is `partial`, and CEL or a
-live record replaces it. A call is answered when a row of the customer's channel was answered by a person's phone; what
-an answering queue or greeting took cannot be told from talk within such a row.
+live record replaces it. A call is answered when a row of the customer's channel was answered by a person's phone, or by
+somebody outside to whom it was forwarded; what an answering queue or greeting took cannot be told from talk within such
+a row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,6 +118,15 @@ def _agent(row: CdrRow, layout: Layout) -> str:
     )
 
 
+def _person(row: CdrRow, layout: Layout) -> str:
+    """The agent behind a dialled leg, else the number outside that the caller was forwarded to; "" for neither."""
+    agent, endpoint = _agent(row, layout), layout.endpoint(row.dstchannel)
+    if agent or endpoint.role is not Role.TRUNK or row.app == ROOM:
+        return agent
+    digits = _digits(row) or row.dst
+    return layout.callee(digits, None) or digits
+
+
 def _local_number(row: CdrRow) -> str:
     """`80290000077` of `Local/80290000077@followme`: an optimised pair leaves the words it was dialled by."""
     target = row.data.partition(",")[0].rpartition("&")[2]
@@ -129,8 +139,8 @@ def _digits(row: CdrRow) -> str:
 
 def _inbound(rows: Sequence[CdrRow], first: CdrRow, layout: Layout) -> Call:
     line = layout.inbound_line(layout.endpoint(first.channel).name, first.did or first.dst)
-    talks = [row for row in rows if _talked(row) and _agent(row, layout)]
-    agents = [_agent(row, layout) for row in sorted(talks, key=lambda row: (row.answer or 0.0, row.end))]
+    talks = [row for row in rows if _talked(row) and _person(row, layout)]
+    agents = [_person(row, layout) for row in sorted(talks, key=lambda row: (row.answer or 0.0, row.end))]
     rang = [row for row in rows if _agent(row, layout) and row.disposition in ("ANSWERED", "NO ANSWER")]
     return _record(
         rows,
@@ -156,7 +166,7 @@ def _inbound_reason(rows: Sequence[CdrRow], layout: Layout) -> Reason:
         # Who waits longer than the queue lets him goes on in the dialplan, which writes another row.
         went_on = any(row.start >= max(row.end for row in queued) and row.app != "Queue" for row in rows)
         return Reason.QUEUE_TIMEOUT if went_on else Reason.ABANDONED_QUEUE
-    legs = [row for row in rows if _agent(row, layout)]
+    legs = [row for row in rows if _person(row, layout)]
     if not legs:
         return Reason.UNREACHABLE if any(row.app == "Dial" for row in rows) else Reason.ABANDONED_GREETING
     return Reason.BUSY if all(row.disposition == "BUSY" for row in legs) else Reason.NO_ANSWER
