@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import nameless
 from tests.support.daemon import DaemonProcess, ask
 from tests.support.ports import free_port
 from vochi_agent.store.postmaster import running_server
@@ -142,7 +143,7 @@ async def test_an_address_that_the_driver_cannot_read_is_a_mistake_of_the_config
     assert "Exception Group" not in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes the name servers away from one process: needs root")
+@pytest.mark.skipif(not nameless.is_possible(), reason="needs root, and mounts of its own")
 async def test_silent_name_servers_do_not_hold_up_the_end(tmp_path: Path) -> None:
     """Three of them answer nobody for half a minute, which a thread of the C library waits for to the end."""
     daemon = DaemonProcess.of(tmp_path, ami_port=free_port(), secret="s", crm_url="http://crm.example")
